@@ -1,0 +1,1 @@
+"""Providers: one small file each over shared dialects."""

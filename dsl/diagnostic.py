@@ -1,0 +1,88 @@
+"""Diagnostics are values: collected, sorted by place, raised once. They never print themselves.
+
+Messages are one sentence, lower case, without a full stop, the user's own text in backticks, and
+never name a Python type. `help` says what to write instead.
+
+What does not belong here: rendering (text, JSON and the rest live with the command line).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .source import Span
+
+Severity = Literal["error", "warning", "info"]
+
+# The short name of every code in use. A code is never used for another finding.
+NAMES: dict[str, str] = {
+    "RP001": "syntax-error",
+    "RP002": "yaml-trap",
+    "RP003": "comment-cuts-condition",
+    "RP004": "duplicate-name",
+    "RP005": "unknown-field",
+    "RP101": "unknown-attribute",
+    "RP102": "unknown-function",
+    "RP103": "condition-expected",
+    "RP110": "missing-unit",
+    "RP111": "incompatible-units",
+    "RP112": "value-outside-enum",
+    "RP115": "equality-on-measurement",
+    "RP116": "bare-target-value",
+    "RP117": "open-attribute",
+    "RP203": "uncovered-request",
+    "RP301": "unknown-target",
+    "RP303": "duplicate-hop",
+    "RP305": "timeouts-exceed-deadline",
+    "RP331": "missing-price",
+    "RP405": "missing-prior",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """Another place that belongs to a finding, with what it has to do with it."""
+
+    message: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One finding at one place."""
+
+    code: str
+    severity: Severity
+    message: str
+    span: Span
+    help: str | None = None
+    related: tuple[Related, ...] = ()
+    witness: Mapping[str, object] | None = field(default=None)
+
+    @property
+    def name(self) -> str:
+        """The short name of the code, such as `unknown-attribute`."""
+        return NAMES[self.code]
+
+
+class PolicyError(Exception):
+    """A policy that cannot be used; carries every finding, sorted by place."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        """Keep the findings in the order of their places."""
+        self.diagnostics: tuple[Diagnostic, ...] = sort(diagnostics)
+        first = self.diagnostics[0]
+        where = f"{first.span.source.name}:{first.span.line}:{first.span.column}"
+        more = len(self.diagnostics) - 1
+        super().__init__(
+            f"{where}: {first.severity}[{first.code}] {first.message}"
+            + (f" (and {more} more)" if more else "")
+        )
+
+
+def sort(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Findings by file, place and code, each once."""
+    seen = dict.fromkeys(
+        sorted(diagnostics, key=lambda d: (d.span.source.name, d.span.start, d.code, d.message))
+    )
+    return tuple(seen)

@@ -1,0 +1,1 @@
+"""The interpretations of a program. They read `core` and never each other."""

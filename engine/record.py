@@ -1,0 +1,92 @@
+"""The decision record: what is kept of a request, enough to decide again. No prompt text.
+
+These are the shapes that `gateway` fills, `journal` and `ledger` write, and `trace` explains.
+"""
+
+from dataclasses import dataclass, field
+
+from turnout.dsl.schema import Value
+
+from .request import Usage
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try at one hop, or one hop that was skipped.
+
+    `outcome` is `ok`, `failed` or `skipped`; `fault` a `Fault` value where it failed; `reason` one
+    sentence for people. `sent`: request bytes left, so the ledger has a row. Money in nano-USD.
+    """
+
+    target: str
+    upstream_model: str
+    outcome: str
+    hop: int
+    number: int
+    started_us: int
+    took_us: int
+    fault: str | None = None
+    reason: str | None = None
+    status: int | None = None
+    sent: bool = False
+    usage: Usage | None = None
+    cost_nano_usd: int = 0
+    ttft_us: int | None = None
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class DecisionRecord:
+    """Everything that is kept of one request.
+
+    `values` has the base set and every slot the policy read (unknown ones are None, with their
+    `reasons`); `intervals` the counts that were only bounded. `clause` is the matched rule's index,
+    None where none matched and the chain was the plan. `status` is the HTTP status sent, `error`
+    the envelope's code where there was one. `outcome` is `ok`, `error`, `disconnect` or `cut`.
+    `pulse_id` names the table of live values at that moment.
+    """
+
+    id: str
+    received_us: int
+    took_us: int
+    digest: str
+    operation: str
+    tenant: str
+    tier: str
+    team: str | None
+    user: str | None
+    key_id: str | None
+    session_hash: str
+    model: str
+    stream: bool
+    clause: int | None
+    rule: str | None
+    route: str | None
+    target: str | None
+    values: dict[str, Value | None]
+    reasons: dict[str, str]
+    intervals: dict[str, tuple[int, int]]
+    attempts: list[Attempt] = field(default_factory=list)
+    status: int = 0
+    error: str | None = None
+    outcome: str = "ok"
+    pulse_id: str | None = None
+    cache: str = "BYPASS"
+
+    @property
+    def cost_nano_usd(self) -> int:
+        """What all attempts cost together."""
+        return sum(attempt.cost_nano_usd for attempt in self.attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class PulseTable:
+    """The live values of all targets at one tick of one worker.
+
+    `values` is by slot key (`p95(openai/gpt-4)`), `reasons` for those not known yet.
+    """
+
+    id: str
+    at_us: int
+    values: dict[str, Value]
+    reasons: dict[str, str]

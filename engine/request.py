@@ -1,0 +1,116 @@
+"""What goes through the gateway: a request, its caller, what was used, what is answered.
+
+Bodies pass through: a `Request` holds the parsed body and the very bytes that came in, and types
+only what is routed on. Nothing here knows HTTP servers or providers' wires.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from typing import Any
+
+
+class Operation(Enum):
+    """What is asked for; the value is `request_type` in conditions."""
+
+    CHAT = "chat"
+    EMBEDDINGS = "embeddings"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, from verified identity only (never from the body)."""
+
+    tenant: str = "default"
+    tier: str = "default"
+    team: str | None = None
+    user: str | None = None
+    key_id: str | None = None
+
+
+@dataclass
+class Request:
+    """One request as received.
+
+    `body` is `raw` parsed once. `headers` are lower-case and without credentials.
+    `received_us` is UTC in microseconds; `started_ns` is the monotonic clock at the same moment.
+    """
+
+    id: str
+    operation: Operation
+    body: dict[str, Any]
+    raw: bytes
+    model: str
+    stream: bool
+    caller: Caller
+    headers: Mapping[str, str]
+    received_us: int
+    started_ns: int
+
+    @cached_property
+    def session_hash(self) -> str:
+        """The sha256 (hex) of the session: header, `prompt_cache_key`, `user` or the id."""
+        session = (
+            self.headers.get("x-turnout-session")
+            or self.body.get("prompt_cache_key")
+            or self.body.get("user")
+            or self.id
+        )
+        return hashlib.sha256(str(session).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one attempt. `input` includes `cached` and `cache_write` (OpenAI's convention).
+
+    `output` includes `reasoning`. `estimated`: not the provider's own word.
+    """
+
+    input: int
+    output: int
+    cached: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    estimated: bool = False
+
+
+class RequestError(Exception):
+    """A request that ends in an error of the OpenAI envelope; the server renders it.
+
+    `status` is HTTP's; `type`, `code`, `param` are the envelope's keys. `retry_after_us` becomes a
+    Retry-After header; `should_retry` False tells SDKs not to try again (`x-should-retry`).
+    """
+
+    def __init__(
+        self,
+        status: int,
+        type: str,
+        code: str | None,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_us: int | None = None,
+        should_retry: bool | None = None,
+    ) -> None:
+        """Hold the parts of the envelope."""
+        super().__init__(message)
+        self.status = status
+        self.type = type
+        self.code = code
+        self.message = message
+        self.param = param
+        self.retry_after_us = retry_after_us
+        self.should_retry = should_retry
+        # Filled in by the gateway once a decision exists, so that errors are explained too.
+        self.headers: dict[str, str] = {}
+
+
+@dataclass(slots=True)
+class Reply:
+    """A whole answer: the JSON body to send and the headers of the decision."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)

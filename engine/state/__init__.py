@@ -1,0 +1,1 @@
+"""What outlives a request, over each kind of store."""

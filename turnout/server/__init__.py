@@ -1,0 +1,1 @@
+"""The HTTP server: Sanic over the engine."""

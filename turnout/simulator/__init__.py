@@ -1,0 +1,1 @@
+"""A provider simulator: an HTTP server of its own that speaks the providers' wires."""
