@@ -1,0 +1,82 @@
+# `make help` is the developer manual in short; CONTRIBUTING.md is the long form.
+# Everything a target needs it sets up itself, into .venv and .cache beside this file.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+NODE_PROJECT := tests/sdk/node
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run check test proof bench soak docs format pins clean
+
+help:            ## this list
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.run ## the whole thing on embedded defaults: gateway, simulated providers, a policy
+	$(BIN)/turnout demo
+
+run: $(VENV)/.run ## the gateway on routing.yml (set TURNOUT_POLICY for another file)
+	$(BIN)/turnout serve
+
+check: $(VENV)/.dev ## format, lint, types, imports, generated pages, example policies
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/policy lint policies/*.yml
+	$(BIN)/policy test policies/*.yml
+
+test: check $(VENV)/.node ## everything, with counts that fit 20 minutes
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --skip-covered --skip-empty --sort=cover
+	$(BIN)/python tests/coverage_floors.py
+
+proof: check $(VENV)/.node ## the full figures: many more examples, the soak of 20 000 requests
+	TURNOUT_EXAMPLES=20000 $(BIN)/python -m pytest -q
+	$(BIN)/python -m benchmarks.soak --requests 20000
+
+soak: $(VENV)/.dev ## 20 000 requests, half streamed, a tenth cut off
+	$(BIN)/python -m benchmarks.soak --requests 20000
+
+bench: $(VENV)/.dev ## the gateway's CPU time per request, by stage
+	$(BIN)/python -m benchmarks.gateway
+
+docs: $(VENV)/.dev ## the pages that are made from tables in the code
+	$(BIN)/python docs/generate.py
+
+format: $(VENV)/.dev ## put the code into its form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+pins: $(VENV)/.dev ## resolve the pinned requirements anew
+	$(BIN)/pip install -q pip-tools
+	deploy/pin-requirements $(BIN)
+
+clean:           ## remove what the targets made
+	rm -rf $(VENV) .cache build dist *.egg-info $(NODE_PROJECT)/node_modules
+
+# --- set-up ---------------------------------------------------------------------------------------
+
+$(VENV)/.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "turnout needs Python 3.11 or newer; point PYTHON at one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || deploy/system-packages python3-venv
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.run: $(VENV)/.venv requirements.txt pyproject.toml
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.txt
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	touch $@
+
+$(VENV)/.node: $(VENV)/.dev $(NODE_PROJECT)/package.json
+	@command -v node >/dev/null && command -v npm >/dev/null || deploy/system-packages nodejs npm
+	cd $(NODE_PROJECT) && npm install --silent --no-audit --no-fund --no-package-lock
+	touch $@

@@ -1,0 +1,61 @@
+import subprocess
+import sys
+
+import pytest
+
+import turnout
+
+HEAVY = (
+    "alembic",
+    "genai_prices",
+    "httpx",
+    "prometheus_client",
+    "pydantic",
+    "sanic",
+    "sqlalchemy",
+    "tenacity",
+    "tiktoken",
+)
+
+
+def loaded_by(code: str) -> set[str]:
+    """The heavy packages in memory after running this code in a fresh interpreter."""
+    report = f"import sys\nprint(*(n for n in {HEAVY!r} if n in sys.modules), file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=True
+    )
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import turnout",
+        "import turnout.dsl",
+        "from turnout import PolicyError",
+        "from turnout.dsl.parse import parse_with_warnings",
+        "from turnout.dsl.check import compile_policy",
+        "import turnout.cli; turnout.cli.main(['--help'])",
+    ],
+)
+def test_the_language_does_not_bring_the_gateway(code: str) -> None:
+    assert loaded_by(code) == set()
+
+
+@pytest.mark.parametrize("command", ["lint", "test"])
+def test_checking_a_policy_does_not_bring_the_server_or_the_database(command: str) -> None:
+    code = (
+        f"import turnout.cli; assert turnout.cli.policy([{command!r}, 'policies/first.yml']) == 0"
+    )
+    assert loaded_by(code) & {"alembic", "httpx", "sanic", "sqlalchemy", "tenacity"} == set()
+
+
+def test_the_public_names_are_there_when_asked_for() -> None:
+    for name in turnout.__all__:
+        assert name in dir(turnout)
+        assert getattr(turnout, name) is not None
+
+
+def test_an_unknown_public_name_is_refused() -> None:
+    with pytest.raises(AttributeError, match="has no attribute `Polcy`"):
+        _ = turnout.Polcy
