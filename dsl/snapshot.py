@@ -1,12 +1,37 @@
 """The attribute values that one request is decided on.
 
-A snapshot is a mapping from slot key to value; a key that is missing or None is unknown. A plain
-`Snapshot` is data. The gateway's own subclass fills values in as they are first read.
+A snapshot is a mapping from slot key to value; a key that is missing or None is unknown. Integers
+fit 64 bits: whoever fills a snapshot from outside leaves out what does not. A plain `Snapshot` is
+data. The gateway's own subclass fills values in as they are first read.
 
 Reading one from JSON (`read_snapshot`) is here too, since tests, logs and `explain` share the form.
 """
 
-from .schema import Value
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
+
+from .nearest import nearest, suggestion
+from .schema import Attribute, Parameter, Type, Value
+from .units import format_value, parse_date, parse_quantity, parse_time, parse_weekday, quote
+
+if TYPE_CHECKING:
+    from .core import Program
+
+LARGEST = 2**63 - 1
+# What a snapshot by hand means where it says nothing: an empty chat of a caller like any other.
+BY_HAND: dict[str, Value] = {
+    "request_type": "chat",
+    "model": "auto",
+    "messages": 1,
+    "n": 1,
+    "stream": False,
+    "tenant": "default",
+    "tier": "default",
+}
+_CLOCK = ("time", "weekday", "date")
+_ALIASES = {"prompt_tokens": "tokens", "latency": "p95", "latency.p95": "p95", "latency.p50": "p50"}
+_REQUESTED = "requested"
 
 
 class Snapshot(dict[str, Value | None]):
@@ -30,3 +55,228 @@ class Snapshot(dict[str, Value | None]):
     def __missing__(self, key: str) -> Value | None:
         """Unknown, until a subclass knows better."""
         return None
+
+
+class SnapshotError(ValueError):
+    """A snapshot that cannot be read: `key` is where, `help` what to write instead.
+
+    `is_missing`: nothing is wrong with what was given, but a value is needed that was not (a log
+    row is then undecidable).
+    """
+
+    def __init__(
+        self, key: str, message: str, help: str | None = None, *, is_missing: bool = False
+    ) -> None:
+        """Hold what is wrong."""
+        super().__init__(message)
+        self.key = key
+        self.message = message
+        self.help = help
+        self.is_missing = is_missing
+
+
+def read_snapshot(
+    data: Mapping[str, object], program: "Program", at: str | None = None
+) -> Snapshot:
+    """A snapshot by hand: `{"tokens": 80, "tier": "free", "p95(openai/gpt-4)": "9s"}`.
+
+    A number means what a bare number means in a condition; what has a unit is text with its unit.
+    None and what is missing is unknown, but the request's flags are those of an empty chat, and a
+    caller has the tier and the tenant `default`. `at` is the moment on the policy's own clock:
+    `"Sat 10:00"`, `"2026-03-29 02:30"`, `"2026-03-29"`, `"10:00"`; a key `at` does the same.
+    Raises: SnapshotError; where `tokens` or the clock is read and not given it `is_missing`.
+    """
+    attributes = program.schema.attributes
+    snapshot = Snapshot({k: v for k, v in BY_HAND.items() if k in attributes})
+    for name, attribute in attributes.items():
+        if attribute.type is Type.BOOL and attribute.always_known:
+            snapshot[name] = False
+    for written, value in data.items():
+        if written == "at":
+            at = str(value)
+            continue
+        key, read_as = _key(written, program)
+        snapshot[key] = None if value is None else _value(written, value, read_as)
+    if at is not None:
+        snapshot.update(_moment(at))
+    _derive(snapshot, program)
+    for key in program.slots:
+        if snapshot[key] is None and (key == "tokens" or key in _CLOCK):
+            raise SnapshotError(
+                key,
+                f"the policy reads `{key}`, which is not given",
+                'give `at`, such as `at: "Sat 10:00"`'
+                if key in _CLOCK
+                else "give `tokens`, such as `tokens: 80`",
+                is_missing=True,
+            )
+    return snapshot
+
+
+def _key(written: str, program: "Program") -> tuple[str, Attribute]:
+    """The slot key of a written key, and the attribute that says how to read its value."""
+    attributes = program.schema.attributes
+    if written == _REQUESTED:
+        return _REQUESTED, Attribute(_REQUESTED, Type.TEXT, "")
+    name, argument = _split(written)
+    name = _ALIASES.get(name, name)
+    attribute = attributes.get(name)
+    if attribute is None:
+        raise SnapshotError(
+            written, f"unknown attribute `{name}`", suggestion(name, (*attributes, "at"))
+        )
+    if attribute.parameter is Parameter.NONE:
+        if argument is not None:
+            raise SnapshotError(written, f"`{name}` takes no argument", f"write `{name}`")
+        return name, attribute
+    if argument is None:
+        example = "x-team" if attribute.parameter is Parameter.HEADER else "openai/gpt-4"
+        form = f"header.{example}" if attribute.parameter is Parameter.HEADER else None
+        raise SnapshotError(
+            written, f"`{name}` of what?", f"write `{form or f'{name}({example})'}`"
+        )
+    if attribute.parameter is Parameter.HEADER:
+        return f"{name}.{argument.lower()}", attribute
+    if argument != _REQUESTED and argument not in program.targets:
+        close = nearest(argument, program.targets)
+        if close is not None:
+            raise SnapshotError(
+                written,
+                f"the policy names no target `{argument}`",
+                f"did you mean `{name}({close})`?",
+            )
+    return f"{name}({argument})", attribute
+
+
+def _split(written: str) -> tuple[str, str | None]:
+    for opening, closing in (("(", ")"), ("[", "]")):
+        if opening in written and written.endswith(closing):
+            name, _, rest = written.partition(opening)
+            return name.strip(), rest[:-1].strip().strip("\"'")
+    if written.startswith("header."):
+        return "header", written.removeprefix("header.")
+    return written, None
+
+
+def _value(key: str, value: object, attribute: Attribute) -> Value:
+    """One value in the unit of its attribute."""
+    if attribute.type is Type.BOOL:
+        truth = {"true": True, "false": False}.get(str(value).lower())
+        if truth is None:
+            raise SnapshotError(key, f"`{key}` is true or false, not `{value}`", "write `true`")
+        return truth
+    if attribute.type in (Type.TEXT, Type.ENUM):
+        return _text(key, value, attribute)
+    try:
+        number = _number(value, attribute.type)
+    except ValueError as error:
+        raise SnapshotError(key, str(error), _example(key, attribute.type)) from None
+    if abs(number) > LARGEST:
+        raise SnapshotError(key, f"`{value}` is too large")
+    return number
+
+
+def _text(key: str, value: object, attribute: Attribute) -> str:
+    if not isinstance(value, str):
+        raise SnapshotError(
+            key, f"`{key}` is text, not `{str(value).lower()}`", f"write `{quote(str(value))}`"
+        )
+    if attribute.domain is not None and value not in attribute.domain:
+        close = nearest(value, attribute.domain)
+        raise SnapshotError(
+            key,
+            f"`{key}` is never `{quote(value)}`",
+            f"did you mean `{close}`?" if close else f"it is one of {', '.join(attribute.domain)}",
+        )
+    return value
+
+
+def _number(value: object, wanted: Type) -> int:
+    text = str(value).strip()
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"`{text.lower()}` is not a number")
+    match wanted:
+        case Type.TIME if isinstance(value, str):
+            return parse_time(text)
+        case Type.WEEKDAY:
+            return parse_weekday(text)
+        case Type.DATE:
+            return parse_date(text)
+    if isinstance(value, float):
+        text = _plain_decimal(value)
+    found, number = parse_quantity(text)
+    if found is wanted:
+        return number
+    if wanted is Type.SCORE and found is Type.NUMBER:
+        return number * 10_000
+    if wanted is Type.NUMBER and found is Type.SCORE and number % 10_000 == 0:
+        return number // 10_000
+    if found in (Type.NUMBER, Type.SCORE) and wanted not in (Type.NUMBER, Type.SCORE):
+        raise ValueError(f"`{text}` lacks a unit")
+    raise ValueError(f"`{text}` is not of the right kind")
+
+
+def _plain_decimal(value: float) -> str:
+    try:
+        return f"{Decimal(repr(value)):f}"
+    except (InvalidOperation, ValueError):
+        raise ValueError(f"`{value}` is not a number") from None
+
+
+def _example(key: str, wanted: Type) -> str:
+    examples: dict[Type, Value] = {
+        Type.DURATION: 800_000,
+        Type.MONEY: 20_000_000,
+        Type.RATE: 5_000_000_000,
+        Type.PERCENT: 500,
+        Type.SCORE: 7_000,
+        Type.TIME: 540,
+        Type.WEEKDAY: 0,
+        Type.DATE: 20_727,
+    }
+    example = format_value(examples.get(wanted, 80), wanted)
+    return f"write `{key}: {example}`"
+
+
+def _moment(at: str) -> dict[str, Value | None]:
+    """The clock's attributes at a moment; what it does not say stays unknown."""
+    moment: dict[str, Value | None] = {}
+    try:
+        for word in at.replace("T", " ").split() if at[:1].isdigit() else at.split():
+            if ":" in word:
+                moment["time"] = parse_time(word[:5] if word.count(":") == 2 else word)
+            elif "-" in word:
+                day = parse_date(word)
+                moment["date"] = day
+                moment["weekday"] = (day + 3) % 7  # 1970-01-01 was a Thursday
+            else:
+                moment["weekday"] = parse_weekday(word)
+    except ValueError as error:
+        raise SnapshotError(
+            "at", str(error), 'write `"Sat 10:00"` or `"2026-03-29 02:30"`'
+        ) from None
+    if not moment:
+        raise SnapshotError("at", "`at` is empty", 'write `"Sat 10:00"` or `"2026-03-29 02:30"`')
+    return moment
+
+
+def _derive(snapshot: Snapshot, program: "Program") -> None:
+    """What follows from the values given: the target asked for, and its expected output."""
+    model = snapshot["model"]
+    if _REQUESTED in program.slots and _REQUESTED not in snapshot and isinstance(model, str):
+        target = program.models.get(model, model if model in program.targets else None)
+        if target is not None:
+            snapshot[_REQUESTED] = target
+        else:
+            snapshot.reasons[_REQUESTED] = "the client left the choice to the policy"
+    for key, slot in program.slots.items():
+        if slot.attribute.name != "expected_output" or key in snapshot:
+            continue
+        name = snapshot[_REQUESTED] if slot.argument == _REQUESTED else slot.argument
+        target_row = program.targets.get(str(name))
+        prior = None if target_row is None else target_row.expected.output
+        bounds = [v for v in (prior, snapshot["max_tokens"]) if isinstance(v, int)]
+        if bounds:
+            snapshot[key] = min(bounds)
+        else:
+            snapshot.reasons[key] = "neither `max_tokens` nor a declared `expected: {output: …}`"

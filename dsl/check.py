@@ -1,0 +1,289 @@
+"""From a policy as written to the program it means, or to everything that is wrong with it.
+
+`check` collects findings and goes on; a program comes out only where no error was found. The
+schema is handed in: the policy's own `attributes:`, `providers:` and `targets:` are laid over it.
+"""
+
+import zoneinfo
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from . import tree
+from .canonical import Recording, canonical, digest, reopen
+from .core import (
+    REQUESTED,
+    And,
+    Clause,
+    Compare,
+    Const,
+    Hop,
+    Known,
+    Member,
+    Named,
+    Program,
+    Read,
+    Slot,
+    Term,
+)
+from .diagnostic import Diagnostic, PolicyError, sort
+from .infer import ALIASES, FUNCTIONS, Scope, define, infer
+from .nearest import suggestion
+from .parse import parse
+from .refusal import Poisoned, Refused
+from .routes import DEADLINE_US, duplicates, form_of, hop, too_slow, with_fallback
+from .schema import WEEKDAYS, Attribute, Parameter, Schema, Type
+from .source import Source, Span
+from .targets import Targets
+from .walk import children, leaves_first, reads
+
+GENERATION = ("chat", "completions", "responses", "messages")
+DEFAULT = "default"  # the tier and the tenant of a caller without one
+
+
+def check(policy: tree.Policy, schema: Schema) -> tuple[Program | None, tuple[Diagnostic, ...]]:
+    """The program of a policy and the findings, by place; no program where one is an error."""
+    return _Check(policy, schema).run()
+
+
+def compile_policy(source: Source, schema: Schema) -> Program:
+    """The program of a source. Raises: PolicyError with every finding, if one is an error."""
+    program, findings = check(parse(source), schema)
+    if program is None:
+        raise PolicyError(findings)
+    return program
+
+
+def restore(archived: str, schema: Schema) -> Program:
+    """The program of an archived canonical text, with the digest it had.
+
+    The archived catalogue rows win over today's. Raises: PolicyError where the language itself has
+    moved on, so that the old text is no longer a policy.
+    """
+    source, then = reopen(archived, schema)
+    return replace(compile_policy(source, then), canonical=archived, digest=digest(archived))
+
+
+class _Check:
+    """One run over one policy."""
+
+    def __init__(self, policy: tree.Policy, schema: Schema) -> None:
+        self._policy = policy
+        self._schema = schema
+        self._findings: list[Diagnostic] = []
+        self._catalog = Recording(schema.catalog)
+        self._attributes = self._with_domains()
+        self._targets = Targets(policy, replace(schema, catalog=self._catalog))
+        definitions = {entry.name.value: entry for entry in policy.definitions}
+        self._scope = Scope(self._attributes, definitions, self._targets, self._findings)
+        self._guard: Term = Member(
+            Read("request_type", Type.ENUM), frozenset(GENERATION)
+        )  # one object for all clauses: it is evaluated once
+
+    def run(self) -> tuple[Program | None, tuple[Diagnostic, ...]]:
+        policy = self._policy
+        self._findings += self._targets.problems()
+        self._check_names()
+        self._check_timezone()
+        for declared in policy.targets:
+            self._look_up(declared.name)
+        models = dict(self._models())
+        for rule in policy.rules:
+            self._findings += form_of(rule.route).check(self._targets)
+            self._findings += duplicates(rule)
+            for entry in rule.fallback or ():
+                self._resolve(entry.to)
+        for entry in policy.fallback_chain:
+            self._resolve(entry.to)
+        for name in self._scope.definitions:
+            finding = define(name, self._scope)
+            if finding is not None:
+                self._findings.append(finding)
+        chain = tuple(self._hops(policy.fallback_chain))
+        clauses = tuple(self._clause(index, rule) for index, rule in enumerate(policy.rules))
+        deadline_us = DEADLINE_US if policy.deadline_us is None else policy.deadline_us
+        for clause in clauses:
+            self._findings += too_slow(clause.plan, chain, deadline_us)
+        findings = sort(self._findings)
+        if any(finding.severity == "error" for finding in findings):
+            return None, findings
+        text = canonical(policy, self._catalog, self._targets.found, self._schema.providers)
+        terms = list(_terms(clauses, chain))
+        return (
+            Program(
+                clauses=clauses,
+                chain=chain,
+                deadline_us=deadline_us,
+                timezone=policy.timezone.value if policy.timezone else "UTC",
+                slots=self._slots(terms),
+                targets=dict(self._targets.found),
+                models=models,
+                providers=dict(self._targets.providers),
+                token_cuts=token_cuts(terms),
+                schema=replace(self._schema, attributes=self._attributes),
+                canonical=text,
+                digest=digest(text),
+            ),
+            findings,
+        )
+
+    # --- names and domains -----------------------------------------------------------------------
+
+    def _with_domains(self) -> Mapping[str, Attribute]:
+        attributes = dict(self._schema.attributes)
+        for name, words in self._policy.attributes.items():
+            span = self._place_of_domain(name, words)
+            attribute = attributes.get(name)
+            if attribute is None:
+                help = suggestion(name, attributes) or "only attributes of the table can be listed"
+                self._error("RP101", f"unknown attribute `{name}`", span, help)
+            elif attribute.type is not Type.TEXT or attribute.parameter is not Parameter.NONE:
+                self._error(
+                    "RP111",
+                    f"the values of `{name}` cannot be declared",
+                    span,
+                    "only attributes that are text can, such as `tier`, `tenant` and `team`",
+                )
+            else:
+                values = [word.value for word in words]
+                # A caller without one has `default`, so it belongs to every domain.
+                if attribute.always_known and DEFAULT not in values:
+                    values.append(DEFAULT)
+                attributes[name] = replace(
+                    attribute, type=Type.ENUM, domain=tuple(dict.fromkeys(values))
+                )
+        return attributes
+
+    def _place_of_domain(self, name: str, words: tuple[tree.Text, ...]) -> Span:
+        """The key of a declared domain: it stands before its first word."""
+        span = self._policy.key_spans.get("attributes", self._policy.source_span)
+        if words:
+            source = words[0].span.source
+            start = source.text.rfind(name, span.start, words[0].span.start)
+            if start >= 0:
+                return Span(source, start, start + len(name))
+        return span
+
+    def _check_names(self) -> None:
+        taken = {*self._attributes, *ALIASES, *FUNCTIONS, *WEEKDAYS, REQUESTED}
+        for definition in self._policy.definitions:
+            if definition.name.value in taken:
+                self._error(
+                    "RP004",
+                    f"`{definition.name.value}` has a meaning already",
+                    definition.name.span,
+                    "choose another name",
+                )
+
+    def _check_timezone(self) -> None:
+        zone = self._policy.timezone
+        if zone is None or zone.value in zoneinfo.available_timezones():
+            return
+        help = suggestion(zone.value, zoneinfo.available_timezones())
+        self._error(
+            "RP010",
+            f"unknown timezone `{zone.value}`",
+            zone.span,
+            help or "write a name such as `Europe/Berlin` or `UTC`",
+        )
+
+    def _models(self) -> Iterator[tuple[str, str | None]]:
+        for entry in self._policy.models:
+            if entry.to.value == "policy":
+                yield entry.name.value, None
+            elif self._resolve(entry.to):
+                yield entry.name.value, entry.to.value
+
+    def _look_up(self, name: tree.Text) -> None:
+        """A target that is only declared: its price is asked for where a route names it."""
+        try:
+            self._targets.resolve(name.value, name.span)
+        except Refused as refused:
+            self._findings.append(refused.diagnostic)
+
+    def _resolve(self, name: tree.Text) -> bool:
+        if name.value == REQUESTED:
+            return True
+        try:
+            self._targets.resolve_priced(name.value, name.span)
+        except Refused as refused:
+            self._findings.append(refused.diagnostic)
+            return False
+        return True
+
+    def _error(self, code: str, message: str, span: Span, help: str | None) -> None:
+        self._findings.append(Diagnostic(code, "error", message, span, help))
+
+    # --- clauses ---------------------------------------------------------------------------------
+
+    def _clause(self, index: int, rule: tree.Rule) -> Clause:
+        form = form_of(rule.route)
+        test = self._term(rule.condition, form.target)
+        plan = form.lower(rule, self._policy.defaults)
+        if rule.fallback is not None:
+            plan = with_fallback(plan, tuple(self._hops(rule.fallback)))
+        if test is None:
+            applies = self._guard
+        elif "request_type" in reads([test]):
+            applies = test
+        else:
+            applies = And((self._guard, test))
+        return Clause(index, rule.name.value, test, applies, plan, reads([applies]), rule.span)
+
+    def _hops(self, entries: Iterable[tree.HopEntry]) -> Iterator[Hop]:
+        for entry in entries:
+            when = self._term(entry.when, entry.to.value)
+            yield hop(entry.to.value, entry.options, self._policy.defaults, when, entry.to)
+
+    def _term(self, expression: tree.Expression | None, target: str | None) -> Term | None:
+        if expression is None:
+            return None
+        try:
+            term = infer(expression, self._scope, target)
+        except Poisoned:
+            return None
+        if isinstance(term, Diagnostic):
+            self._findings.append(term)
+            return None
+        return term
+
+    def _slots(self, terms: list[Term]) -> Mapping[str, Slot]:
+        request_type = Slot("request_type", self._attributes["request_type"], None)
+        known = {"request_type": request_type} | self._scope.slots
+        return {key: known[key] for key in reads(terms)}
+
+
+def _terms(clauses: tuple[Clause, ...], chain: tuple[Hop, ...]) -> Iterator[Term]:
+    for clause in clauses:
+        yield clause.applies
+        yield from (entry.when for entry in clause.plan.fallback or () if entry.when is not None)
+    yield from (entry.when for entry in chain if entry.when is not None)
+
+
+def token_cuts(terms: Iterable[Term]) -> tuple[int, ...] | None:
+    """The sorted constants that `tokens` is compared with; None where the exact count is needed."""
+    cuts: set[int] = set()
+    for term in leaves_first(terms):
+        match term:
+            case Named() | Known():
+                continue
+            case Compare(_, left, right) if _is_tokens(left) != _is_tokens(right):
+                constant = _plain(right if _is_tokens(left) else left)
+                if not isinstance(constant, Const) or not isinstance(constant.value, int):
+                    return None
+                cuts.add(constant.value)
+            case Member(operand, values) if _is_tokens(operand):
+                cuts.update(value for value in values if isinstance(value, int))
+            case _ if any(_is_tokens(child) for child in children(term)):
+                return None
+    return tuple(sorted(cuts))
+
+
+def _plain(term: Term) -> Term:
+    while isinstance(term, Named):
+        term = term.operand
+    return term
+
+
+def _is_tokens(term: Term) -> bool:
+    plain = _plain(term)
+    return isinstance(plain, Read) and plain.key == "tokens"
