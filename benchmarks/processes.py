@@ -1,0 +1,154 @@
+"""The gateway as a process, and what the kernel knows of a process: CPU time and memory."""
+
+import os
+import platform
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_STOP_S = 60.0
+_SERVES = "turnout serves http://"
+KEY_VARIABLES = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GROQ_API_KEY")
+
+
+class GatewayProcess:
+    """`turnout serve` with a policy and a home of its own; ends with the `with` block."""
+
+    def __init__(self, policy: str, *, workers: int = 1, cores: set[int] | None = None) -> None:
+        """Prepare to serve the text of a policy, on certain cores if given."""
+        self._policy = policy
+        self._workers = workers
+        self._cores = cores
+        self._folder = tempfile.TemporaryDirectory(prefix="turnout-bench-")
+        self._process: subprocess.Popen[str] | None = None
+        self.port = 0
+
+    @property
+    def home(self) -> Path:
+        """The gateway's `TURNOUT_HOME`."""
+        return Path(self._folder.name)
+
+    @property
+    def pid(self) -> int:
+        """The process id of `turnout serve`."""
+        assert self._process is not None
+        return self._process.pid
+
+    def __enter__(self) -> Self:
+        """Start, and wait until it serves. Raises: RuntimeError with its log if it does not."""
+        policy = self.home / "routing.yml"
+        policy.write_text(self._policy, encoding="utf-8")
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
+        environment = {**kept, **dict.fromkeys(KEY_VARIABLES, "simulated")}
+        environment["TURNOUT_HOME"] = str(self.home)
+        command = [sys.executable, "-m", "turnout", "serve", "--policy", str(policy)]
+        with (self.home / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [*command, "--port", "0", "--workers", str(self._workers)],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith(_SERVES):
+                self.port = int(line.removeprefix(_SERVES).split()[0].rpartition(":")[2])
+                break
+        else:
+            raise RuntimeError(f"the gateway did not start:\n{self.log()}")
+        if self._cores is not None:
+            for pid in (self.pid, *children(self.pid)):
+                for task in Path(f"/proc/{pid}/task").iterdir():
+                    os.sched_setaffinity(int(task.name), self._cores)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop and remove the home."""
+        self.stop()
+        self._folder.cleanup()
+
+    def stop(self) -> int:
+        """Ask it to stop and return its exit code; the home stays until the block ends."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        return self._process.returncode
+
+    def log(self) -> str:
+        """What it wrote to its log so far."""
+        return (self.home / "log").read_text(encoding="utf-8", errors="replace")
+
+    def cpu_us(self) -> int:
+        """CPU time, user and system, of it and its workers so far (a kernel tick is 10 ms)."""
+        return sum(cpu_us(pid) for pid in (self.pid, *children(self.pid)))
+
+    def rss_bytes(self) -> int:
+        """Resident memory of it and its workers."""
+        return sum(rss_bytes(pid) for pid in (self.pid, *children(self.pid)))
+
+    def ledger(self) -> sqlite3.Connection:
+        """Open its database for reading."""
+        return sqlite3.connect(f"file:{self.home / 'turnout.db'}?mode=ro", uri=True)
+
+
+def cpu_us(pid: int) -> int:
+    """Return the CPU time of a process and its finished children, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(int(field) for field in fields[11:15]) * 1_000_000 // _TICKS_PER_S
+
+
+def rss_bytes(pid: int) -> int:
+    """Return the resident memory of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+
+
+def children(pid: int) -> list[int]:
+    """Return the process ids of a process's children."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(child) for t in tasks for child in (t / "children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def machine() -> str:
+    """Say what it was measured on."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    return f"{os.cpu_count()} x {model}, {platform.system()} {platform.release()}"
+
+
+def versions() -> str:
+    """Say what was measured: the interpreter and the packages that matter."""
+    names = ("turnout", "sanic", "uvloop", "httpx", "orjson", "tiktoken", "sqlalchemy")
+    return ", ".join(
+        [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in names)]
+    )
