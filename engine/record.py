@@ -15,7 +15,9 @@ class Attempt:
     """One try at one hop, or one hop that was skipped.
 
     `outcome` is `ok`, `failed` or `skipped`; `fault` a `Fault` value where it failed; `reason` one
-    sentence for people. `sent`: request bytes left, so the ledger has a row. Money in nano-USD.
+    sentence for people. `started_us` is UTC. `sent`: request bytes left, so the ledger has a row.
+    Money in nano-USD. `unconfirmed_nano_usd` is the worst case of an attempt that was sent and
+    whose answer was not read (a timeout, a disconnect): it may have cost so much.
     """
 
     target: str
@@ -31,6 +33,7 @@ class Attempt:
     sent: bool = False
     usage: Usage | None = None
     cost_nano_usd: int = 0
+    unconfirmed_nano_usd: int = 0
     ttft_us: int | None = None
     dropped: tuple[str, ...] = ()
 

@@ -5,7 +5,7 @@ only what is routed on. Nothing here knows HTTP servers or providers' wires.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -114,3 +114,18 @@ class Reply:
     status: int
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class StreamReply:
+    """An answer that is sent while it is made; its first content is already known.
+
+    Each of `chunks` is a whole event, `data: …` and its blank line, ready to be written; the
+    server appends `data: [DONE]` after a clean end. Closing the generator says that the client
+    left. `failed` becomes true when the last event yielded was an error, so no `[DONE]` follows.
+    """
+
+    status: int
+    headers: dict[str, str]
+    chunks: AsyncGenerator[bytes, None]
+    failed: bool = False

@@ -1,0 +1,221 @@
+"""One provider's address: request bodies go there and nowhere else, answers come back bounded."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+
+import httpx
+
+from turnout.engine.provider import Call, ProviderError
+
+from . import fault, sse
+from .transport import clocks
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_ERROR_BYTES = 1024 * 1024
+
+# How long to wait for what may follow the last finish reason (usage, the closing mark), and after
+# the closing mark (the end of the body, so that the connection can be used again).
+USAGE_WAIT_S = 5.0
+END_WAIT_S = 0.25
+# How long the explanation of a refusal is waited for: its status is known already.
+_REFUSAL_WAIT_S = 2.0
+# What is written by whoever builds the request, or breaks its framing.
+_OWN_HEADERS = frozenset(
+    "host content-length content-type transfer-encoding connection te upgrade accept "
+    "accept-encoding expect trailer keep-alive proxy-authorization".split()
+)
+
+
+class Upstream:
+    """An origin and path prefix with the headers that belong to it, over a transport.
+
+    The headers go to requests built here, which all have this origin by construction: a path is
+    appended, redirects are not followed, and nothing of a client's request names an address.
+    """
+
+    def __init__(
+        self, base_url: str, headers: Mapping[str, str], transport: httpx.AsyncBaseTransport
+    ) -> None:
+        """Fix address and headers. Raises: ValueError for an address or header that cannot be."""
+        address = _address(base_url)
+        self._origin = (address.scheme, address.netloc)
+        self._prefix = str(address).rstrip("/")
+        self._transport = transport
+        # What no message may hold, because a provider may echo what it was sent.
+        told = [address.netloc.decode("ascii"), address.host, *_secrets(headers)]
+        self.secrets = tuple(value for value in told if len(value) >= 6)
+        self._headers = [
+            (b"host", address.netloc),
+            (b"user-agent", b"turnout"),
+            (b"accept-encoding", b"identity"),
+            (b"content-type", b"application/json"),
+            *(
+                (name.lower().encode(), _header_value(name, value))
+                for name, value in headers.items()
+            ),
+        ]
+        self._urls: dict[str, httpx.URL] = {}
+
+    async def fetch(self, path: str, body: bytes, call: Call) -> bytes:
+        """Send a body and read the whole answer. Raises: ProviderError."""
+        response = await self._send(path, body, call, b"application/json")
+        try:
+            return await self._read(response, MAX_ANSWER_BYTES)
+        finally:
+            await response.aclose()
+
+    async def open(self, path: str, body: bytes, call: Call) -> "Events":
+        """Send a body and read the answer's head: a stream of events. Raises: ProviderError."""
+        response = await self._send(path, body, call, b"text/event-stream")
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind in ("text/html", "application/json"):
+            try:
+                whole = await self._read(response, MAX_ERROR_BYTES)
+            finally:
+                await response.aclose()
+            raise fault.no_answer(whole, "a stream", self.secrets)
+        return Events(response)
+
+    async def _send(self, path: str, body: bytes, call: Call, accept: bytes) -> httpx.Response:
+        request = httpx.Request(
+            "POST",
+            self._url(path),
+            headers=[
+                *self._headers,
+                (b"accept", accept),
+                (b"content-length", str(len(body)).encode()),
+            ],
+            stream=_Body(body, call),
+            extensions={"timeout": clocks(call)},
+        )
+        try:
+            response = await self._transport.handle_async_request(request)
+        except fault.FAILURES as error:
+            raise fault.from_exception(error) from None
+        if response.status_code == 200:
+            return response
+        refusal = b""
+        try:
+            async with asyncio.timeout(_REFUSAL_WAIT_S):
+                refusal = await self._read(response, MAX_ERROR_BYTES)
+        except (ProviderError, TimeoutError):
+            # The status alone says enough.
+            pass
+        finally:
+            await response.aclose()
+        raise fault.from_status(response.status_code, response.headers, refusal, self.secrets)
+
+    def _url(self, path: str) -> httpx.URL:
+        url = self._urls.get(path)
+        if url is None:
+            url = httpx.URL(self._prefix + path)
+            assert (url.scheme, url.netloc) == self._origin
+            self._urls[path] = url
+        return url
+
+    @staticmethod
+    async def _read(response: httpx.Response, limit: int) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            async for piece in _pieces(response):
+                size += len(piece)
+                if size > limit:
+                    raise fault.bad_output(
+                        "the provider's answer is too long", status=response.status_code
+                    )
+                pieces.append(piece)
+        except fault.FAILURES as error:
+            raise fault.from_exception(error) from None
+        return b"".join(pieces)
+
+
+class Events:
+    """The events of one open answer, as many at a time as one read brings.
+
+    Set `patience_s` once everything that matters has come: from then on a failure, or a longer
+    wait, is just the end.
+    """
+
+    def __init__(self, response: httpx.Response) -> None:
+        """Take over the response; `aclose` lets go of it."""
+        self.patience_s: float | None = None
+        self._response = response
+        self._pieces = _pieces(response)
+        self._parser = sse.Parser()
+        self._ended = False
+
+    async def next(self) -> list[sse.Event]:
+        """At least one event; the empty list is the end. Raises: ProviderError."""
+        events: list[sse.Event] = []
+        try:
+            while not events and not self._ended:
+                if self.patience_s is None:
+                    piece = await anext(self._pieces, None)
+                else:
+                    async with asyncio.timeout(self.patience_s):
+                        piece = await anext(self._pieces, None)
+                if piece is None:
+                    self._ended = True
+                    events = self._parser.finish()
+                else:
+                    events = self._parser.feed(piece)
+        except sse.EventTooLong:
+            raise fault.bad_output("an event of the provider's stream is too long") from None
+        except fault.FAILURES as error:
+            self._ended = True
+            if self.patience_s is None:
+                raise fault.from_exception(error) from None
+        return events
+
+    async def aclose(self) -> None:
+        """Let go of the connection; closes it unless the answer was read to its end."""
+        await self._response.aclose()
+
+
+class _Body(httpx.AsyncByteStream):
+    """A request body that notes in the call when it leaves: only then is there a connection."""
+
+    def __init__(self, body: bytes, call: Call) -> None:
+        self._body = body
+        self._call = call
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self._call.sent = True
+        yield self._body
+
+
+def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body as it comes. Compression was not asked for; a provider may do it all the same."""
+    if response.headers.get("content-encoding", "identity") != "identity":
+        return response.aiter_bytes()
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    return aiter(response.stream)
+
+
+def _address(base_url: str) -> httpx.URL:
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL:
+        raise ValueError("`base_url` is not a URL") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError("`base_url` must start with `http://` or `https://` and name a host")
+    if url.userinfo or url.query or url.fragment:
+        raise ValueError("`base_url` is a prefix: no user, `?` or `#` in it; use `headers`")
+    return url
+
+
+def _header_value(name: str, value: str) -> bytes:
+    if name.lower() in _OWN_HEADERS:
+        raise ValueError(f"the header `{name}` is written by the gateway itself")
+    if not name or not all(c.isascii() and (c.isalnum() or c in "!#$%&'*+-.^_`|~") for c in name):
+        raise ValueError(f"`{name}` is not the name of a header")
+    if not value.isascii() or not value.isprintable():
+        raise ValueError(f"the value of the header `{name}` holds characters that cannot be sent")
+    return value.strip().encode()
+
+
+def _secrets(headers: Mapping[str, str]) -> list[str]:
+    """Every header value, and what follows its scheme (`Bearer …`): an error may echo either."""
+    values = [value.strip() for value in headers.values()]
+    return values + [value.partition(" ")[2].strip() for value in values if " " in value]

@@ -1,0 +1,25 @@
+"""What an OpenAI `usage` object reports, in the forms that its imitations give it."""
+
+from turnout.engine.request import Usage
+
+
+def read_usage(usage: object) -> Usage | None:
+    """What a `usage` object reports; None if it reports nothing that can be counted."""
+    if not isinstance(usage, dict):
+        return None
+    prompt = _count(usage, "prompt_tokens")
+    output = _count(usage, "completion_tokens")
+    if prompt is None:
+        return None
+    details = usage.get("prompt_tokens_details")
+    cached = _count(details, "cached_tokens") or _count(usage, "prompt_cache_hit_tokens") or 0
+    reasoning = _count(usage.get("completion_tokens_details"), "reasoning_tokens") or 0
+    if reasoning and _count(usage, "total_tokens") == prompt + (output or 0) + reasoning:
+        # Some count the reasoning beside the output, not in it.
+        output = (output or 0) + reasoning
+    return Usage(prompt, output or 0, cached, _count(details, "cache_write_tokens") or 0, reasoning)
+
+
+def _count(holder: object, name: str) -> int | None:
+    value = holder.get(name) if isinstance(holder, dict) else None
+    return value if type(value) is int and value >= 0 else None

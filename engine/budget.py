@@ -1,0 +1,46 @@
+"""What an attempt may cost at most, before anything is sent.
+
+Reserving that amount against a budget will live here; today it bounds what an attempt may have cost
+whose answer nobody read, and the estimate that a stream's headers carry.
+"""
+
+from turnout.dsl.schema import Target
+
+from . import tokens
+from .request import Operation, Request
+
+_PER_TARIFF_UNIT = 1_000_000  # rates are per million tokens
+
+
+def worst_case(target: Target, request: Request) -> int:
+    """Nano-USD: prompt bound at its dearest rate, plus every answer at its longest, plus fees.
+
+    The output bound is what the request allows, else the target's own maximum, else its window.
+    0 for a target without a tariff.
+    """
+    tariff = target.tariff
+    if tariff is None:
+        return 0
+    _, prompt = tokens.bounds(request)
+    for above, step in tariff.above:
+        if prompt > above:
+            tariff = step
+    output = 0
+    if request.operation is Operation.CHAT:
+        output = _output_bound(target, request) * _answers(request)
+    parts = prompt * max(tariff.input, tariff.cache_write or 0) + output * tariff.output
+    return -(-parts // _PER_TARIFF_UNIT) + tariff.request
+
+
+def _output_bound(target: Target, request: Request) -> int:
+    longest = target.max_output or target.context_window or 0
+    for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
+        value = request.body.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return min(value, longest) if longest else value
+    return longest
+
+
+def _answers(request: Request) -> int:
+    value = request.body.get("n")
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 1

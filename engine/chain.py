@@ -1,0 +1,528 @@
+"""Runs a plan: hop after hop, attempt after attempt, within its clocks, up to the first content.
+
+What a fault leads to stands in `provider.FAULTS`, nowhere else. The chain decides which hop comes
+next and when to stop; it knows no wire, no price and no HTTP. Time is the event loop's, so that a
+test can turn it by hand.
+
+Over 300 lines because the two ways to answer (whole, stream) share one walk and its clocks.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from turnout.dsl.core import REQUESTED, Hop, Plan, Program
+from turnout.dsl.schema import Target, Value
+from turnout.dsl.snapshot import Snapshot
+
+from .provider import FAULTS, Answer, Call, Chunk, Fault, Provider, ProviderError
+from .pulse import Pulse
+from .record import Attempt
+from .request import Operation, Request, RequestError
+
+T = TypeVar("T")
+Guard = Callable[[Mapping[str, Value | None]], Value | None]
+
+# While another hop is left, waiting longer than this for the same target is worse than moving on.
+PATIENCE_S = 2.0
+BACKOFF = wait_random_exponential(multiplier=0.25, max=8.0, exp_base=2)
+# What may come before the first content (role, empty deltas); more of it is no answer.
+HELD_CHUNKS = 256
+
+
+@dataclass(slots=True)
+class Journey:
+    """One request's way along its plan, with what was tried so far.
+
+    `prompt_tokens` is a lower bound of the prompt: a hop whose window is smaller cannot serve it.
+    `guards` are the compiled `when` conditions of hops, by the hop's identity.
+    """
+
+    request: Request
+    program: Program
+    plan: Plan
+    requested: Target | None
+    snapshot: Snapshot
+    prompt_tokens: int
+    guards: Mapping[int, Guard]
+    attempts: list[Attempt] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Answered:
+    """A whole answer, with the target and the attempt that gave it."""
+
+    target: Target
+    attempt: Attempt
+    answer: Answer
+
+
+@dataclass(slots=True)
+class Opened:
+    """A stream that has reached its first content: nothing of it went to the client yet."""
+
+    target: Target
+    attempt: Attempt
+    held: list[Chunk]
+    rest: AsyncGenerator[Chunk, None]
+    idle_us: int
+    began: float
+
+
+@dataclass(slots=True)
+class _Stop:
+    """A hop with its target resolved, or the reason why it cannot serve this request."""
+
+    index: int
+    hop: Hop
+    target: Target | None
+    provider: Provider | None
+    excluded: str | None
+    exclusion: Fault | None = None
+
+
+class Chain:
+    """The runner of plans over a set of configured providers."""
+
+    def __init__(self, providers: Mapping[str, Provider], pulse: Pulse) -> None:
+        """Use these providers by name; report every attempt to the pulse."""
+        self._providers = providers
+        self._pulse = pulse
+
+    async def answer(self, journey: Journey) -> Answered:
+        """A whole answer from the first hop that gives one.
+
+        Raises: RequestError when no hop did.
+        """
+
+        async def attempt(stop: _Stop, number: int, limit_at: float, more: bool) -> Answered:
+            return await self._answer_once(journey, stop, number, limit_at)
+
+        return await self._walk(journey, attempt)
+
+    async def open(self, journey: Journey) -> Opened:
+        """A stream at its first content, from the first hop that reaches it.
+
+        Raises: RequestError when no hop did.
+        """
+
+        async def attempt(stop: _Stop, number: int, limit_at: float, more: bool) -> Opened:
+            return await self._open_once(journey, stop, number, limit_at, more)
+
+        return await self._walk(journey, attempt)
+
+    # --- the walk --------------------------------------------------------------------------------
+
+    async def _walk(
+        self,
+        journey: Journey,
+        attempt: Callable[[_Stop, int, float, bool], Awaitable[T]],
+    ) -> T:
+        now = asyncio.get_running_loop().time
+        deadline_at = now() + journey.program.deadline_us / 1e6
+        stops = self._stops(journey)
+        failures: list[tuple[Target, ProviderError]] = []
+        entered_from_route = False
+        for position, stop in enumerate(stops):
+            if stop.excluded is not None:
+                _skip(journey, stop, stop.excluded)
+                continue
+            if failures:
+                last = failures[-1][1].fault
+                wanted = _wanted_after(last, journey.plan.route, stop.hop, entered_from_route)
+                if wanted is not None:
+                    _skip(journey, stop, wanted)
+                    continue
+            if stop.hop.when is not None and not self._enters(journey, stop.hop):
+                _skip(journey, stop, "its `when` is not true")
+                continue
+            assert stop.target is not None
+            more = any(later.excluded is None for later in stops[position + 1 :])
+            limit_at = deadline_at
+            clocks = stop.hop.clocks
+            if clocks.written_timeout or more:
+                limit_at = min(limit_at, now() + clocks.timeout_us / 1e6)
+            entered_from_route = position == 0
+            try:
+                return await _with_retries(stop, attempt, limit_at, more)
+            except ProviderError as error:
+                failures.append((stop.target, error))
+                if now() >= deadline_at:
+                    break
+        raise _told(journey, stops, failures)
+
+    def _enters(self, journey: Journey, hop: Hop) -> bool:
+        return journey.guards[id(hop)](journey.snapshot) is True
+
+    def _stops(self, journey: Journey) -> list[_Stop]:
+        plan = journey.plan
+        hops = (plan.route, *(journey.program.chain if plan.fallback is None else plan.fallback))
+        stops: list[_Stop] = []
+        seen: set[str] = set()
+        first: Target | None = None
+        for index, hop in enumerate(hops):
+            stop = self._resolve(journey, index, hop, first)
+            if stop.target is not None:
+                if stop.target.id in seen:
+                    stop.excluded = "already in the chain"
+                seen.add(stop.target.id)
+                first = first or stop.target
+            stops.append(stop)
+        return stops
+
+    def _resolve(self, journey: Journey, index: int, hop: Hop, first: Target | None) -> _Stop:
+        """The target of a hop, or why this request cannot go there whatever happens."""
+        if hop.target == REQUESTED:
+            target = journey.requested
+            if target is None:
+                return _Stop(index, hop, None, None, "the client left the choice to the policy")
+        else:
+            target = journey.program.targets[hop.target]
+        provider = self._providers.get(target.provider)
+        stop = _Stop(index, hop, target, provider, None)
+        body = journey.request.body
+        if provider is None or not provider.usable:
+            stop.excluded = f"no credential for `{target.provider}`"
+        elif target.context_window is not None and journey.prompt_tokens > target.context_window:
+            stop.excluded = (
+                f"the prompt has {journey.prompt_tokens} tokens or more, "
+                f"the window {target.context_window}"
+            )
+            stop.exclusion = Fault.CONTEXT_EXCEEDED
+        elif body.get("tools") and target.abilities.get("tools") is False:
+            stop.excluded, stop.exclusion = "it cannot use tools", Fault.UNSUPPORTED
+        elif target.abilities.get("vision") is False and journey.snapshot["has_images"] is True:
+            stop.excluded, stop.exclusion = "it cannot see images", Fault.UNSUPPORTED
+        elif (
+            journey.request.operation is Operation.EMBEDDINGS
+            and first is not None
+            and target.model != first.model
+        ):
+            stop.excluded = "another model's vectors are useless"
+        return stop
+
+    # --- one attempt -----------------------------------------------------------------------------
+
+    async def _answer_once(
+        self, journey: Journey, stop: _Stop, number: int, limit_at: float
+    ) -> Answered:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        # A whole answer sends nothing while the model thinks: only the hop's limit bounds it.
+        call, attempt = self._begin(journey, stop, number, int((limit_at - began) * 1e6))
+        assert stop.provider is not None and stop.target is not None
+        try:
+            async with asyncio.timeout_at(limit_at):
+                answer = await stop.provider.answer(call)
+        except TimeoutError:
+            error = ProviderError(Fault.TIMEOUT, f"no answer within {_seconds(limit_at - began)}")
+            self._failed(attempt, call, began, error)
+            raise error from None
+        except ProviderError as error:
+            self._failed(attempt, call, began, error)
+            raise
+        except asyncio.CancelledError:
+            _left(attempt, call, began)
+            raise
+        attempt.outcome = "ok"
+        _close(attempt, call, began)
+        attempt.usage = answer.usage
+        output = answer.usage.output if answer.usage is not None else None
+        self._pulse.record(stop.target.id, attempt.took_us, None, output, failed=False)
+        return Answered(stop.target, attempt, answer)
+
+    async def _open_once(
+        self, journey: Journey, stop: _Stop, number: int, limit_at: float, more: bool
+    ) -> Opened:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        clocks = stop.hop.clocks
+        first_at = limit_at
+        if clocks.written_ttft or more:
+            first_at = min(limit_at, began + clocks.ttft_us / 1e6)
+        # The gap between chunks is clocked by whoever relays them (`IdleClock`), so the transport
+        # only needs a bound that never strikes first.
+        patience_us = max(int((limit_at - began) * 1e6), clocks.idle_us) + 1_000_000
+        call, attempt = self._begin(journey, stop, number, patience_us)
+        assert stop.provider is not None and stop.target is not None
+        chunks = stop.provider.stream(call)
+        held: list[Chunk] = []
+        try:
+            async with asyncio.timeout_at(first_at):
+                async for chunk in chunks:
+                    held.append(chunk)
+                    if chunk.content:
+                        break
+                    if len(held) > HELD_CHUNKS:
+                        raise ProviderError(Fault.BAD_OUTPUT, "the stream brings no content")
+                else:
+                    raise ProviderError(Fault.BAD_OUTPUT, "the stream ended without content")
+        except TimeoutError:
+            await chunks.aclose()
+            fault = Fault.TTFT_TIMEOUT if first_at < limit_at else Fault.TIMEOUT
+            error = ProviderError(fault, f"no content within {_seconds(first_at - began)}")
+            self._failed(attempt, call, began, error)
+            raise error from None
+        except ProviderError as error:
+            await chunks.aclose()
+            self._failed(attempt, call, began, error)
+            raise
+        except asyncio.CancelledError:
+            await chunks.aclose()
+            _left(attempt, call, began)
+            raise
+        attempt.ttft_us = int((loop.time() - began) * 1e6)
+        attempt.sent = call.sent
+        attempt.dropped = tuple(call.dropped)
+        return Opened(stop.target, attempt, held, chunks, clocks.idle_us, began)
+
+    def _begin(
+        self, journey: Journey, stop: _Stop, number: int, idle_us: int
+    ) -> tuple[Call, Attempt]:
+        assert stop.target is not None
+        call = Call(
+            request=journey.request,
+            upstream_model=stop.target.model,
+            shown_model=journey.request.model,
+            max_output=stop.target.max_output,
+            connect_us=stop.hop.clocks.connect_us,
+            idle_us=idle_us,
+        )
+        attempt = Attempt(
+            target=stop.target.id,
+            upstream_model=stop.target.model,
+            outcome="failed",
+            hop=stop.index,
+            number=number,
+            started_us=_utc_us(journey.request),
+            took_us=0,
+        )
+        journey.attempts.append(attempt)
+        return call, attempt
+
+    def _failed(self, attempt: Attempt, call: Call, began: float, error: ProviderError) -> None:
+        _close(attempt, call, began)
+        attempt.fault = error.fault.value
+        attempt.reason = error.message
+        attempt.status = error.status
+        attempt.usage = error.usage
+        # The caller's own mistake says nothing about the target.
+        if FAULTS[error.fault].breaker:
+            self._pulse.record(attempt.target, attempt.took_us, None, None, failed=True)
+
+
+# --- clocks --------------------------------------------------------------------------------------
+
+
+class IdleClock:
+    """Bounds the gap between chunks with one timer for the whole stream.
+
+    The timer does not move with every chunk: when it strikes, it looks how long the wait in
+    progress has lasted and sets itself again. Time that the client takes to read does not count.
+    """
+
+    def __init__(self, idle_us: int) -> None:
+        """Start the clock for the stream that the current task relays."""
+        self._idle_s = idle_us / 1e6
+        self._loop = asyncio.get_running_loop()
+        self._waiting_since: float | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._struck = False
+        self._timer = self._loop.call_later(self._idle_s, self._strike)
+
+    def _strike(self) -> None:
+        since = self._waiting_since
+        now = self._loop.time()
+        if since is not None and now >= since + self._idle_s and self._task is not None:
+            self._struck = True
+            self._task.cancel()
+            return
+        again = (since + self._idle_s) if since is not None else now + self._idle_s
+        self._timer = self._loop.call_at(again, self._strike)
+
+    async def next(self, chunks: AsyncGenerator[Chunk, None]) -> Chunk:
+        """The next chunk. Raises: StopAsyncIteration at the end; ProviderError TIMEOUT."""
+        task = asyncio.current_task()
+        if task is not self._task:
+            self._task = task
+            self._cancelling = task.cancelling() if task is not None else 0
+        self._waiting_since = self._loop.time()
+        try:
+            return await chunks.__anext__()
+        except asyncio.CancelledError:
+            if self._struck and task is not None and task.uncancel() <= self._cancelling:
+                raise ProviderError(
+                    Fault.TIMEOUT, f"nothing came for {_seconds(self._idle_s)}"
+                ) from None
+            raise
+        finally:
+            self._waiting_since = None
+
+    def stop(self) -> None:
+        """Let go of the timer."""
+        self._timer.cancel()
+
+
+async def _with_retries(
+    stop: _Stop,
+    attempt: Callable[[_Stop, int, float, bool], Awaitable[T]],
+    limit_at: float,
+    more: bool,
+) -> T:
+    """Attempts at one hop: the first directly, the others through tenacity."""
+    first: ProviderError | None
+    try:
+        return await attempt(stop, 1, limit_at, more)
+    except ProviderError as failure:
+        if stop.hop.retries == 0 or not FAULTS[failure.fault].retry:
+            raise
+        first = failure
+    now = asyncio.get_running_loop().time
+
+    def wait(state: RetryCallState) -> float:
+        asked = _asked_wait(state)
+        return asked if asked is not None else BACKOFF(state)
+
+    counted = stop_after_attempt(stop.hop.retries + 1)
+
+    def enough(state: RetryCallState) -> bool:
+        patience = limit_at - now()
+        return counted(state) or state.upcoming_sleep >= (
+            min(PATIENCE_S, patience) if more else patience
+        )
+
+    retrying = AsyncRetrying(
+        retry=retry_if_exception(lambda e: isinstance(e, ProviderError) and FAULTS[e.fault].retry),
+        wait=wait,
+        stop=enough,
+        sleep=asyncio.sleep,
+        reraise=True,
+    )
+    async for trial in retrying:
+        with trial:
+            if first is not None:
+                # The first attempt is over: it counts as tenacity's first, which now waits.
+                over, first = first, None
+                raise over
+            return await attempt(stop, trial.retry_state.attempt_number, limit_at, more)
+    raise AssertionError("tenacity ends with a result or the last error")
+
+
+def _asked_wait(state: RetryCallState) -> float | None:
+    """What the server's Retry-After of the latest answer asks for, in seconds."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    if isinstance(error, ProviderError) and error.retry_after_us is not None:
+        return error.retry_after_us / 1e6
+    return None
+
+
+# --- faults --------------------------------------------------------------------------------------
+
+
+def _wanted_after(last: Fault, route: Hop, hop: Hop, from_route: bool) -> str | None:
+    """None where the hop is entered after this fault, else why not."""
+    if from_route and route.catch is not None and last.value not in route.catch:
+        return f"the rule's `catch` does not name {last.value}"
+    if hop.catch is not None:
+        return None if last.value in hop.catch else f"its `catch` does not name {last.value}"
+    if FAULTS[last].next_hop or (from_route and route.catch is not None):
+        return None
+    return f"{last.value} is not tried elsewhere"
+
+
+def _skip(journey: Journey, stop: _Stop, reason: str) -> None:
+    target = stop.target
+    journey.attempts.append(
+        Attempt(
+            target=target.id if target is not None else stop.hop.target,
+            upstream_model=target.model if target is not None else "",
+            outcome="skipped",
+            hop=stop.index,
+            number=0,
+            started_us=_utc_us(journey.request),
+            took_us=0,
+            reason=reason,
+        )
+    )
+
+
+def _told(
+    journey: Journey, stops: list[_Stop], failures: list[tuple[Target, ProviderError]]
+) -> RequestError:
+    """What the client is told when no hop answered: the fault that says most."""
+    if not failures:
+        return _nowhere_to_go(stops)
+    error = failures[0][1]
+    for _, candidate in failures:
+        if FAULTS[candidate.fault].weight >= FAULTS[error.fault].weight:
+            error = candidate
+    treatment = FAULTS[error.fault]
+    status = treatment.status
+    if error.fault is Fault.BAD_REQUEST and error.status in (400, 404, 413, 422):
+        status = 400 if error.status == 422 else error.status
+    message = error.message
+    if len(failures) > 1:
+        trail = "; ".join(f"{t.id}: {e.fault.value}" for t, e in failures)
+        message = f"{message} (tried {trail})"
+    return RequestError(
+        status,
+        treatment.type,
+        error.code or treatment.code,
+        message,
+        param=error.param,
+        retry_after_us=error.retry_after_us if status in (429, 503) else None,
+        should_retry=treatment.should_retry,
+    )
+
+
+def _nowhere_to_go(stops: list[_Stop]) -> RequestError:
+    reasons = "; ".join(
+        f"{stop.target.id if stop.target else stop.hop.target}: {stop.excluded or 'not entered'}"
+        for stop in stops
+    )
+    for exclusion in (Fault.CONTEXT_EXCEEDED, Fault.UNSUPPORTED):
+        if any(stop.exclusion is exclusion for stop in stops):
+            treatment = FAULTS[exclusion]
+            return RequestError(
+                treatment.status,
+                treatment.type,
+                treatment.code,
+                f"No target can serve this request ({reasons}).",
+            )
+    return RequestError(
+        403,
+        "invalid_request_error",
+        "no_target_allowed",
+        f"No target may serve this request ({reasons}).",
+    )
+
+
+def _close(attempt: Attempt, call: Call, began: float) -> None:
+    attempt.took_us = int((asyncio.get_running_loop().time() - began) * 1e6)
+    attempt.sent = call.sent
+    attempt.dropped = tuple(call.dropped)
+
+
+def _left(attempt: Attempt, call: Call, began: float) -> None:
+    _close(attempt, call, began)
+    attempt.reason = "the client left"
+
+
+def _utc_us(request: Request) -> int:
+    """The instant of now, by the monotonic clock since the request came."""
+    return request.received_us + (time.monotonic_ns() - request.started_ns) // 1000
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.3g} s"

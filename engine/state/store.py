@@ -1,0 +1,49 @@
+"""The contract between the journal and what keeps it: groups go in, records come out.
+
+A store is used from several threads of a process, and several processes may share what is behind
+it. Which library talks to the disk or the server is the store's own affair: errors are mapped here.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from turnout.engine.record import DecisionRecord, PulseTable
+
+
+@dataclass(slots=True)
+class Group:
+    """What is written in one transaction: all of it or nothing.
+
+    `policies` holds (digest, canonical text).
+    """
+
+    records: list[DecisionRecord] = field(default_factory=list)
+    pulses: list[PulseTable] = field(default_factory=list)
+    policies: list[tuple[str, str]] = field(default_factory=list)
+
+
+class StoreError(Exception):
+    """The store could not do it now: locked, full, unreachable. The same again may succeed."""
+
+
+class Store(Protocol):
+    """Where decisions, ledger rows, pulse tables and policies are kept.
+
+    All methods block. Any of them may raise StoreError. Another exception of `write` means that
+    something in the group itself cannot be written, now or ever.
+    """
+
+    def write(self, group: Group) -> None:
+        """Add a group durably; what is already there by its id stays as it is."""
+
+    def record(self, id: str) -> DecisionRecord | None:
+        """A decision record, equal to the one written."""
+
+    def pulse(self, id: str) -> PulseTable | None:
+        """A table of live values."""
+
+    def policy(self, digest: str) -> str | None:
+        """The canonical text of an archived policy."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""

@@ -1,0 +1,430 @@
+"""The chain: faults and clocks in, attempts and the client's error out. Time is virtual."""
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import pytest
+
+from turnout.adapters.scripted import Pause, Scripted, said, spoken
+from turnout.dsl.core import REQUESTED, Clocks, Const, Hop, Plan, Program
+from turnout.dsl.schema import Schema, Target, Tariff, Type
+from turnout.dsl.snapshot import Snapshot
+from turnout.dsl.source import Source, Span
+from turnout.engine.chain import Chain, IdleClock, Journey
+from turnout.engine.provider import FAULTS, Chunk, Fault, ProviderError
+from turnout.engine.pulse import Pulse
+from turnout.engine.request import Caller, Operation, Request, RequestError
+
+T = TypeVar("T")
+SPAN = Span(Source("test", "x"), 0, 1)
+
+
+class TurnedSelector(selectors.DefaultSelector):
+    """Never blocks: waiting moves the loop's clock."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        events = super().select(0)
+        if not events and timeout:
+            self.now += timeout
+        return events
+
+
+class TurnedLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._turned = TurnedSelector()
+        super().__init__(self._turned)
+
+    def time(self) -> float:
+        return self._turned.now
+
+
+def turn(work: Coroutine[Any, Any, T]) -> tuple[T, float]:
+    """Run on a clock that only moves when everyone waits; also how many seconds it moved."""
+    with asyncio.Runner(loop_factory=TurnedLoop) as runner:
+        result = runner.run(work)
+        return result, runner.get_loop().time()
+
+
+def target(name: str, **known: Any) -> Target:
+    provider, _, model = name.partition("/")
+    return Target(name, provider, model, Tariff(1_000, 2_000), **known)
+
+
+def clocks(**written: int) -> Clocks:
+    return Clocks(
+        connect_us=5_000_000,
+        ttft_us=written.get("ttft_us", 30_000_000),
+        idle_us=written.get("idle_us", 120_000_000),
+        timeout_us=written.get("timeout_us", 30_000_000),
+        written_timeout="timeout_us" in written,
+        written_ttft="ttft_us" in written,
+    )
+
+
+def hop(name: str, retries: int = 0, catch: frozenset[str] | None = None, **written: int) -> Hop:
+    return Hop(name, clocks(**written), retries, catch, None, SPAN)
+
+
+def request(stream: bool = False, **body: Any) -> Request:
+    return Request(
+        id="req_test",
+        operation=Operation.CHAT,
+        body=body,
+        raw=b"{}",
+        model="gpt-4",
+        stream=stream,
+        caller=Caller(),
+        headers={},
+        received_us=0,
+        started_ns=0,
+    )
+
+
+def journey(
+    *hops: Hop,
+    targets: Mapping[str, Target] | None = None,
+    deadline_us: int = 600_000_000,
+    requested: Target | None = None,
+    prompt_tokens: int = 10,
+    **body: Any,
+) -> Journey:
+    named = {h.target: target(h.target) for h in hops if h.target != REQUESTED}
+    program = Program(
+        clauses=(),
+        chain=(),
+        deadline_us=deadline_us,
+        timezone="UTC",
+        slots={},
+        targets=named | dict(targets or {}),
+        models={},
+        providers={},
+        token_cuts=(),
+        schema=Schema({}, None, {}, ()),  # type: ignore[arg-type]
+        canonical="",
+    )
+    return Journey(
+        request=request(**body),
+        program=program,
+        plan=Plan(hops[0], hops[1:]),
+        requested=requested,
+        snapshot=Snapshot({"has_images": False}),
+        prompt_tokens=prompt_tokens,
+        guards={},
+    )
+
+
+def chain(*providers: Scripted) -> Chain:
+    return Chain({p.name: p for p in providers}, Pulse())
+
+
+def told(trip: Journey, *providers: Scripted) -> tuple[RequestError, float]:
+    async def go() -> RequestError:
+        with pytest.raises(RequestError) as caught:
+            await chain(*providers).answer(trip)
+        return caught.value
+
+    return turn(go())
+
+
+def outcomes(trip: Journey) -> list[tuple[str, str, str | None]]:
+    return [(a.target, a.outcome, a.fault) for a in trip.attempts]
+
+
+@pytest.mark.parametrize("fault", [f for f in Fault if f is not Fault.BREAKER_OPEN])
+def test_the_table_of_faults_decides_retry_and_next_hop(fault: Fault) -> None:
+    first = Scripted("a", [ProviderError(fault, "no"), ProviderError(fault, "no")])
+    second = Scripted("b", [said("yes")])
+    trip = journey(hop("a/m", retries=1), hop("b/m"))
+    treatment = FAULTS[fault]
+
+    async def go() -> str:
+        try:
+            return (await chain(first, second).answer(trip)).target.id
+        except RequestError as error:
+            return f"{error.status} {error.code}"
+
+    result, _ = turn(go())
+    tries = 2 if treatment.retry else 1
+    if treatment.next_hop:
+        assert result == "b/m"
+        assert outcomes(trip) == [("a/m", "failed", fault.value)] * tries + [("b/m", "ok", None)]
+    else:
+        assert result == f"{treatment.status} {treatment.code}"
+        assert outcomes(trip)[:tries] == [("a/m", "failed", fault.value)] * tries
+        assert outcomes(trip)[-1] == ("b/m", "skipped", None)
+
+
+def test_a_hop_that_hangs_is_left_at_its_timeout_and_not_tried_again() -> None:
+    trip = journey(hop("a/m", retries=3, timeout_us=2_000_000), hop("b/m"))
+    first, second = Scripted("a", [Pause()]), Scripted("b", [said("late but here")])
+
+    answered, seconds = turn(chain(first, second).answer(trip))
+
+    assert answered.target.id == "b/m"
+    assert seconds == pytest.approx(2.0)
+    assert outcomes(trip) == [("a/m", "failed", "timeout"), ("b/m", "ok", None)]
+
+
+def test_the_default_timeout_does_not_cut_the_last_hop() -> None:
+    trip = journey(hop("a/m"))
+    answered, seconds = turn(
+        chain(Scripted("a", [[Pause(120_000_000), said("long")]])).answer(trip)
+    )
+    assert answered.answer.text == "long"
+    assert seconds == pytest.approx(120)
+
+
+def test_a_written_timeout_cuts_the_last_hop_too() -> None:
+    error, seconds = told(journey(hop("a/m", timeout_us=10_000_000)), Scripted("a", [Pause()]))
+    assert (error.status, error.code) == (504, "upstream_timeout")
+    assert seconds == pytest.approx(10)
+
+
+def test_the_deadline_is_over_all_hops() -> None:
+    trip = journey(hop("a/m"), hop("b/m"), hop("c/m"), deadline_us=40_000_000)
+    error, seconds = told(trip, *(Scripted(name, [Pause()]) for name in "abc"))
+    assert error.status == 504
+    assert seconds == pytest.approx(40)
+    assert outcomes(trip) == [("a/m", "failed", "timeout"), ("b/m", "failed", "timeout")]
+
+
+def test_the_servers_retry_after_is_waited_for() -> None:
+    slow_down = ProviderError(Fault.RATE_LIMIT, "slow down", status=429, retry_after_us=1_500_000)
+    trip = journey(hop("a/m", retries=1), hop("b/m"))
+    answered, seconds = turn(
+        chain(Scripted("a", [slow_down, said("thanks")]), Scripted("b", [])).answer(trip)
+    )
+    assert answered.target.id == "a/m"
+    assert seconds == pytest.approx(1.5)
+
+
+def test_a_long_retry_after_means_the_next_hop_while_one_is_left() -> None:
+    busy = ProviderError(Fault.RATE_LIMIT, "slow down", status=429, retry_after_us=20_000_000)
+    trip = journey(hop("a/m", retries=1), hop("b/m"))
+    answered, seconds = turn(
+        chain(Scripted("a", [busy]), Scripted("b", [said("here")])).answer(trip)
+    )
+    assert answered.target.id == "b/m"
+    assert seconds < 0.1
+
+
+def test_without_another_hop_a_long_retry_after_is_waited_for_within_the_deadline() -> None:
+    busy = ProviderError(Fault.RATE_LIMIT, "slow down", status=429, retry_after_us=20_000_000)
+    answered, seconds = turn(
+        chain(Scripted("a", [busy, said("at last")])).answer(journey(hop("a/m", retries=1)))
+    )
+    assert answered.answer.text == "at last"
+    assert seconds == pytest.approx(20)
+
+
+def test_retries_are_counted_and_back_off() -> None:
+    down = [ProviderError(Fault.SERVER, "down", status=500) for _ in range(4)]
+    error, seconds = told(journey(hop("a/m", retries=3)), provider := Scripted("a", down))
+    assert error.status == 502
+    assert len(provider.calls) == 4
+    assert 0 < seconds < 0.25 + 0.5 + 1.0 + 0.1
+
+
+def test_the_most_telling_fault_is_told_with_all_that_was_tried() -> None:
+    trip = journey(hop("a/m"), hop("b/m"), hop("c/m"))
+    error, _ = told(
+        trip,
+        Scripted("a", [ProviderError(Fault.CONNECT, "refused")]),
+        Scripted("b", [ProviderError(Fault.RATE_LIMIT, "slow down", status=429)]),
+        Scripted("c", [ProviderError(Fault.SERVER, "down", status=500)]),
+    )
+    assert (error.status, error.code) == (429, "rate_limit_exceeded")
+    assert "a/m: connect; b/m: rate_limit; c/m: 5xx" in error.message
+
+
+CATCH = [
+    # the route's catch, the entry's catch, the fault, whether the entry is entered
+    (None, None, Fault.CONTENT_FILTER, False),
+    (frozenset({"content_filter"}), None, Fault.CONTENT_FILTER, True),
+    (None, frozenset({"content_filter"}), Fault.CONTENT_FILTER, True),
+    (None, frozenset({"timeout"}), Fault.SERVER, False),
+    (None, frozenset({"5xx"}), Fault.SERVER, True),
+    (frozenset({"timeout"}), None, Fault.SERVER, False),
+]
+
+
+@pytest.mark.parametrize(("left", "entered", "fault", "goes"), CATCH)
+def test_catch_says_when_a_route_is_left_and_an_entry_entered(
+    left: frozenset[str] | None, entered: frozenset[str] | None, fault: Fault, goes: bool
+) -> None:
+    trip = journey(hop("a/m", catch=left), hop("b/m", catch=entered))
+    first = Scripted("a", [ProviderError(fault, "no")])
+    second = Scripted("b", [said("yes")])
+
+    async def go() -> bool:
+        try:
+            await chain(first, second).answer(trip)
+        except RequestError:
+            return False
+        return True
+
+    assert turn(go())[0] is goes
+    assert trip.attempts[-1].outcome == ("ok" if goes else "skipped")
+
+
+def test_a_target_is_never_tried_twice_by_the_chain() -> None:
+    trip = journey(hop("a/m"), hop("a/m"), hop("b/m"))
+    turn(
+        chain(
+            Scripted("a", [ProviderError(Fault.CONNECT, "refused")]), Scripted("b", [said("yes")])
+        ).answer(trip)
+    )
+    assert [(a.target, a.outcome, a.reason) for a in trip.attempts] == [
+        ("a/m", "failed", "refused"),
+        ("a/m", "skipped", "already in the chain"),
+        ("b/m", "ok", None),
+    ]
+
+
+def test_a_hop_without_a_credential_is_skipped_and_named() -> None:
+    trip = journey(hop("a/m"), hop("b/m"))
+    turn(chain(Scripted("a", [], usable=False), Scripted("b", [said("yes")])).answer(trip))
+    assert (trip.attempts[0].outcome, trip.attempts[0].reason) == (
+        "skipped",
+        "no credential for `a`",
+    )
+
+
+def test_a_hop_whose_window_is_too_small_is_skipped_and_alone_refused() -> None:
+    small = {"a/m": target("a/m", context_window=5)}
+    trip = journey(hop("a/m"), hop("b/m"), targets=small)
+    answered, _ = turn(chain(Scripted("a", []), Scripted("b", [said("yes")])).answer(trip))
+    assert answered.target.id == "b/m"
+
+    error, _ = told(journey(hop("a/m"), targets=small), Scripted("a", []))
+    assert (error.status, error.code) == (400, "context_length_exceeded")
+
+
+def test_requested_goes_where_the_client_asked() -> None:
+    trip = journey(hop(REQUESTED), requested=target("a/big"))
+    answered, _ = turn(chain(provider := Scripted("a", [said("yes")])).answer(trip))
+    assert answered.target.id == "a/big"
+    assert provider.calls[0].upstream_model == "big"
+
+
+def test_a_when_that_is_not_true_keeps_its_hop_out() -> None:
+    entry = replace(hop("b/m"), when=Const(None, Type.BOOL))
+    trip = journey(hop("a/m"), entry, hop("c/m"))
+    trip.guards = {id(entry): lambda snapshot: None}
+    answered, _ = turn(
+        chain(
+            Scripted("a", [ProviderError(Fault.CONNECT, "refused")]),
+            Scripted("b", []),
+            Scripted("c", [said("yes")]),
+        ).answer(trip)
+    )
+    assert answered.target.id == "c/m"
+    assert trip.attempts[1].reason == "its `when` is not true"
+
+
+# --- streams -------------------------------------------------------------------------------------
+
+
+def test_a_stream_that_fails_before_content_is_answered_by_the_next_hop() -> None:
+    role = spoken("x")[0]
+    first = Scripted("a", [[role, ProviderError(Fault.BAD_OUTPUT, "cut")]])
+    second = Scripted("b", [spoken("hel", "lo")])
+    trip = journey(hop("a/m"), hop("b/m"), stream=True)
+
+    async def go() -> list[str]:
+        opened = await chain(first, second).open(trip)
+        texts = [c.text for c in opened.held]
+        texts += [c.text async for c in opened.rest]
+        return texts
+
+    texts, _ = turn(go())
+    assert "".join(texts) == "hello"
+    assert first.closed == 1
+
+
+def test_a_first_token_that_does_not_come_is_a_ttft_timeout() -> None:
+    first = Scripted("a", [[spoken("x")[0], Pause()]])
+    second = Scripted("b", [spoken("hi")])
+    trip = journey(hop("a/m", ttft_us=1_000_000), hop("b/m"), stream=True)
+    opened, seconds = turn(chain(first, second).open(trip))
+    assert opened.target.id == "b/m"
+    assert seconds == pytest.approx(1.0)
+    assert trip.attempts[0].fault == "ttft_timeout"
+    assert first.closed == 1
+
+
+def test_a_stream_without_content_is_no_answer() -> None:
+    silent = [spoken("x")[0]]
+    error, _ = told_stream(journey(hop("a/m"), stream=True), Scripted("a", [silent]))
+    assert (error.status, error.code) == (502, "bad_gateway")
+
+
+def told_stream(trip: Journey, *providers: Scripted) -> tuple[RequestError, float]:
+    async def go() -> RequestError:
+        with pytest.raises(RequestError) as caught:
+            await chain(*providers).open(trip)
+        return caught.value
+
+    return turn(go())
+
+
+def idle_story(
+    script: list[Any], idle_us: int, read: Callable[[], float]
+) -> tuple[list[str], float]:
+    async def go() -> list[str]:
+        provider = Scripted("a", [script])
+        opened = await chain(provider).open(journey(hop("a/m"), stream=True))
+        clock = IdleClock(idle_us)
+        seen: list[str] = []
+        try:
+            while True:
+                chunk: Chunk = await clock.next(opened.rest)
+                seen.append(chunk.text)
+                await asyncio.sleep(read())
+        except StopAsyncIteration:
+            seen.append("end")
+        except ProviderError as error:
+            seen.append(error.fault.value)
+        finally:
+            clock.stop()
+            await opened.rest.aclose()
+        # The task must be usable after the clock struck.
+        await asyncio.sleep(0)
+        return seen
+
+    return turn(go())
+
+
+def test_a_gap_between_chunks_longer_than_idle_ends_the_stream() -> None:
+    role, first, second, *_ = spoken("a", "b")
+    seen, seconds = idle_story(
+        [role, first, Pause(900_000), second, Pause()], 1_000_000, lambda: 0.0
+    )
+    assert seen == ["b", "timeout"]
+    assert seconds == pytest.approx(1.9)
+
+
+def test_a_slow_reader_is_not_an_idle_upstream() -> None:
+    role, first, *rest = spoken("a", "b", "c")
+    seen, _ = idle_story([role, first, *rest], 1_000_000, lambda: 5.0)
+    assert seen[-1] == "end"
+
+
+def test_a_client_that_leaves_is_not_a_fault_of_the_target() -> None:
+    trip = journey(hop("a/m"))
+    provider = Scripted("a", [Pause()])
+
+    async def go() -> None:
+        task = asyncio.create_task(chain(provider).answer(trip))
+        await asyncio.sleep(1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    turn(go())
+    assert (trip.attempts[0].fault, trip.attempts[0].reason) == (None, "the client left")
+    assert trip.attempts[0].sent

@@ -1,0 +1,106 @@
+"""The HTTP server of one worker: its routes, and what surrounds each of them.
+
+To add a route: a handler in a file of this folder and its row in `ROUTES`. A handler raises
+`RequestError` for whatever it refuses; `errors` renders it.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from sanic import Sanic
+from sanic.config import Config
+
+from turnout.engine.metrics import Metrics, of_process
+from turnout.settings import Settings
+
+from . import chat, embeddings, models, operate
+from .errors import EnvelopeHandler
+from .guard import admit
+from .wire import Gateway, Incoming, Station
+
+GatewayFactory = Callable[[Settings], Gateway]
+App = Sanic[Config, Station]
+
+
+class Route(NamedTuple):
+    """A path with its method; `GET` stands for `HEAD` too."""
+
+    method: str
+    path: str
+    handler: Callable[..., Any]
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("POST", "/v1/chat/completions", chat.complete),
+    Route("POST", "/v1/embeddings", embeddings.embed),
+    Route("POST", "/v1/explain", chat.explain),
+    Route("GET", "/v1/models", models.list_models),
+    Route("GET", "/v1/models/<name:path>", models.show_model),
+    Route("GET", "/v1/traces/<name:str>", operate.show_trace),
+    Route("GET", "/health", operate.health),
+    Route("GET", "/ready", operate.ready),
+    Route("GET", "/metrics", operate.metrics),
+)
+
+# The engine's own clocks end a request (policy: `deadline`). Sanic's clock must stay out of their
+# way: it cannot know a deadline, and it cannot be told from a client that left.
+_NEVER_S = 86_400.0
+_HEADER_BYTES = 16_384
+_HEADER_S = 60.0
+_KEEP_ALIVE_S = 120.0
+
+
+def create_app(
+    settings: Settings, gateway_factory: GatewayFactory, metrics: Metrics | None = None
+) -> App:
+    """A server with a gateway of its own; the gateway starts and closes with the server.
+
+    `metrics` defaults to those of the process. Raises: whatever the factory raises.
+    """
+    here = Station(settings, gateway_factory(settings), metrics or of_process())
+    app: App = Sanic(
+        "turnout",
+        config=_config(settings),
+        ctx=here,
+        request_class=Incoming,
+        error_handler=EnvelopeHandler(),
+        configure_logging=False,
+    )
+    for route in ROUTES:
+        reads_body = route.method == "POST"
+        app.add_route(
+            route.handler,
+            route.path,
+            methods=[route.method] if reads_body else ["GET", "HEAD"],
+            name=route.handler.__name__,
+            # Bodies are read by `body`, which bounds their time as well as their size.
+            stream=reads_body,
+        )
+    app.register_middleware(admit, "request")
+    app.register_listener(_start, "before_server_start")
+    app.register_listener(_close, "after_server_stop")
+    return app
+
+
+def _config(settings: Settings) -> Config:
+    # No prefix: an environment meant for another Sanic server changes nothing here.
+    config = Config(env_prefix="", keep_alive=True)
+    config.update(
+        ACCESS_LOG=False,
+        AUTO_EXTEND=False,
+        MOTD=False,
+        KEEP_ALIVE_TIMEOUT=_KEEP_ALIVE_S,
+        REQUEST_TIMEOUT=_HEADER_S,
+        RESPONSE_TIMEOUT=_NEVER_S,
+        REQUEST_MAX_HEADER_SIZE=_HEADER_BYTES,
+        REQUEST_MAX_SIZE=settings.limits.body_bytes,
+    )
+    return config
+
+
+async def _start(app: App) -> None:
+    await app.ctx.gateway.start()
+
+
+async def _close(app: App) -> None:
+    await app.ctx.gateway.close()

@@ -1,0 +1,92 @@
+"""Every failure as OpenAI's error envelope: ours, Sanic's, and the ones nobody foresaw."""
+
+import asyncio
+import logging
+from typing import Any
+
+from sanic import HTTPResponse
+from sanic.exceptions import (
+    BadRequest,
+    ExpectationFailed,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    RequestTimeout,
+    SanicException,
+    ServiceUnavailable,
+    URITooLong,
+)
+from sanic.handlers import ErrorHandler
+
+from turnout.engine.request import RequestError
+
+from .wire import UNPARSED, Incoming, error_response, refusal
+
+_log = logging.getLogger("turnout.server")
+
+
+class EnvelopeHandler(ErrorHandler):
+    """Turns whatever ended a request into a response; details of defects stay in the log."""
+
+    def response(self, request: Any, exception: BaseException) -> HTTPResponse:
+        """The response to an exception."""
+        if isinstance(exception, RequestError):
+            return error_response(request, exception)
+        return error_response(request, _told(request, exception))
+
+    def default(self, request: Any, exception: Exception) -> HTTPResponse:
+        """The same; Sanic asks here where `response` failed."""
+        return self.response(request, exception)
+
+
+def _told(request: Incoming, exception: BaseException) -> RequestError:
+    match exception:
+        case MethodNotAllowed():
+            return _method_not_allowed(request, exception)
+        case NotFound():
+            return refusal(404, None, f"There is no `{request.method} {_shown(request)}` here.")
+        case RequestTimeout():
+            return RequestError(
+                408, "timeout", "request_timeout", "The request did not arrive in time."
+            )
+        case PayloadTooLarge() if request.method == UNPARSED:
+            return refusal(431, "headers_too_large", "The request's headers are too large.")
+        case PayloadTooLarge():
+            return refusal(413, "request_too_large", "The body is too large.")
+        case URITooLong():
+            return refusal(414, "uri_too_long", "The request's URL is too long.")
+        case ExpectationFailed():
+            return refusal(417, None, "The only expectation known here is `100-continue`.")
+        case BadRequest():
+            return refusal(400, "bad_request", "The request is not valid HTTP.")
+        case ServiceUnavailable():
+            return _stopped("The gateway gave up on this request: its client went silent.")
+        case asyncio.CancelledError():
+            return _stopped("The gateway is shutting down.")
+        case SanicException() if exception.status_code < 500:
+            return refusal(exception.status_code, None, "The request cannot be served.")
+    _log.error("%s: a request broke inside the gateway", request.id, exc_info=exception)
+    return RequestError(
+        500,
+        "server_error",
+        "internal_error",
+        f"The gateway failed on this request; its log says more under `{request.id}`.",
+    )
+
+
+def _method_not_allowed(request: Incoming, exception: MethodNotAllowed) -> RequestError:
+    allowed = ", ".join(sorted(exception.allowed_methods or ()))
+    told = refusal(
+        405, None, f"`{_shown(request)}` does not take `{request.method}`, only {allowed}."
+    )
+    told.headers["allow"] = allowed
+    return told
+
+
+def _stopped(message: str) -> RequestError:
+    return RequestError(503, "service_unavailable_error", "shutting_down", message)
+
+
+def _shown(request: Incoming) -> str:
+    """The path, short enough to be repeated."""
+    return request.path if len(request.path) <= 200 else request.path[:200] + "…"

@@ -1,0 +1,86 @@
+"""Who may talk to a gateway that asks for no key: nobody whom a hostile web page could speak for.
+
+A page in a browser on this machine can send requests here (it cannot read the answers unless DNS
+rebinding makes this host its own). So the `Host` must be ours, and a `POST` must be JSON, which a
+page may only send after a preflight that we refuse.
+"""
+
+from functools import lru_cache
+
+from sanic import HTTPResponse
+
+from turnout.settings import Auth, Settings, host_name, is_loopback
+
+from .wire import UNPARSED, Incoming, error_response, headers_of, refusal, station
+
+# Addresses to listen on that are nobody's name: browsers let pages reach `0.0.0.0`.
+_EVERYWHERE = frozenset({"0.0.0.0", "::", ""})
+
+
+def admit(request: Incoming) -> HTTPResponse | None:
+    """Refuse a request for another host, and answer a preflight; None lets it pass."""
+    if request.method == UNPARSED:
+        return None
+    settings = station(request).settings
+    if settings.auth is Auth.OFF:
+        hosts = request.headers.getall("host", [])
+        if len(hosts) != 1:
+            told = "no `Host` header" if not hosts else "more than one `Host` header"
+            return error_response(request, refusal(400, "bad_host", f"The request has {told}."))
+        if not _is_ours(hosts[0], settings.allowed_hosts, settings.host):
+            return error_response(
+                request,
+                refusal(
+                    403,
+                    "host_not_allowed",
+                    "This gateway does not answer for the host of this request; its operator "
+                    "can list further names in `TURNOUT_ALLOWED_HOSTS`.",
+                ),
+            )
+    if request.method == "OPTIONS" and settings.cors_origins:
+        return _preflight(request, settings)
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _is_ours(authority: str, allowed: frozenset[str], bound: str) -> bool:
+    name = host_name(authority.strip())
+    # What the operator told the gateway to listen on is a name of its own.
+    return (
+        is_loopback(name) or name in allowed or (name == bound.lower() and name not in _EVERYWHERE)
+    )
+
+
+def _preflight(request: Incoming, settings: Settings) -> HTTPResponse | None:
+    origin = request.headers.get("origin", "")
+    if (
+        origin.lower() not in settings.cors_origins
+        or "access-control-request-method" not in request.headers
+    ):
+        return None
+    headers = {
+        "access-control-allow-methods": "GET, HEAD, POST",
+        "access-control-allow-headers": request.headers.get("access-control-request-headers", "*"),
+        "access-control-max-age": "600",
+        "vary": "origin, access-control-request-headers",
+    }
+    return HTTPResponse(None, 204, headers_of(request, headers))
+
+
+def check_json(request: Incoming) -> None:
+    """Refuse a body that is not announced as JSON. Raises: RequestError 415."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not (
+        kind.startswith("application/") and kind.endswith("+json")
+    ):
+        shown = f"not `{kind}`" if kind else "and the request names none"
+        raise refusal(
+            415,
+            "unsupported_media_type",
+            f"The content type must be `application/json`, {shown}.",
+        )
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise refusal(
+            415, "unsupported_encoding", f"The body must not be compressed (`{encoding}`)."
+        )

@@ -1,0 +1,180 @@
+"""What every response has in common: the request's id, OpenAI's error envelope, JSON bytes.
+
+Routes are in files of their own; nothing here knows one of them.
+Source of the envelope: OpenAI's OpenAPI specification, `ErrorResponse` (all four keys required).
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import orjson
+from sanic import HTTPResponse
+from sanic.request import Request as SanicRequest
+
+from turnout.engine.metrics import Metrics
+from turnout.engine.request import Reply, Request, RequestError, StreamReply
+from turnout.settings import Settings
+
+JSON = "application/json"
+# The method of Sanic's stand-in for a request that could not be parsed; all else in it is empty.
+UNPARSED = "NONE"
+
+# What a browser's script may read of an answer from another origin.
+EXPOSED = (
+    "x-request-id, x-turnout-model, x-turnout-rule, x-turnout-policy, x-turnout-cache, "
+    "x-turnout-cost, x-turnout-cost-estimate, x-turnout-attempts, x-turnout-dropped, retry-after"
+)
+
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
+_SHIFTS = tuple(range(120, -1, -10))
+
+
+class Gateway(Protocol):
+    """What the server needs of the engine's gateway."""
+
+    ready: bool
+
+    @property
+    def digest(self) -> str:
+        """The hash of the policy in force."""
+
+    @property
+    def providers(self) -> Mapping[str, bool]:
+        """The providers that may be called, with whether their credential is there."""
+
+    async def start(self) -> None:
+        """Begin to serve, in the worker's event loop."""
+
+    async def close(self) -> None:
+        """Write out what is queued, and stop."""
+
+    async def chat(self, request: Request) -> Reply | StreamReply:
+        """Answer a chat request. Raises: RequestError."""
+
+    async def embeddings(self, request: Request) -> Reply:
+        """Answer an embeddings request. Raises: RequestError."""
+
+    def models(self) -> list[dict[str, Any]]:
+        """What a client may ask for, as OpenAI lists models."""
+
+    def model(self, name: str) -> dict[str, Any]:
+        """One model by name. Raises: RequestError."""
+
+    async def explain(self, request: Request) -> dict[str, Any]:
+        """The decision on a chat body, without an upstream call."""
+
+    async def trace(self, request_id: str, tenant: str) -> dict[str, Any]:
+        """The trace document of a request. Raises: RequestError."""
+
+    def health(self) -> dict[str, Any]:
+        """Whether this worker serves, and how."""
+
+
+@dataclass(slots=True)
+class Station:
+    """What the routes of one worker share; `request.app.ctx` of the Sanic app is one.
+
+    `draining` is true from the signal to stop on.
+    """
+
+    settings: Settings
+    gateway: Gateway
+    metrics: Metrics
+    draining: bool = False
+
+
+class Incoming(SanicRequest):
+    """A request as Sanic parsed it, with an id that we made: a client cannot choose it."""
+
+    __slots__ = ("_made_id",)
+
+    def __init__(self, url_bytes: bytes, headers: Any, version: str, method: str, **rest: Any):
+        """Take in what Sanic parsed.
+
+        For what it could not parse it makes a stand-in with the same URL, and fails again if that
+        was the trouble.
+        """
+        url = b"*" if method == UNPARSED else url_bytes
+        super().__init__(url, headers, version, method, **rest)
+
+    @property
+    def id(self) -> str:
+        """`req_` and 26 characters that sort by time."""
+        try:
+            return self._made_id
+        except AttributeError:
+            self._made_id: str = new_request_id()
+            return self._made_id
+
+
+def new_request_id() -> str:
+    """An id of 48 bits of milliseconds and 80 random bits, in Crockford's base 32."""
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
+    return "req_" + "".join([_PAIRS[value >> shift & 1023] for shift in _SHIFTS])
+
+
+def station(request: Incoming) -> Station:
+    """What this worker's routes share."""
+    return cast(Station, request.app.ctx)
+
+
+def headers_of(request: Incoming, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The headers that every response has, and more."""
+    here = station(request)
+    if here.draining and request.stream is not None:
+        close_after(request.stream)
+    headers = {"x-request-id": request.id}
+    origins = here.settings.cors_origins
+    if origins:
+        headers["vary"] = "origin"
+        origin = request.headers.get("origin")
+        if origin is not None and origin.lower() in origins:
+            headers["access-control-allow-origin"] = origin
+            headers["access-control-expose-headers"] = EXPOSED
+    if more:
+        headers.update(more)
+    return headers
+
+
+def close_after(stream: Any) -> None:
+    """Let the connection end with this response; `stream` is the request's."""
+    stream.keep_alive = False
+
+
+def json_bytes(
+    request: Incoming, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None
+) -> HTTPResponse:
+    """A response of JSON that is bytes already."""
+    return HTTPResponse(body, status, headers_of(request, headers), JSON)
+
+
+def json_value(request: Incoming, value: object, status: int = 200) -> HTTPResponse:
+    """A response of JSON from plain values."""
+    return json_bytes(request, orjson.dumps(value), status)
+
+
+def envelope(type: str, code: str | None, message: str, param: str | None = None) -> bytes:
+    """The error body, with all four keys."""
+    return orjson.dumps({"error": {"message": message, "type": type, "param": param, "code": code}})
+
+
+def error_response(request: Incoming, error: RequestError) -> HTTPResponse:
+    """An error as a response."""
+    headers = dict(error.headers)
+    if error.retry_after_us is not None:
+        # Rounded up: a client that comes back early is refused again.
+        headers["retry-after"] = str(-(-error.retry_after_us // 1_000_000))
+        headers["retry-after-ms"] = str(-(-error.retry_after_us // 1_000))
+    if error.should_retry is not None:
+        headers["x-should-retry"] = "true" if error.should_retry else "false"
+    body = envelope(error.type, error.code, error.message, error.param)
+    return json_bytes(request, body, error.status, headers)
+
+
+def refusal(status: int, code: str | None, message: str, param: str | None = None) -> RequestError:
+    """An error that is the request's own fault."""
+    return RequestError(status, "invalid_request_error", code, message, param=param)

@@ -1,0 +1,154 @@
+"""One worker: serves on a listening socket until it is told to stop, then drains.
+
+Sanic's own process manager is not used: it hangs when it is stopped before every worker has come
+up (sanic issue 2997), and its answer to a second signal is to kill the whole process group.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sanic.application.state import ApplicationServerInfo
+from sanic.http.constants import HTTP
+
+from turnout.settings import Settings
+
+from .app import App, GatewayFactory, create_app
+from .stop import Stop
+
+# What is left to run after the bound: handlers that were cancelled, connections being closed.
+_AFTERMATH_S = 2.0
+_STEP_S = 0.02
+BACKLOG = 1024
+
+_log = logging.getLogger("turnout.server")
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a worker says when it takes requests.
+
+    `digest` is the policy's. `providers` says of each whether its credential is there.
+    """
+
+    digest: str
+    providers: Mapping[str, bool]
+
+
+def log_to_stderr(settings: Settings) -> None:
+    """Log what happens to this process; a request as such is not an event."""
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    # Its informative lines are about connections.
+    logging.getLogger("sanic").setLevel(logging.WARNING)
+
+
+def run_worker(
+    settings: Settings,
+    gateway_factory: GatewayFactory,
+    listening: socket.socket,
+    stop: Stop,
+    on_ready: Callable[[Ready], None],
+) -> None:
+    """Serve on a socket until asked to stop; everything is written out when this returns.
+
+    `on_ready` is called once requests are taken.
+    Raises: whatever the factory or the gateway's start raises.
+    """
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        runner.run(_serve(settings, gateway_factory, listening, stop, on_ready))
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # not made for every platform
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+async def _serve(
+    settings: Settings,
+    gateway_factory: GatewayFactory,
+    listening: socket.socket,
+    stop: Stop,
+    on_ready: Callable[[Ready], None],
+) -> None:
+    loop = asyncio.get_running_loop()
+    woken = asyncio.Event()
+    # A signal's handler in Python runs between bytecodes, so an idle loop needs a push.
+    stop.wake_with(lambda: loop.call_soon_threadsafe(woken.set))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if callable(signal.getsignal(number)):
+            loop.add_signal_handler(number, stop.ask)
+    app = create_app(settings, gateway_factory)
+    gateway = app.ctx.gateway
+    server = await open_server(app, sock=listening)
+    try:
+        if not stop.asked:
+            on_ready(Ready(gateway.digest, dict(gateway.providers)))
+        await woken.wait()
+        await drain(app, server, settings.limits.drain_us / 1e6, stop)
+    finally:
+        await server.after_stop()
+
+
+async def open_server(app: App, **where: Any) -> Any:
+    """Sanic's server object, taking requests on `sock=` or on `host=` and `port=`."""
+    # Sanic looks here for the versions of HTTP it serves, to leave `alt-svc` headers out.
+    app.state.server_info.append(ApplicationServerInfo(settings={"version": HTTP.VERSION_1}))
+    server: Any = await app.create_server(
+        return_asyncio_server=True,
+        backlog=BACKLOG,
+        asyncio_server_kwargs={"start_serving": False},
+        **where,
+    )
+    await server.startup()
+    await server.before_start()
+    await server.after_start()
+    await server.start_serving()
+    return server
+
+
+async def drain(app: App, server: Any, bound_s: float, stop: Stop) -> None:
+    """Take no new connection, let requests in flight finish within the bound, then cut them off.
+
+    A request that is cut off gets a 503, or an error event if its stream has begun.
+    """
+    loop = asyncio.get_running_loop()
+    app.ctx.draining = True
+    await server.before_stop()
+    server.server.close()
+    end = loop.time() + bound_s
+    _close_idle(server)
+    while await _step(server) and loop.time() < end and not stop.hurried:
+        pass
+    cut_off = list(server.connections)
+    if cut_off:
+        _log.warning("cutting off %d requests that did not finish in time", len(cut_off))
+    for connection in cut_off:
+        if connection._task is not None:
+            connection._task.cancel()
+    end = loop.time() + _AFTERMATH_S
+    while await _step(server) and loop.time() < end:
+        pass
+    for connection in list(server.connections):
+        connection.abort()
+
+
+async def _step(server: Any) -> bool:
+    """A moment later: whether a request is still in flight."""
+    await asyncio.sleep(_STEP_S)
+    _close_idle(server)
+    return bool(server.connections)
+
+
+def _close_idle(server: Any) -> None:
+    for connection in list(server.connections):
+        connection.close_if_idle()

@@ -1,0 +1,207 @@
+"""Several workers on one socket: started together, replaced when they die, stopped together."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import cast
+
+from turnout.engine.metrics import forget_process, share_between_processes
+from turnout.settings import Settings, SettingsError
+
+from .app import GatewayFactory
+from .stop import Stop
+from .worker import Ready, log_to_stderr, run_worker
+
+# Beyond the drain: time to write out what is queued before a worker is killed.
+_CLOSING_S = 15.0
+# Between the end of a worker and the start of the next; doubled while they do not live long.
+_LONGEST_PAUSE_S = 30.0
+_SOUND_S = 60.0
+
+_log = logging.getLogger("turnout.server")
+
+
+class WorkerError(Exception):
+    """A worker that could not start; the message is for people."""
+
+
+def run_workers(
+    settings: Settings,
+    gateway_factory: GatewayFactory,
+    listening: socket.socket,
+    stop: Stop,
+    on_ready: Callable[[Ready], None],
+) -> None:
+    """Serve with `settings.workers` processes until asked to stop.
+
+    The factory must be a function that another interpreter can import. `on_ready` is called once,
+    when all of them take requests. Raises: WorkerError if one cannot start at the beginning.
+    """
+    folder = settings.home / "metrics"
+    share_between_processes(folder)
+    crew = _Crew(settings, gateway_factory, listening, stop, folder)
+    try:
+        crew.start(on_ready)
+        crew.watch()
+    finally:
+        crew.dismiss()
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """A process; of `report` can be read its `Ready`, or a string: why it cannot start."""
+
+    process: SpawnProcess
+    report: Connection
+    hired_at: float
+
+
+class _Crew:
+    """The processes, by the handle that tells of their end."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        gateway_factory: GatewayFactory,
+        listening: socket.socket,
+        stop: Stop,
+        folder: Path,
+    ) -> None:
+        self._settings = settings
+        self._gateway_factory = gateway_factory
+        self._listening = listening
+        self._stop = stop
+        self._folder = folder
+        # A new interpreter for each: no lock, thread or counter is inherited half-way.
+        self._context = multiprocessing.get_context("spawn")
+        self._workers: dict[int, _Worker] = {}
+        self._failures = 0
+        self._awake, wake = os.pipe()
+        os.set_blocking(wake, False)
+        stop.wake_with(lambda: os.write(wake, b"!"))
+
+    def start(self, on_ready: Callable[[Ready], None]) -> None:
+        """Start all workers and wait until they take requests."""
+        for _ in range(self._settings.workers):
+            self._hire()
+        waiting = {worker.report.fileno(): worker.report for worker in self._workers.values()}
+        told: Ready | str | None = None
+        while waiting and not self._stop.asked:
+            for handle in self._wait(waiting):
+                try:
+                    told = waiting.pop(handle).recv()
+                except EOFError:
+                    raise WorkerError("a worker ended before it was ready") from None
+                if isinstance(told, str):
+                    raise WorkerError(told)
+        if isinstance(told, Ready) and not self._stop.asked:
+            on_ready(told)
+
+    def watch(self) -> None:
+        """Replace workers that die, until asked to stop."""
+        while not self._stop.asked:
+            for handle in self._wait(self._workers):
+                self._replace(self._workers.pop(handle))
+
+    def dismiss(self) -> None:
+        """Stop all workers: no new connections, a drain, then the end."""
+        self._listening.close()
+        self._signal(signal.SIGTERM)
+        hurried = False
+        end = time.monotonic() + self._settings.limits.drain_us / 1e6 + _CLOSING_S
+        while self._workers and time.monotonic() < end:
+            for handle in self._wait(self._workers, end - time.monotonic()):
+                self._workers.pop(handle).process.join()
+            if self._stop.hurried and not hurried:
+                hurried = True
+                self._signal(signal.SIGTERM)
+        for worker in self._workers.values():
+            _log.error("worker %s does not end and is killed", worker.process.pid)
+            worker.process.kill()
+            worker.process.join()
+
+    def _wait(self, handles: Iterable[int], seconds: float | None = None) -> list[int]:
+        """Those of the handles that have news; none of them if somebody asked to stop."""
+        seen = cast(list[int], wait([*handles, self._awake], seconds))
+        if self._awake in seen:
+            os.read(self._awake, 64)
+        return [handle for handle in seen if handle != self._awake]
+
+    def _hire(self) -> None:
+        ours, theirs = self._context.Pipe(duplex=False)
+        process = self._context.Process(
+            target=_work,
+            args=(self._settings, self._gateway_factory, self._listening, theirs),
+            name="turnout-worker",
+        )
+        # Ctrl-C goes to the whole group; the workers leave it to this process, from their first
+        # instruction on. Blocked meanwhile, so that none is lost here.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            process.start()
+        finally:
+            signal.signal(signal.SIGINT, handler)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        theirs.close()
+        self._workers[process.sentinel] = _Worker(process, ours, time.monotonic())
+
+    def _replace(self, worker: _Worker) -> None:
+        process = worker.process
+        process.join()
+        if process.pid is not None:
+            forget_process(self._folder, process.pid)
+        if time.monotonic() - worker.hired_at > _SOUND_S:
+            self._failures = 0
+        pause_s = min(0.5 * 2**self._failures, _LONGEST_PAUSE_S)
+        self._failures += 1
+        _log.error(
+            "worker %s ended with %s; another one starts in %.1f s",
+            process.pid,
+            process.exitcode,
+            pause_s,
+        )
+        self._wait((), pause_s)
+        if not self._stop.asked:
+            self._hire()
+
+    def _signal(self, number: signal.Signals) -> None:
+        for worker in self._workers.values():
+            if worker.process.pid is not None and worker.process.is_alive():
+                os.kill(worker.process.pid, number)
+
+
+def _work(
+    settings: Settings,
+    gateway_factory: GatewayFactory,
+    listening: socket.socket,
+    report: Connection,
+) -> None:
+    """The life of one worker process."""
+    stop = Stop()
+    stop.catch(signal.SIGTERM)
+    log_to_stderr(settings)
+    threading.Thread(target=_follow_parent, args=(stop,), daemon=True).start()
+    try:
+        run_worker(settings, gateway_factory, listening, stop, report.send)
+    except SettingsError as error:
+        report.send(str(error))
+        sys.exit(1)
+
+
+def _follow_parent(stop: Stop) -> None:
+    """Stop when the process that started this one is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        stop.ask()

@@ -1,0 +1,124 @@
+"""From settings to a gateway: reads the policy file, resolves credentials, builds the parts.
+
+The only place that knows which class stands behind each contract.
+"""
+
+import re
+from pathlib import Path
+
+from turnout.adapters import PROVIDERS, build, key_variable, pooled
+from turnout.dsl.check import compile_policy
+from turnout.dsl.core import Program
+from turnout.dsl.core import Provider as ProviderEntry
+from turnout.dsl.source import Source
+from turnout.engine.catalog import language_schema
+from turnout.engine.gateway import Gateway, make_live
+from turnout.engine.journal import Journal
+from turnout.engine.metrics import of_process
+from turnout.engine.provider import Provider
+from turnout.engine.pulse import Pulse
+from turnout.engine.state.sqlite import open_store
+from turnout.engine.state.store import Store, StoreError
+from turnout.settings import Settings, SettingsError
+
+# Without a policy every known name gets what it asks for.
+NO_POLICY = Source(
+    "no policy", "routing_policy:\n  - {name: requested, route: requested}\ndeadline: 10m\n"
+)
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def load_program(settings: Settings) -> Program:
+    """The program of the policy file. Raises: OSError, PolicyError."""
+    if settings.policy is None:
+        return compile_policy(NO_POLICY, language_schema())
+    return compile_policy(read_policy(settings.policy), language_schema())
+
+
+def read_policy(path: Path) -> Source:
+    """A policy file as a source. Raises: OSError; SettingsError if it is not UTF-8."""
+    try:
+        return Source(str(path), path.read_bytes().decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            (f"the policy `{path}` is not UTF-8 text (byte {error.start + 1})",)
+        ) from None
+
+
+def build_providers(settings: Settings, program: Program) -> dict[str, Provider]:
+    """Every provider that the policy or the catalogue may name, over one pooled transport.
+
+    Raises: SettingsError for a variable that is not set or may not be read, an unreadable key file,
+    an address or header that cannot be.
+    """
+    transport = pooled()
+    known = {name: ProviderEntry(name, name, None, {}) for name in PROVIDERS}
+    problems: list[str] = []
+    providers: dict[str, Provider] = {}
+    for name, entry in (known | dict(program.providers)).items():
+        try:
+            providers[name] = build(
+                name,
+                entry.kind,
+                _expanded(entry.base_url, settings) if entry.base_url is not None else None,
+                {key: _expanded(value, settings) for key, value in entry.headers.items()},
+                settings.credential(name, key_variable(name, entry.kind)),
+                transport,
+            )
+        except SettingsError as error:
+            problems += error.problems
+        except ValueError as error:
+            problems.append(f"provider `{name}`: {error}")
+    if problems:
+        raise SettingsError(tuple(problems))
+    return providers
+
+
+def build_gateway(settings: Settings) -> Gateway:
+    """The gateway of one worker process.
+
+    Raises: OSError, PolicyError, SettingsError.
+    """
+    program = load_program(settings)
+    providers = build_providers(settings, program)
+    gateway = Gateway(
+        make_live(program),
+        providers,
+        Journal(_open_store(settings)),
+        Pulse(),
+        of_process().observe,
+    )
+    if not any(gateway.providers.values()):
+        variables = ", ".join(f"`{key_variable(name)}`" for name in gateway.providers)
+        raise SettingsError((f"no provider has a credential: set one of {variables}",))
+    return gateway
+
+
+def _open_store(settings: Settings) -> Store:
+    try:
+        return open_store(settings.home)
+    except StoreError as error:
+        raise SettingsError(
+            (f"the journal under `TURNOUT_HOME` cannot be used: {error}",)
+        ) from None
+
+
+def _expanded(text: str, settings: Settings) -> str:
+    """A text of the policy with its `${…}` variables filled in."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if not name.startswith("TURNOUT_VAR_") and name not in settings.policy_vars:
+            raise SettingsError(
+                (
+                    f"the policy reads `${{{name}}}`, which it may not: name the variable "
+                    f"`TURNOUT_VAR_…`, or list it in `TURNOUT_POLICY_VARS`",
+                )
+            )
+        found = settings.environment.get(name)
+        if not found:
+            raise SettingsError((f"the policy reads `${{{name}}}`, which is not set",))
+        return found
+
+    return _VARIABLE.sub(value, text)
