@@ -52,6 +52,9 @@ def messages_body(call: Call) -> bytes:
     Adds to `call.dropped`.
     """
     body = {name: value for name, value in call.request.body.items() if value is not None}
+    for name in sorted(call.refused & body.keys()):
+        if body.pop(name) != 1:
+            call.dropped.append(name)
     _refuse_shaping(body)
     _drop_steering(body, call.dropped)
     system, messages = _conversation(body.get("messages"))

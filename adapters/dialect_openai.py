@@ -118,9 +118,16 @@ class OpenAIDialect:
 
 
 def chat_body(call: Call, departures: Mapping[str, bytes]) -> bytes:
-    """The request's own bytes with the upstream's model; a stream also asks for usage."""
+    """The request's own bytes with the upstream's model; a stream also asks for usage.
+
+    Adds to `call.dropped`.
+    """
     request = call.request
     members = {"model": orjson.dumps(call.upstream_model), **departures}
+    for name in sorted(call.refused):
+        if request.body.get(name) not in (None, 1):
+            members[name] = b"null"
+            call.dropped.append(name)
     options = request.body.get("stream_options")
     if request.stream:
         if not _wants_usage(request.body):

@@ -62,7 +62,7 @@ class Upstream:
         try:
             return await self._read(response, MAX_ANSWER_BYTES)
         finally:
-            await response.aclose()
+            await _let_go(response)
 
     async def open(self, path: str, body: bytes, call: Call) -> "Events":
         """Send a body and read the answer's head: a stream of events. Raises: ProviderError."""
@@ -72,7 +72,7 @@ class Upstream:
             try:
                 whole = await self._read(response, MAX_ERROR_BYTES)
             finally:
-                await response.aclose()
+                await _let_go(response)
             raise fault.no_answer(whole, "a stream", self.secrets)
         return Events(response)
 
@@ -102,7 +102,7 @@ class Upstream:
             # The status alone says enough.
             pass
         finally:
-            await response.aclose()
+            await _let_go(response)
         raise fault.from_status(response.status_code, response.headers, refusal, self.secrets)
 
     def _url(self, path: str) -> httpx.URL:
@@ -170,7 +170,23 @@ class Events:
 
     async def aclose(self) -> None:
         """Let go of the connection; closes it unless the answer was read to its end."""
-        await self._response.aclose()
+        await _let_go(self._response)
+
+
+_closing: set[asyncio.Task[None]] = set()
+
+
+async def _let_go(response: httpx.Response) -> None:
+    """Close a response whatever happens to who waits for it.
+
+    A client that leaves cancels the request's task, sometimes while the task is closing already. A
+    close that is cut short would leave the connection open, and the provider writing into it.
+    """
+    task = asyncio.ensure_future(response.aclose())
+    # The loop itself only holds tasks weakly.
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
+    await asyncio.shield(task)
 
 
 class _Body(httpx.AsyncByteStream):

@@ -2,7 +2,8 @@
 
 It holds the policy's document, whose conditions `parse` put into normal form, and every catalogue
 row that was looked up on the way, so that a newer price list does not change what an old policy
-decided. Comments, formatting and the policy's own tests are not part of it; variables are unexpanded.
+decided. Comments, formatting and the policy's own tests are not part of it; variables are
+unexpanded.
 
 Shape: one line of JSON, keys sorted: `{turnout, policy, catalog: {found, requestable, free}}`.
 """

@@ -26,12 +26,13 @@ from .core import (
     Term,
 )
 from .diagnostic import Diagnostic, PolicyError, sort
-from .infer import ALIASES, FUNCTIONS, Scope, define, infer
+from .infer import define, infer
 from .nearest import suggestion
 from .parse import parse
 from .refusal import Poisoned, Refused
 from .routes import DEADLINE_US, duplicates, form_of, hop, too_slow, with_fallback
 from .schema import WEEKDAYS, Attribute, Parameter, Schema, Type
+from .scope import ALIASES, FUNCTIONS, Scope
 from .source import Source, Span
 from .targets import Targets
 from .walk import children, leaves_first, reads

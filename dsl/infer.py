@@ -3,14 +3,27 @@
 Strict on purpose: nothing is converted but a bare number beside a score. What an expression means
 (a range, a bare `cost`, `/`) is decided here; afterwards only terms are left.
 
-This file is over 300 lines because the cases of one language belong beside each other.
+This file is over 300 lines because the cases of one language belong beside each other; when two
+values agree is told in `agree`, what a cost is in `cost`.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import assert_never
 
 from . import tree
+from .agree import (
+    EXAMPLES,
+    NOUNS,
+    ORDERED,
+    SIZES,
+    WORDS,
+    agree,
+    as_condition,
+    disagree,
+    no_size,
+    note_open,
+    shown,
+)
 from .core import (
     REQUESTED,
     And,
@@ -34,11 +47,11 @@ from .core import (
 from .cost import PER_MTOK, expected_cost, worst_case_cost
 from .diagnostic import Diagnostic
 from .interval import bounds
-from .nearest import nearest, suggestion
+from .nearest import suggestion
 from .refusal import Poisoned, Refused, warning
 from .schema import WEEKDAYS, Attribute, Parameter, Target, Type, Value
+from .scope import ALIASES, FUNCTIONS, REQUESTED_ATTRIBUTE, Scope
 from .source import Span
-from .targets import Targets
 from .units import format_value, literal_value, quote
 
 MAX_DEPTH = 100  # levels of nesting in a condition, `let` names included
@@ -56,63 +69,6 @@ CREDENTIALS = frozenset(
         "set-cookie",
     }
 )
-# Names that stand for an attribute of the rule's target, or for the same attribute.
-ALIASES = {
-    "prompt_tokens": "tokens",
-    "latency": "p95",
-    "latency.p50": "p50",
-    "latency.p95": "p95",
-}
-FUNCTIONS = ("known", "min", "max", "worst_case", "cost")
-REQUESTED_ATTRIBUTE = Attribute(
-    "requested", Type.TEXT, "The target that the request's model stands for."
-)
-
-_NOUNS = {
-    Type.BOOL: "true or false",
-    Type.NUMBER: "a number",
-    Type.DURATION: "a duration",
-    Type.MONEY: "an amount of money",
-    Type.RATE: "a price per million tokens",
-    Type.PERCENT: "a percentage",
-    Type.SCORE: "a score",
-    Type.TIME: "a time of day",
-    Type.WEEKDAY: "a weekday",
-    Type.DATE: "a date",
-    Type.TEXT: "text",
-    Type.ENUM: "text",
-}
-_EXAMPLES = {
-    Type.DURATION: "800ms",
-    Type.MONEY: "$0.02",
-    Type.RATE: "$5/Mtok",
-    Type.PERCENT: "5%",
-    Type.TIME: "09:00",
-    Type.DATE: "2026-10-01",
-    Type.WEEKDAY: "Mon",
-}
-_WORDS = (Type.TEXT, Type.ENUM)
-_BARE = (Type.NUMBER, Type.SCORE)
-# Types whose values can be added to each other and multiplied by a number.
-_SIZES = (Type.NUMBER, Type.SCORE, Type.DURATION, Type.MONEY, Type.RATE, Type.PERCENT)
-_ORDERED = (*_SIZES, Type.TIME, Type.DATE, Type.WEEKDAY)
-_OPEN_BY_NATURE = frozenset({"model"})
-
-
-@dataclass
-class Scope:
-    """What names mean in one policy, and what was found while conditions were read.
-
-    `findings` are warnings and notes; `slots` are the snapshot keys of the terms made so far.
-    """
-
-    attributes: Mapping[str, Attribute]
-    definitions: Mapping[str, tree.Definition]
-    targets: Targets
-    findings: list[Diagnostic] = field(default_factory=list)
-    slots: dict[str, Slot] = field(default_factory=dict)
-    noted_open: set[str] = field(default_factory=set)
-    poisoned: set[str] = field(default_factory=set)
 
 
 def infer(expression: tree.Expression, scope: Scope, target: str | None) -> Term | Diagnostic:
@@ -164,9 +120,9 @@ class _Reader:
         if term.type is not Type.BOOL:
             raise Refused(
                 "RP103",
-                f"a condition is expected here, `{_shown(expression.span)}` is {_NOUNS[term.type]}",
+                f"a condition is expected here, `{shown(expression.span)}` is {NOUNS[term.type]}",
                 expression.span,
-                _as_condition(expression, term),
+                as_condition(expression, term),
             )
         return term
 
@@ -206,7 +162,7 @@ class _Reader:
                 before, self._has_default = self._has_default, True
                 left = self.value(operand)
                 self._has_default = before
-                left, right = self._agree(left, self.value(default), operand, default, span)
+                left, right = agree(self._scope, left, self.value(default), operand, default, span)
                 return Coalesce(left, right, left.type, span)
             case tree.Comparison():
                 return self._comparison(expression)
@@ -327,7 +283,7 @@ class _Reader:
                         span,
                         f"write `expected: {{p95: 900ms}}` for `{argument}` under `targets:`"
                         if attribute.type is Type.DURATION
-                        else f"say what counts meanwhile, such as `{_shown(span)} ?? 0%`",
+                        else f"say what counts meanwhile, such as `{shown(span)} ?? 0%`",
                     )
                 )
         return self._slot(attribute, argument, span)
@@ -357,7 +313,7 @@ class _Reader:
         if header in CREDENTIALS:
             raise Refused(
                 "RP101",
-                f"`{_shown(index.span)}` is a credential, which no condition may read",
+                f"`{shown(index.span)}` is a credential, which no condition may read",
                 index.span,
                 "use `tenant`, `team` or `user`: they come from the caller's key",
             )
@@ -437,7 +393,7 @@ class _Reader:
                 "RP301",
                 f"`{call.name.text}` takes a target in quotes",
                 argument.span,
-                f"write `{call.name.text}({quote(_shown(argument.span))})`",
+                f"write `{call.name.text}({quote(shown(argument.span))})`",
             )
         if argument.text == REQUESTED:
             return REQUESTED
@@ -454,9 +410,11 @@ class _Reader:
         first, *rest = call.arguments
         result = self.value(first)
         for argument in rest:
-            result, right = self._agree(result, self.value(argument), first, argument, call.span)
-            if result.type not in _ORDERED:
-                raise _no_size(first.span, result.type)
+            result, right = agree(
+                self._scope, result, self.value(argument), first, argument, call.span
+            )
+            if result.type not in ORDERED:
+                raise no_size(first.span, result.type)
             span = call.span if argument is rest[-1] else None
             kind = "min" if operator == "min" else "max"
             result = Arithmetic(kind, result, right, result.type, span)  # type: ignore[arg-type]
@@ -501,14 +459,14 @@ class _Reader:
             term = Switch(requested, cases, Type.MONEY)
         else:
             term = of(self._scope.targets.resolve(name, span))
-        return Named(_shown(span), term, Type.MONEY, span)
+        return Named(shown(span), term, Type.MONEY, span)
 
     # --- arithmetic ------------------------------------------------------------------------------
 
     def _negate(self, operand: tree.Expression, span: Span) -> Term:
         term = self.value(operand)
-        if term.type not in _SIZES:
-            raise _no_size(operand.span, term.type)
+        if term.type not in SIZES:
+            raise no_size(operand.span, term.type)
         if isinstance(term, Const) and isinstance(term.value, int):
             return Const(-term.value, term.type, span)
         return Arithmetic("-", Const(0, term.type), term, term.type, span)
@@ -525,20 +483,20 @@ class _Reader:
         left, right = self.value(written.left), self.value(written.right)
         if operator == "*":
             return self._product(left, right, written)
-        left, right = self._agree(left, right, written.left, written.right, span)
-        if left.type not in _SIZES:
-            raise _no_size(written.left.span, left.type)
+        left, right = agree(self._scope, left, right, written.left, written.right, span)
+        if left.type not in SIZES:
+            raise no_size(written.left.span, left.type)
         return Arithmetic(operator, left, right, left.type, span)
 
     def _product(self, left: Term, right: Term, written: tree.Arithmetic) -> Term:
         for term, part in ((left, written.left), (right, written.right)):
-            if term.type not in _SIZES:
-                raise _no_size(part.span, term.type)
+            if term.type not in SIZES:
+                raise no_size(part.span, term.type)
         kinds = {left.type, right.type}
         if Type.NUMBER not in kinds:
             raise Refused(
                 "RP111",
-                f"{_NOUNS[left.type]} cannot be multiplied by {_NOUNS[right.type]}",
+                f"{NOUNS[left.type]} cannot be multiplied by {NOUNS[right.type]}",
                 written.span,
                 "one side of `*` has to be a plain whole number",
             )
@@ -560,12 +518,12 @@ class _Reader:
         left, right = self.value(written.left), self.value(written.right)
         if Type.BOOL in (left.type, right.type):
             return self._truths(written, left, right)
-        left, right = self._agree(left, right, written.left, written.right, span)
+        left, right = agree(self._scope, left, right, written.left, written.right, span)
         is_equality = operator in ("==", "!=")
-        if not is_equality and left.type in _WORDS:
+        if not is_equality and left.type in WORDS:
             raise Refused(
                 "RP111",
-                f"`{_shown(written.left.span)}` is text, which has no order",
+                f"`{shown(written.left.span)}` is text, which has no order",
                 written.operator_span,
                 "compare text with `==`, `!=`, `in`, `starts_with`, `ends_with` or `has`",
             )
@@ -583,9 +541,9 @@ class _Reader:
             )
             raise Refused(
                 "RP111",
-                f"`{_shown(word.span)}` is true or false, `{_shown(other.span)}` is not",
+                f"`{shown(word.span)}` is true or false, `{shown(other.span)}` is not",
                 other.span,
-                f"write `{_shown(word.span)} == true` or `{_shown(word.span)}` alone",
+                f"write `{shown(word.span)} == true` or `{shown(word.span)}` alone",
             )
         if written.operator not in ("==", "!="):
             raise Refused(
@@ -605,21 +563,22 @@ class _Reader:
 
     def _text_test(self, written: tree.Comparison) -> Term:
         operand = self.value(written.left)
-        if operand.type not in _WORDS:
+        if operand.type not in WORDS:
             raise Refused(
                 "RP111",
-                f"`{written.operator}` looks into text, `{_shown(written.left.span)}` is "
-                f"{_NOUNS[operand.type]}",
+                f"`{written.operator}` looks into text, `{shown(written.left.span)}` is "
+                f"{NOUNS[operand.type]}",
                 written.left.span,
+                'only text can be looked into, such as `model` or `header["x-team"]`',
             )
         if not isinstance(written.right, tree.Literal) or written.right.kind != "string":
             raise Refused(
                 "RP111",
                 f"`{written.operator}` takes text in quotes",
                 written.right.span,
-                f"write `{quote(_shown(written.right.span))}`",
+                f"write `{quote(shown(written.right.span))}`",
             )
-        self._note_open(operand)
+        note_open(self._scope, operand)
         return TextTest(
             written.operator,  # type: ignore[arg-type]
             operand,
@@ -643,7 +602,7 @@ class _Reader:
             plain = Type.MONEY if Type.RATE in pair else Type.NUMBER
             unit = next((u for u in pair if u is not plain), None)
             if plain not in pair or unit not in scales:
-                raise self._disagree(
+                raise disagree(
                     _typed(left_unit), _typed(right_unit), written.left, written.right, span
                 )
             scale = scales[unit]
@@ -655,30 +614,30 @@ class _Reader:
             if below is not None and not (isinstance(below, Const) and below.value):
                 is_there = Compare("!=", below, Const(0, below.type))
                 result = If(is_there, result, Const(None, Type.BOOL), Type.BOOL)
-        return Named(_shown(span), result, Type.BOOL, span)
+        return Named(shown(span), result, Type.BOOL, span)
 
     def _split(self, side: tree.Expression) -> tuple[Term, Term | None]:
         if not _is_quotient(side):
             term = self.value(side)
-            if term.type not in _SIZES:
-                raise _no_size(side.span, term.type)
+            if term.type not in SIZES:
+                raise no_size(side.span, term.type)
             return term, None
         assert isinstance(side, tree.Arithmetic)
         above, below = self.value(side.left), self.value(side.right)
         for term, part in ((above, side.left), (below, side.right)):
-            if term.type not in _SIZES:
-                raise _no_size(part.span, term.type)
+            if term.type not in SIZES:
+                raise no_size(part.span, term.type)
         if _quotient_unit(above, below) is None:
             raise Refused(
                 "RP111",
-                f"{_NOUNS[above.type]} cannot be divided by {_NOUNS[below.type]}",
+                f"{NOUNS[above.type]} cannot be divided by {NOUNS[below.type]}",
                 side.span,
                 "divide by a plain number, or by something of the same kind",
             )
         if bounds(below, self._scope.attributes)[0] < 0:
             raise Refused(
                 "RP111",
-                f"`{_shown(side.right.span)}` could be negative, so it cannot divide",
+                f"`{shown(side.right.span)}` could be negative, so it cannot divide",
                 side.right.span,
                 "multiply instead, or divide by something that is never negative",
             )
@@ -693,7 +652,7 @@ class _Reader:
                 self._find(
                     warning(
                         "RP115",
-                        f"`{_shown(span)}` compares a measurement for equality: it is almost "
+                        f"`{shown(span)}` compares a measurement for equality: it is almost "
                         "never true",
                         span,
                         "write `<`, `>` or a range",
@@ -736,8 +695,9 @@ class _Reader:
                 warning(
                     "RP113",
                     f"this is {'always' if always else 'never'} true: "
-                    f"`{_shown(left.span)}` {range_}",
+                    f"`{shown(left.span)}` {range_}",
                     span,
+                    "remove it, or compare with a value in between",
                 )
             )
 
@@ -748,7 +708,7 @@ class _Reader:
         if operand.type is Type.BOOL:
             raise Refused(
                 "RP111",
-                f"`{_shown(written.operand.span)}` is true or false, which is in no list",
+                f"`{shown(written.operand.span)}` is true or false, which is in no list",
                 written.operand.span,
                 "booleans take only `==` and `!=` with `true` or `false`",
             )
@@ -777,7 +737,7 @@ class _Reader:
         constants: list[Value] = []
         others: list[Term] = []
         for item in items:
-            left, right = self._agree(operand, self.value(item), place, item, item.span)
+            left, right = agree(self._scope, operand, self.value(item), place, item, item.span)
             self._measured(left, right, item.span)
             if isinstance(right, Const) and right.value is not None:
                 constants.append(right.value)
@@ -792,12 +752,14 @@ class _Reader:
     def _range(
         self, operand: Term, place: tree.Expression, range_: tree.Range, span: Span | None
     ) -> Term:
-        _, low = self._agree(operand, self.value(range_.low), place, range_.low, range_.span)
-        _, high = self._agree(operand, self.value(range_.high), place, range_.high, range_.span)
-        if operand.type not in _ORDERED:
+        _, low = agree(self._scope, operand, self.value(range_.low), place, range_.low, range_.span)
+        _, high = agree(
+            self._scope, operand, self.value(range_.high), place, range_.high, range_.span
+        )
+        if operand.type not in ORDERED:
             raise Refused(
                 "RP111",
-                f"`{_shown(place.span)}` is {_NOUNS[operand.type]}, which has no ranges",
+                f"`{shown(place.span)}` is {NOUNS[operand.type]}, which has no ranges",
                 range_.span,
                 "write a list: `[…, …]`",
             )
@@ -808,7 +770,7 @@ class _Reader:
                     "RP111",
                     "the ends of this range have to be constants",
                     range_.span,
-                    f"write it as `{_EXAMPLES[operand.type]}..…`",
+                    f"write it as `{EXAMPLES[operand.type]}..…`",
                 )
             assert isinstance(low, Const) and isinstance(high, Const)
             start, end = int(low.value or 0), int(high.value or 0)
@@ -823,141 +785,20 @@ class _Reader:
             if start > end:
                 raise Refused(
                     "RP113",
-                    f"the range `{_shown(range_.span)}` runs backwards",
+                    f"the range `{shown(range_.span)}` runs backwards",
                     range_.span,
-                    f"write `{_shown(range_.high.span)}..{_shown(range_.low.span)}`",
+                    f"write `{shown(range_.high.span)}..{shown(range_.low.span)}`",
                 )
         if is_fixed and start == end:
             self._find(
                 warning(
                     "RP113",
-                    f"the range `{_shown(range_.span)}` is empty: its end is not part of it",
+                    f"the range `{shown(range_.span)}` is empty: its end is not part of it",
                     range_.span,
+                    "write an end after the start, or `==` for a single value",
                 )
             )
         return And((Compare(">=", operand, low), Compare("<", operand, high)), span)
-
-    # --- agreement of types ----------------------------------------------------------------------
-
-    def _agree(
-        self,
-        left: Term,
-        right: Term,
-        left_place: tree.Expression,
-        right_place: tree.Expression,
-        span: Span,
-    ) -> tuple[Term, Term]:
-        """Both terms in one type. Raises: Refused RP110, RP111, RP112."""
-        if left.type in _WORDS and right.type in _WORDS:
-            self._note_open(left, right)
-            return self._in_domain(left, right), self._in_domain(right, left)
-        if left.type is right.type:
-            return left, right
-        for one, other, is_left in ((left, right, True), (right, left, False)):
-            if (
-                one.type is Type.SCORE
-                and other.type is Type.NUMBER
-                and isinstance(other, Const)
-                and isinstance(other.value, int)
-            ):
-                scaled = Const(other.value * 10_000, Type.SCORE, other.span)
-                return (one, scaled) if is_left else (scaled, one)
-        raise self._disagree(left, right, left_place, right_place, span)
-
-    def _disagree(
-        self,
-        left: Term,
-        right: Term,
-        left_place: tree.Expression,
-        right_place: tree.Expression,
-        span: Span,
-    ) -> Refused:
-        for (one, place), (other, other_place) in (
-            ((right, right_place), (left, left_place)),
-            ((left, left_place), (right, right_place)),
-        ):
-            if one.type in _BARE and other.type in _EXAMPLES and _is_number(place):
-                return Refused(
-                    "RP110",
-                    f"`{_shown(place.span)}` lacks a unit: `{_shown(other_place.span)}` is "
-                    f"{_NOUNS[other.type]}",
-                    place.span,
-                    _with_unit(one, other.type, place),
-                )
-            if isinstance(one, Const) and one.type is Type.TEXT and other.type in _EXAMPLES:
-                return Refused(
-                    "RP111",
-                    f"`{_shown(other_place.span)}` is {_NOUNS[other.type]}, not text",
-                    place.span,
-                    f"write it without quotes, such as `{_EXAMPLES[other.type]}`",
-                )
-            if one.type is Type.SCORE and other.type is Type.NUMBER and _is_number(place):
-                return Refused(
-                    "RP111",
-                    f"`{_shown(other_place.span)}` is a whole number, "
-                    f"`{_shown(place.span)}` is not",
-                    place.span,
-                    "write a whole number",
-                )
-            if other.type in _WORDS and isinstance(one, Const) and one.type is not Type.TEXT:
-                return Refused(
-                    "RP111",
-                    f"`{_shown(other_place.span)}` is text, `{_shown(place.span)}` is "
-                    f"{_NOUNS[one.type]}",
-                    place.span,
-                    f"write `{quote(_shown(place.span))}`",
-                )
-        return Refused(
-            "RP111",
-            f"`{_shown(left_place.span)}` is {_NOUNS[left.type]}, "
-            f"`{_shown(right_place.span)}` is {_NOUNS[right.type]}",
-            span,
-            "both sides have to be of one kind",
-        )
-
-    def _in_domain(self, term: Term, other: Term) -> Term:
-        """A text constant beside an enum, as one of its values."""
-        if not isinstance(term, Const) or other.type is not Type.ENUM:
-            return term
-        domain = self._domain(other)
-        if domain is not None and isinstance(term.value, str) and term.value not in domain:
-            assert term.span is not None
-            close = nearest(term.value, domain)
-            raise Refused(
-                "RP112",
-                f"`{_shown(other.span)}` is never `{quote(term.value)}`",
-                term.span,
-                f"did you mean `{quote(close)}`?"
-                if close
-                else f"it is one of {', '.join(f'`{quote(value)}`' for value in domain)}",
-            )
-        return Const(term.value, Type.ENUM, term.span)
-
-    def _domain(self, term: Term) -> tuple[str, ...] | None:
-        while isinstance(term, Named | Coalesce):
-            term = term.operand
-        attribute = self._scope.attributes.get(term.key) if isinstance(term, Read) else None
-        return None if attribute is None else attribute.domain
-
-    def _note_open(self, *terms: Term) -> None:
-        """Say once of an attribute that its values are not declared, so typos go unseen."""
-        for term in terms:
-            if not isinstance(term, Read) or term.span is None or term.type is not Type.TEXT:
-                continue
-            attribute = self._scope.attributes.get(term.key)
-            if attribute is None or attribute.name in _OPEN_BY_NATURE | self._scope.noted_open:
-                continue
-            self._scope.noted_open.add(attribute.name)
-            self._scope.findings.append(
-                Diagnostic(
-                    "RP117",
-                    "info",
-                    f"the values of `{attribute.name}` are not declared, so a misspelt one goes "
-                    "unnoticed",
-                    term.span,
-                    f"write its values: `attributes: {{{attribute.name}: [one, other]}}`",
-                )
-            )
 
 
 # --- small questions -----------------------------------------------------------------------------
@@ -971,18 +812,8 @@ def _literal(literal: tree.Literal) -> Const:
     return Const(value, type_, literal.span)
 
 
-def _shown(span: Span | None) -> str:
-    return "" if span is None else " ".join(span.excerpt.split())
-
-
 def _is_quotient(expression: tree.Expression) -> bool:
     return isinstance(expression, tree.Arithmetic) and expression.operator == "/"
-
-
-def _is_number(expression: tree.Expression) -> bool:
-    if isinstance(expression, tree.Negate):
-        expression = expression.operand
-    return isinstance(expression, tree.Literal)
 
 
 def _quotient_unit(above: Term, below: Term | None) -> Type | None:
@@ -1004,40 +835,3 @@ def _number_or_none(scale: int) -> Term | None:
 
 def _times(left: Term, right: Term | None) -> Term:
     return left if right is None else Arithmetic("*", left, right, left.type)
-
-
-def _no_size(span: Span, type_: Type) -> Refused:
-    return Refused(
-        "RP111",
-        f"`{_shown(span)}` is {_NOUNS[type_]}, which cannot be calculated with",
-        span,
-        "only numbers, durations, money and percentages can",
-    )
-
-
-def _as_condition(expression: tree.Expression, term: Term) -> str:
-    text = _shown(expression.span)
-    if term.type in _WORDS:
-        return f'write `{text} == "…"`'
-    return f"compare it, such as `{text} > {_EXAMPLES.get(term.type, '100')}`"
-
-
-def _with_unit(number: Term, wanted: Type, place: tree.Expression) -> str:
-    """How the bare number could have been meant."""
-    text = _shown(place.span)
-    value = number.value if isinstance(number, Const) and isinstance(number.value, int) else None
-    match wanted:
-        case Type.DURATION:
-            return f"write `{text}ms` or `{text}s`"
-        case Type.MONEY:
-            return f"write `${text}`"
-        case Type.RATE:
-            return f"write `${text}/Mtok`"
-        case Type.PERCENT if number.type is Type.SCORE and value is not None:
-            return f"write `{format_value(value, Type.PERCENT)}`"
-        case Type.PERCENT:
-            return f"write `{text}%`"
-        case Type.TIME if value is not None and number.type is Type.NUMBER and 0 <= value < 24:
-            return f"write `{value:02}:00`"
-        case _:
-            return f"write it as `{_EXAMPLES[wanted]}`"

@@ -83,7 +83,8 @@ def read_snapshot(
     A number means what a bare number means in a condition; what has a unit is text with its unit.
     None and what is missing is unknown, but the request's flags are those of an empty chat, and a
     caller has the tier and the tenant `default`. `at` is the moment on the policy's own clock:
-    `"Sat 10:00"`, `"2026-03-29 02:30"`, `"2026-03-29"`, `"10:00"`; a key `at` does the same.
+    `"Sat 10:00"`, `"2026-03-29 02:30"`, `"2026-03-29"`, `"10:00"`; a key `at` does the same, and
+    `time`, `weekday` and `date` given by themselves win over it.
     Raises: SnapshotError; where `tokens` or the clock is read and not given it `is_missing`.
     """
     attributes = program.schema.attributes
@@ -91,14 +92,14 @@ def read_snapshot(
     for name, attribute in attributes.items():
         if attribute.type is Type.BOOL and attribute.always_known:
             snapshot[name] = False
+    moment = data.get("at", at)
+    if moment is not None:
+        snapshot.update(_moment(str(moment)))
     for written, value in data.items():
         if written == "at":
-            at = str(value)
             continue
         key, read_as = _key(written, program)
         snapshot[key] = None if value is None else _value(written, value, read_as)
-    if at is not None:
-        snapshot.update(_moment(at))
     _derive(snapshot, program)
     for key in program.slots:
         if snapshot[key] is None and (key == "tokens" or key in _CLOCK):
@@ -248,7 +249,7 @@ def _moment(at: str) -> dict[str, Value | None]:
             elif "-" in word:
                 day = parse_date(word)
                 moment["date"] = day
-                moment["weekday"] = (day + 3) % 7  # 1970-01-01 was a Thursday
+                moment["weekday"] = _weekday(day)
             else:
                 moment["weekday"] = parse_weekday(word)
     except ValueError as error:
@@ -260,8 +261,15 @@ def _moment(at: str) -> dict[str, Value | None]:
     return moment
 
 
+def _weekday(day: int) -> int:
+    return (day + 3) % 7  # day 0, 1970-01-01, was a Thursday
+
+
 def _derive(snapshot: Snapshot, program: "Program") -> None:
-    """What follows from the values given: the target asked for, and its expected output."""
+    """What follows from the values given: a day's name, the target asked for, its output."""
+    day = snapshot["date"]
+    if isinstance(day, int):
+        snapshot.setdefault("weekday", _weekday(day))
     model = snapshot["model"]
     if _REQUESTED in program.slots and _REQUESTED not in snapshot and isinstance(model, str):
         target = program.models.get(model, model if model in program.targets else None)

@@ -38,6 +38,9 @@ PATIENCE_S = 2.0
 BACKOFF = wait_random_exponential(multiplier=0.25, max=8.0, exp_base=2)
 # What may come before the first content (role, empty deltas); more of it is no answer.
 HELD_CHUNKS = 256
+# What reasoning models refuse, by the ability of that name.
+SAMPLING = frozenset({"temperature", "top_p"})
+NOTHING: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -297,6 +300,7 @@ class Chain:
             max_output=stop.target.max_output,
             connect_us=stop.hop.clocks.connect_us,
             idle_us=idle_us,
+            refused=SAMPLING if stop.target.abilities.get("sampling") is False else NOTHING,
         )
         attempt = Attempt(
             target=stop.target.id,

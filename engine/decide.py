@@ -17,8 +17,10 @@ from turnout.dsl.schema import Value
 from turnout.dsl.snapshot import Snapshot
 
 from . import tokens
+from .names import Names
+from .pulse import Pulse
 from .record import PulseTable
-from .request import Caller, Operation, Request
+from .request import Caller, Operation, Request, RequestError
 
 # A count of this many UTF-8 bytes takes about a millisecond; longer ones leave the event loop.
 INLINE_COUNT_BYTES = 16_384
@@ -314,9 +316,10 @@ def recorded(seen: Observed) -> None:
 
 
 def observe_body(program: Program, body: dict[str, Any], received_us: int) -> Snapshot:
-    """The snapshot of a chat body without a gateway around it: live values are unknown.
+    """The snapshot of a chat body without a gateway around it, as a cold one would see it.
 
-    Reads every slot of the program. `received_us` is the instant to decide at, UTC.
+    Reads every slot of the program; live values are the declared priors, or unknown.
+    `received_us` is the instant to decide at, UTC.
     """
     request = Request(
         id="",
@@ -331,10 +334,12 @@ def observe_body(program: Program, body: dict[str, Any], received_us: int) -> Sn
         started_ns=0,
     )
     decider = Decider(program)
-    target = program.models.get(request.model)
-    if target is None and request.model in program.targets:
-        target = request.model
-    seen = decider.observe(request, target, PulseTable("", received_us, {}, {}))
+    try:
+        target = Names(program, program.schema.catalog).resolve(request.model).target
+    except RequestError:
+        target = None
+    requested = target.id if target is not None else None
+    seen = decider.observe(request, requested, Pulse().tick(program.targets))
     for key in program.slots:
         seen[key]
     return seen

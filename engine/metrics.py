@@ -1,11 +1,12 @@
 """What Prometheus scrapes, counted from decision records, off the request's path.
 
 Labels are bounded: rules of the policy, targets and faults; a model name that a client made up
-never becomes one. With several workers every process writes its counts to files in a folder that all of
-them know from the environment (`share_between_processes`), and any of them adds them up.
+never becomes one. With several workers every process writes its counts to files in one folder, which they
+know from the environment (`share_between_processes`), and any of them adds them up.
 """
 
 import os
+import shutil
 from collections.abc import Collection
 from functools import cache
 from pathlib import Path
@@ -187,15 +188,31 @@ def render() -> bytes:
     return of_process().render()
 
 
-def share_between_processes(folder: Path) -> None:
-    """Let the processes started from here on count together in a folder, emptied first.
+def share_between_processes(folder: Path) -> Path:
+    """Let the processes started from here on count together, in a folder within `folder`.
 
     They must be new interpreters: `prometheus_client` looks at the variable when it is imported.
+    The result is this process' own folder; what ended processes left behind is removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.db"):
-        old.unlink(missing_ok=True)
-    os.environ[MULTIPROCESS_VARIABLE] = str(folder)
+    own = folder / str(os.getpid())
+    for left in folder.iterdir():
+        # A predecessor may still be draining, and goes on counting.
+        if left == own or not _runs(left.name):
+            shutil.rmtree(left, ignore_errors=True)
+    own.mkdir(exist_ok=True)
+    os.environ[MULTIPROCESS_VARIABLE] = str(own)
+    return own
+
+
+def _runs(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except PermissionError:
+        return True
+    except (ValueError, OSError):
+        return False
+    return True
 
 
 def forget_process(folder: Path, pid: int) -> None:

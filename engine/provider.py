@@ -118,6 +118,8 @@ class Call:
     `upstream_model` goes to the provider; `shown_model` is what the client asked for and finds in
     the answer's `model`. `max_output` is the target's own limit in tokens, for wires that must
     name one. `connect_us` and `idle_us` bound the connection and every gap between bytes.
+    `refused` names the steering parameters that this target is known to refuse: the adapter leaves
+    them out, and adds to `dropped` those that the client had set.
     The adapter sets `sent` just before request bytes leave, and adds to `dropped` the names of the
     steering parameters that this wire cannot carry.
     """
@@ -128,6 +130,7 @@ class Call:
     max_output: int | None
     connect_us: int
     idle_us: int
+    refused: frozenset[str] = frozenset()
     sent: bool = False
     dropped: list[str] = field(default_factory=list)
 

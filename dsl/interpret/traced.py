@@ -2,6 +2,8 @@
 
 What a program means is what this file says. It is made for explanations, long after the decision:
 nothing is skipped that a short circuit could skip. Rules after the one that fired are not tried.
+
+This file is over 300 lines because it says of each term both what it means and how it is shown.
 """
 
 from collections.abc import Iterator, Mapping

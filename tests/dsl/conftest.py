@@ -13,9 +13,9 @@ from turnout.dsl.source import Source
 from turnout.engine.attributes import BY_NAME
 
 
-def rates(input: int, output: int, **more: int) -> Tariff:
-    """Whole dollars per million tokens."""
-    return Tariff(input * 10**9, output * 10**9, **more)
+def rates(input: int, output: int, cache_write: int | None = None) -> Tariff:
+    """Whole dollars per million tokens; `cache_write` in nano-dollars."""
+    return Tariff(input * 10**9, output * 10**9, cache_write=cache_write)
 
 
 ROWS = {

@@ -89,17 +89,17 @@ def numbers_of(numbers: Any, truths: Any) -> st.SearchStrategy[Term]:
     two = st.tuples(numbers, numbers)
     return st.one_of(
         st.builds(
-            lambda operator, pair: Arithmetic(operator, *pair, Type.NUMBER),
+            lambda operator, pair: Arithmetic(operator, pair[0], pair[1], Type.NUMBER),
             st.sampled_from(["+", "-", "*", "*", "min", "max"]),
             two,
         ),
-        two.map(lambda pair: Coalesce(*pair, Type.NUMBER)),
+        two.map(lambda pair: Coalesce(pair[0], pair[1], Type.NUMBER)),
         st.builds(
             lambda part, divisor: CeilDiv(part, divisor, Type.NUMBER),
             numbers,
             st.sampled_from([1, 2, 1_000_000]),
         ),
-        st.builds(lambda test, pair: If(test, *pair, Type.NUMBER), truths, two),
+        st.builds(lambda test, pair: If(test, pair[0], pair[1], Type.NUMBER), truths, two),
         st.builds(
             lambda word, cases: Switch(word, tuple(cases), Type.NUMBER),
             words,
@@ -147,6 +147,9 @@ def layers(depth: int) -> tuple[st.SearchStrategy[Term], st.SearchStrategy[Term]
 
 number_terms, truth_terms = layers(4)
 ONE, TWO = Const(1, Type.NUMBER), Const(2, Type.NUMBER)
+OPERATORS: tuple[Any, ...] = ("==", "!=", "<", "<=", ">", ">=")
+CALCULATIONS: tuple[Any, ...] = ("+", "-", "*", "min", "max")
+KINDS: tuple[Any, ...] = ("starts_with", "ends_with", "has")
 
 
 def program_of(terms: list[Term], like: Program) -> Program:
@@ -189,6 +192,84 @@ def test_de_morgan_holds_with_the_unknown(truths: list[bool | None]) -> None:
 
 
 # --- compiled is traced --------------------------------------------------------------------------
+
+
+def forms(name: str, value: Value | None, type_: Type) -> list[Term]:
+    """One value in every shape the emitter tells apart: constant, slot, and something computed."""
+    read = Read(name, type_)
+    nothing = Const(None, type_)
+    return [Const(value, type_), read, Named("x", read, type_), Coalesce(nothing, read, type_)]
+
+
+SMALL = (None, -1, 0, 1, 7)
+
+
+def binary_terms() -> list[tuple[Term, dict[str, Value | None]]]:
+    """Every operator on every pair of shapes and of small values."""
+    cases: list[tuple[Term, dict[str, Value | None]]] = []
+    for a, b in product(SMALL, SMALL):
+        snapshot: dict[str, Value | None] = {"a": a, "b": b}
+        pairs = product(forms("a", a, Type.NUMBER), forms("b", b, Type.NUMBER))
+        for left, right in pairs:
+            cases += [(Compare(o, left, right), snapshot) for o in OPERATORS]
+            cases += [(Arithmetic(o, left, right, Type.NUMBER), snapshot) for o in CALCULATIONS]
+            cases.append((Coalesce(left, right, Type.NUMBER), snapshot))
+    for p, q in product(TRUTHS, TRUTHS):
+        snapshot = {"a": p, "b": q}
+        for left, right in product(forms("a", p, Type.BOOL), forms("b", q, Type.BOOL)):
+            cases += [(Compare(o, left, right), snapshot) for o in OPERATORS[:2]]
+            cases += [(joined((left, right)), snapshot) for joined in (And, Or)]
+            cases.append((Coalesce(left, right, Type.BOOL), snapshot))
+            cases.append((If(left, right, Not(right), Type.BOOL), snapshot))
+            cases.append((If(left, ONE, TWO, Type.NUMBER), snapshot))
+    return cases
+
+
+def unary_terms() -> list[tuple[Term, dict[str, Value | None]]]:
+    cases: list[tuple[Term, dict[str, Value | None]]] = []
+    for value in (*SMALL, 8):
+        for form in forms("a", value, Type.NUMBER):
+            some = frozenset({0, 7})
+            terms: list[Term] = [Known(form), Member(form, some), Member(form, frozenset())]
+            terms += [CeilDiv(form, 2, Type.NUMBER), CeilDiv(form, 3, Type.NUMBER)]
+            cases += [(term, {"a": value}) for term in terms]
+    for text in (None, "", "ab", "ba", "b"):
+        for form in forms("a", text, Type.TEXT):
+            twice = (("ab", ONE), ("b", TWO), ("ab", TWO), ("c", ONE))
+            terms = [Switch(form, twice, Type.NUMBER), Switch(form, (), Type.NUMBER)]
+            terms.append(Switch(form, (("b", Known(form)), ("ab", Not(Known(form)))), Type.BOOL))
+            terms += [TextTest(kind, form, "b") for kind in KINDS]
+            terms.append(Member(form, frozenset({"b", ""})))
+            cases += [(term, {"a": text}) for term in terms]
+    return cases
+
+
+def test_every_operator_on_every_shape_of_operand_is_compiled_as_it_is_traced() -> None:
+    for term, snapshot in binary_terms() + unary_terms():
+        expected = evaluate(term, snapshot).value
+        assert compile_term(term)(snapshot) == expected, term
+        if term.type is Type.BOOL:
+            # As a condition, negated and not: these are other forms than the value.
+            assert compile_term(If(term, ONE, TWO, Type.NUMBER))(snapshot) == {
+                True: 1, False: 2, None: None,
+            }[bool(expected) if expected is not None else None], term  # fmt: skip
+            assert compile_term(Not(term))(snapshot) == (
+                None if expected is None else not expected
+            ), term
+
+
+@thorough
+@given(
+    terms=st.lists(truth_terms, min_size=4, max_size=16),
+    seen=st.lists(snapshots, min_size=3, max_size=6),
+)
+def test_many_terms_have_the_values_that_the_trace_shows(
+    terms: list[Term], seen: list[dict[str, Value | None]]
+) -> None:
+    for term in terms:
+        code = compile_term(term)
+        for snapshot in seen:
+            assert code(snapshot) == evaluate(term, snapshot).value
 
 
 @thorough
@@ -270,6 +351,8 @@ def test_arithmetic_past_128_bits_is_unknown_and_says_so() -> None:
         assert compile_term(term)(snapshot) == expected
         assert evaluate(term, snapshot).value == expected
     assert evaluate(term, {"n1": 1}).reason == "the number is too large"
+    below = Arithmetic("-", Const(-LIMIT, Type.NUMBER), one, Type.NUMBER)
+    assert [compile_term(below)({"n1": n}) for n in (1, 0, -1)] == [None, -LIMIT, 1 - LIMIT]
 
 
 def test_slots_are_asked_for_just_before_the_first_rule_that_may_read_them(

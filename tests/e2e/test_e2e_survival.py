@@ -18,11 +18,13 @@ from turnout.simulator.process import SimulatorProcess
 LONG = {"model": "auto", "messages": [{"role": "user", "content": "word " * 60}]}
 
 
-def until(true: Callable[[], object], seconds: float = 20.0) -> None:
+def until(
+    true: Callable[[], object], seconds: float = 20.0, say: Callable[[], object] = str
+) -> None:
     """Wait for a condition that another process brings about."""
     end = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < end, "it did not come about"
+        assert time.monotonic() < end, f"it did not come about: {say()}"
         time.sleep(0.02)
 
 
@@ -63,7 +65,7 @@ def test_a_client_that_leaves_cancels_the_upstream_and_is_in_the_ledger_once(
     groq.fault({"kind": "delay", **where})
     try:
         leave(served.url, LONG | {"stream": stream}, b'"content":"sim' if stream else None)
-        until(lambda: groq.stats()["total"]["cut_by_client"] == 1)
+        until(lambda: groq.stats()["total"]["cut_by_client"] == 1, say=groq.stats)
         until(lambda: len(ledger(served)) == 1)
     finally:
         groq.clear_faults()

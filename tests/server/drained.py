@@ -20,7 +20,7 @@ from turnout.settings import Limits, Settings
 
 
 class SlowGateway:
-    """A chat takes as many seconds as its `max_tokens` says tenths; a stream has ten events in them."""
+    """A chat takes tenths of a second, as many as its `max_tokens`; a stream has ten events."""
 
     ready = False
     digest = "sha256:0"

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from turnout.engine.request import Request, RequestError
+from turnout.engine.request import Reply, Request, RequestError
 from turnout.server.app import ROUTES
 
 CHAT = {"model": "gpt-4", "messages": [{"role": "user", "content": "hi"}]}
@@ -234,3 +234,18 @@ async def test_the_engine_gets_lower_case_headers_without_credentials(
     assert "sk-secret" not in str(dict(request.headers))
     assert request.raw.startswith(b'{"model"')
     assert request.caller.tenant == "default"
+
+
+async def test_no_header_can_end_its_line(serve: Any, stub_gateway: Any) -> None:
+    """Names of rules and targets come from files and clients."""
+
+    async def answer(request: Request) -> Any:
+        return Reply(
+            200, b"{}", {"x-turnout-rule": "a\r\nset-cookie: x=1\x00", "x-turnout-model": "ü"}
+        )
+
+    async with serve(stub_gateway(answer)) as served, httpx.AsyncClient() as client:
+        response = await client.post(f"{served.url}/v1/chat/completions", json=CHAT)
+    assert "set-cookie" not in response.headers
+    assert "set-cookie" in response.headers["x-turnout-rule"]
+    assert response.status_code == 200

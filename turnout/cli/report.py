@@ -18,6 +18,7 @@ from .colour import PLAIN, Palette
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 _TAB = 4  # a tab reaches to the next multiple of so many columns
+_SECRET = frozenset({"RP007"})  # findings whose place holds what must not be repeated
 _WIDTH = 120  # of the source line shown; longer ones are cut around the caret
 _LEAD = 40  # columns kept before the caret in a line that is cut
 
@@ -95,7 +96,7 @@ def _finding(diagnostic: Diagnostic, palette: Palette) -> str:
     lines = [
         f"{render_place(span)}: {palette.paint(diagnostic.severity, label)}"
         f" {palette.paint('strong', printable(diagnostic.message))}",
-        *_excerpt(span, gutter, diagnostic.severity, palette),
+        *_excerpt(span, gutter, diagnostic.severity, palette, hide=diagnostic.code in _SECRET),
     ]
     if diagnostic.help:
         lines.append(f"{'':{gutter}} = help: {printable(diagnostic.help)}")
@@ -116,12 +117,16 @@ def _gutter(diagnostic: Diagnostic) -> int:
     return len(str(last)) + 1
 
 
-def _excerpt(span: Span, gutter: int, style: str, palette: Palette) -> list[str]:
+def _excerpt(
+    span: Span, gutter: int, style: str, palette: Palette, *, hide: bool = False
+) -> list[str]:
     """The source line with carets under the part of the span that lies in it."""
     line, column = span.line, span.column
     text = span.source.line_text(line)
     last = span.end_column - 1 if span.end_line == line else len(text)
     before, marked, after = text[: column - 1], text[column - 1 : last], text[last:]
+    if hide:
+        marked = "•" * 8
     shown = _expand(before)
     start = width_of(shown)
     carets = max(1, width_of(_expand(marked, start)))

@@ -100,6 +100,7 @@ def _config(settings: Settings) -> Config:
 
 async def _start(app: App) -> None:
     await app.ctx.gateway.start()
+    app.ctx.metrics.policy(app.ctx.gateway.digest)
 
 
 async def _close(app: App) -> None:

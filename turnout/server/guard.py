@@ -11,7 +11,7 @@ from sanic import HTTPResponse
 
 from turnout.settings import Auth, Settings, host_name, is_loopback
 
-from .wire import UNPARSED, Incoming, error_response, headers_of, refusal, station
+from .wire import UNPARSED, Answer, Incoming, error_response, headers_of, refusal, station
 
 # Addresses to listen on that are nobody's name: browsers let pages reach `0.0.0.0`.
 _EVERYWHERE = frozenset({"0.0.0.0", "::", ""})
@@ -64,7 +64,7 @@ def _preflight(request: Incoming, settings: Settings) -> HTTPResponse | None:
         "access-control-max-age": "600",
         "vary": "origin, access-control-request-headers",
     }
-    return HTTPResponse(None, 204, headers_of(request, headers))
+    return Answer(None, 204, headers_of(request, headers))
 
 
 def check_json(request: Incoming) -> None:

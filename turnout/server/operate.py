@@ -8,7 +8,7 @@ from sanic import HTTPResponse
 from turnout.engine.metrics import CONTENT_TYPE
 from turnout.engine.request import RequestError
 
-from .wire import Incoming, headers_of, json_value, station
+from .wire import Answer, Incoming, headers_of, json_value, station
 
 
 async def show_trace(incoming: Incoming, name: str) -> HTTPResponse:
@@ -40,4 +40,4 @@ async def metrics(incoming: Incoming) -> HTTPResponse:
     """The counters of all workers, for Prometheus."""
     # With several workers it reads their files.
     text = await asyncio.to_thread(station(incoming).metrics.render)
-    return HTTPResponse(text, 200, headers_of(incoming), CONTENT_TYPE)
+    return Answer(text, 200, headers_of(incoming), CONTENT_TYPE)

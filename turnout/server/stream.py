@@ -10,8 +10,9 @@ from typing import Any
 
 from turnout.engine.request import StreamReply
 
-from .wire import Incoming, Station, close_after, envelope, headers_of
+from .wire import Answer, Incoming, Station, close_after, envelope, headers_of
 
+_EVENTS = "text/event-stream; charset=utf-8"
 DONE = b"data: [DONE]\n\n"
 _HEADERS = {
     "cache-control": "no-cache",
@@ -26,11 +27,8 @@ async def relay(incoming: Incoming, station: Station, reply: StreamReply) -> Non
     """Send a stream to its end, its failure, or the client's leaving."""
     station.metrics.stream_opened()
     try:
-        response: Any = await incoming.respond(
-            status=reply.status,
-            headers=headers_of(incoming, reply.headers | _HEADERS),
-            content_type="text/event-stream; charset=utf-8",
-        )
+        headers = headers_of(incoming, reply.headers | _HEADERS)
+        response: Any = await incoming.respond(Answer(None, reply.status, headers, _EVENTS))
         await _write(incoming, station, reply, response)
     finally:
         station.metrics.stream_closed()

@@ -41,12 +41,9 @@ class Ready:
 
 def log_to_stderr(settings: Settings) -> None:
     """Log what happens to this process; a request as such is not an event."""
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    # Its informative lines are about connections.
-    logging.getLogger("sanic").setLevel(logging.WARNING)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # The libraries underneath talk about connections and migrations; only their warnings matter.
+    logging.getLogger("turnout").setLevel(settings.log_level.upper())
 
 
 def run_worker(

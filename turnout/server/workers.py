@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -47,14 +48,14 @@ def run_workers(
     The factory must be a function that another interpreter can import. `on_ready` is called once,
     when all of them take requests. Raises: WorkerError if one cannot start at the beginning.
     """
-    folder = settings.home / "metrics"
-    share_between_processes(folder)
-    crew = _Crew(settings, gateway_factory, listening, stop, folder)
+    counted = share_between_processes(settings.home / "metrics")
+    crew = _Crew(settings, gateway_factory, listening, stop, counted)
     try:
         crew.start(on_ready)
         crew.watch()
     finally:
         crew.dismiss()
+        shutil.rmtree(counted, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
