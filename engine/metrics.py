@@ -1,8 +1,8 @@
 """What Prometheus scrapes, counted from decision records, off the request's path.
 
 Labels are bounded: rules of the policy, targets and faults; a model name that a client made up
-never becomes one. With several workers every process writes its counts to files in one folder, which they
-know from the environment (`share_between_processes`), and any of them adds them up.
+never becomes one. With several workers every process writes its counts to files in one folder,
+known to all from the environment (`share_between_processes`), and any of them adds them up.
 """
 
 import os

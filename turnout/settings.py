@@ -2,6 +2,8 @@
 
 A flag wins over its variable, a variable over its default; an empty variable counts as not set.
 What a policy file says is not here. `wiring` turns settings into objects.
+
+Over 300 lines because each variable's rule stands beside what is said when it is broken.
 """
 
 import ipaddress

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from turnout.engine.request import RequestError
 from turnout.server import body as bodies
+from turnout.server import shape
 from turnout.settings import Limits
 
 HI = {"role": "user", "content": "hi"}
@@ -99,7 +100,7 @@ WRONG_EMBEDDINGS: list[tuple[dict[str, Any], str, str]] = [
 @pytest.mark.parametrize(("body", "code", "param"), WRONG_CHATS, ids=str)
 def test_a_wrong_chat_is_refused_by_field(body: dict[str, Any], code: str, param: str) -> None:
     with pytest.raises(RequestError) as caught:
-        bodies.check_chat(body)
+        shape.check_chat(body)
     error = caught.value
     assert (error.status, error.code, error.param) == (400, code, param)
     assert f"`{param}`" in error.message
@@ -108,21 +109,21 @@ def test_a_wrong_chat_is_refused_by_field(body: dict[str, Any], code: str, param
 @pytest.mark.parametrize("body", RIGHT_CHATS, ids=str)
 def test_what_real_clients_send_is_accepted(body: dict[str, Any]) -> None:
     parsed = bodies.parse(json.dumps(body).encode())
-    bodies.check_chat(parsed)
+    shape.check_chat(parsed)
     assert parsed == body
 
 
 @pytest.mark.parametrize(("body", "code", "param"), WRONG_EMBEDDINGS, ids=str)
 def test_wrong_embeddings_are_refused_by_field(body: dict[str, Any], code: str, param: str) -> None:
     with pytest.raises(RequestError) as caught:
-        bodies.check_embeddings(body)
+        shape.check_embeddings(body)
     assert (caught.value.status, caught.value.code, caught.value.param) == (400, code, param)
 
 
 @pytest.mark.parametrize("given", ["hi", ["a", "b"], [1, 2], [[64], [65]]], ids=str)
 def test_texts_and_tokens_may_be_embedded(given: Any) -> None:
     body = {"model": "m", "input": given, "encoding_format": None}
-    bodies.check_embeddings(body)
+    shape.check_embeddings(body)
     assert body["input"] == given
 
 
@@ -138,7 +139,7 @@ JSON_VALUES = st.recursive(
         st.sampled_from(["model", "messages", "input", "stream", "n", "tools", "temperature"]),
         JSON_VALUES,
     ),
-    st.sampled_from([bodies.check_chat, bodies.check_embeddings]),
+    st.sampled_from([shape.check_chat, shape.check_embeddings]),
 )
 def test_no_shape_of_body_is_a_defect(body: dict[str, Any], check: Any) -> None:
     try:

@@ -1,0 +1,321 @@
+"""One request from start to end, over scripted providers and a real journal."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from turnout.adapters.scripted import Pause, Scripted, said, spoken
+from turnout.dsl.check import compile_policy
+from turnout.dsl.source import Source
+from turnout.engine.catalog import language_schema
+from turnout.engine.gateway import Gateway, make_live
+from turnout.engine.journal import Journal
+from turnout.engine.ledger import charge
+from turnout.engine.provider import Answer, Fault, ProviderError
+from turnout.engine.pulse import Pulse
+from turnout.engine.record import DecisionRecord
+from turnout.engine.request import (
+    Caller,
+    Operation,
+    Reply,
+    Request,
+    RequestError,
+    StreamReply,
+    Usage,
+)
+from turnout.engine.state.sqlite import open_store
+
+POLICY = """
+attributes: {tier: [free, pro]}
+routing_policy:
+  - {name: short, condition: tokens < 100, route: groq/llama-3-8b, retries: 0}
+  - {name: asked, condition: model != "auto", route: requested, retries: 0}
+  - {name: free, condition: tier == "free", route: openai/gpt-4, retries: 0}
+fallback_chain:
+  - {to: openai/gpt-4o-mini, retries: 0}
+"""
+SCHEMA = language_schema()
+
+
+class Bench:
+    """A gateway with what it recorded."""
+
+    def __init__(self, home: Path, policy: str, *providers: Scripted) -> None:
+        self.records: list[DecisionRecord] = []
+        self.program = compile_policy(Source("test", policy), SCHEMA)
+        self.journal = Journal(open_store(home))
+        self.pulse = Pulse()
+        self.gateway = Gateway(
+            make_live(self.program),
+            {provider.name: provider for provider in providers},
+            self.journal,
+            self.pulse,
+            self.records.append,
+        )
+        self._next = 0
+
+    def request(
+        self,
+        words: int = 5,
+        *,
+        model: str = "auto",
+        operation: Operation = Operation.CHAT,
+        tier: str = "default",
+        **body: Any,
+    ) -> Request:
+        self._next += 1
+        if operation is Operation.CHAT:
+            body = {"messages": [{"role": "user", "content": "word " * words}]} | body
+        body = {"model": model} | body
+        return Request(
+            id=f"req_{self._next}",
+            operation=operation,
+            body=body,
+            raw=orjson.dumps(body),
+            model=model,
+            stream=body.get("stream") is True,
+            caller=Caller(tier=tier),
+            headers={},
+            received_us=time.time_ns() // 1000,
+            started_ns=time.monotonic_ns(),
+        )
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+    made: list[Bench] = []
+
+    async def make(*providers: Scripted, policy: str = POLICY) -> Bench:
+        one = Bench(tmp_path, policy, *providers)
+        await one.gateway.start()
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        await one.gateway.close()
+
+
+async def refused(work: Any) -> RequestError:
+    with pytest.raises(RequestError) as caught:
+        await work
+    return caught.value
+
+
+async def test_a_whole_answer_carries_the_decision_and_its_exact_cost(bench: Any) -> None:
+    usage = Usage(1000, 200, cached=300)
+    one = await bench(Scripted("groq", [said("hello", usage=usage)]))
+    reply = await one.gateway.chat(one.request())
+    assert isinstance(reply, Reply)
+    record = one.records[0]
+    cost = charge(one.program.targets["groq/llama-3-8b"].tariff, usage)
+    assert cost > 0
+    assert record.cost_nano_usd == cost
+    assert float(reply.headers["x-turnout-cost"]) == pytest.approx(cost / 1e9)
+    assert reply.headers["x-turnout-rule"] == "short"
+    assert reply.headers["x-turnout-model"] == "groq/llama-3-8b"
+    assert reply.headers["x-turnout-policy"] == one.program.digest
+    assert reply.headers["x-turnout-attempts"] == "1"
+    assert (record.rule, record.target, record.outcome, record.status) == (
+        "short",
+        "groq/llama-3-8b",
+        "ok",
+        200,
+    )
+
+
+async def test_a_provider_that_reports_no_usage_is_estimated_and_marked(bench: Any) -> None:
+    silent = Answer(b"{}", None, "four little words here", "stop", None)
+    one = await bench(Scripted("groq", [silent]))
+    await one.gateway.chat(one.request(5))
+    usage = one.records[0].attempts[0].usage
+    assert usage is not None and usage.estimated
+    assert (usage.input, usage.output) == (13, 4)
+
+
+async def test_every_request_is_recorded_with_the_base_set_and_no_prompt(bench: Any) -> None:
+    one = await bench(Scripted("groq", [said("hello")]))
+    await one.gateway.chat(one.request(temperature=0.5, max_tokens=7))
+    values = one.records[0].values
+    assert values["request_type"] == "chat"
+    assert (values["messages"], values["n"], values["max_tokens"]) == (1, 1, 7)
+    assert (values["tenant"], values["tier"], values["team"]) == ("default", "default", None)
+    assert {"has_tools", "has_images", "has_audio", "has_schema", "stream"} <= set(values)
+    assert "word word" not in repr(one.records[0])
+
+
+async def test_a_stream_is_recorded_once_it_has_been_read(bench: Any) -> None:
+    one = await bench(Scripted("groq", [spoken("hel", "lo", usage=Usage(12, 2))]))
+    reply = await one.gateway.chat(one.request(stream=True))
+    assert isinstance(reply, StreamReply)
+    assert "x-turnout-cost-estimate" in reply.headers and "x-turnout-cost" not in reply.headers
+    assert one.records == []
+    events = [event async for event in reply.chunks]
+    assert b"".join(events).count(b"data: ") == 4
+    assert not reply.failed
+    record = one.records[0]
+    assert (record.outcome, record.attempts[0].usage) == ("ok", Usage(12, 2))
+    assert record.attempts[0].ttft_us is not None
+
+
+async def test_a_stream_that_is_never_read_is_a_disconnect(bench: Any) -> None:
+    groq = Scripted("groq", [spoken("hel", "lo")])
+    one = await bench(groq)
+    reply = await one.gateway.chat(one.request(stream=True))
+    await reply.chunks.aclose()
+    await reply.chunks.aclose()
+    assert [r.outcome for r in one.records] == ["disconnect"]
+    assert groq.closed == 1
+    assert one.records[0].attempts[0].usage.estimated
+
+
+async def test_a_client_that_leaves_in_the_middle_pays_for_what_it_saw(bench: Any) -> None:
+    groq = Scripted("groq", [[*spoken("one", " two")[:3], Pause()]])
+    one = await bench(groq)
+    reply = await one.gateway.chat(one.request(stream=True))
+    for _ in range(3):
+        await anext(reply.chunks)
+    await reply.chunks.aclose()
+    record = one.records[0]
+    assert (record.outcome, record.error) == ("disconnect", "client_left")
+    assert record.attempts[0].usage == Usage(13, 2, estimated=True)
+    assert record.cost_nano_usd > 0
+    assert groq.closed == 1
+
+
+async def test_a_stream_that_breaks_ends_in_one_error_event(bench: Any) -> None:
+    broken = [*spoken("one")[:2], ProviderError(Fault.CONNECT, "the connection broke")]
+    one = await bench(Scripted("groq", [broken]))
+    reply = await one.gateway.chat(one.request(stream=True))
+    events = [event async for event in reply.chunks]
+    error = orjson.loads(events[-1].removeprefix(b"data: "))["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert reply.failed
+    record = one.records[0]
+    assert (record.outcome, record.attempts[0].fault) == ("cut", "connect")
+    assert record.attempts[0].usage.estimated
+
+
+async def test_a_request_that_was_sent_and_not_answered_may_have_cost_the_worst(bench: Any) -> None:
+    one = await bench(Scripted("groq", [Pause()]))
+    task = asyncio.create_task(one.gateway.chat(one.request(max_tokens=100)))
+    while not one.gateway._providers["groq"].calls:
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    attempt = one.records[0].attempts[0]
+    assert (one.records[0].outcome, attempt.usage) == ("disconnect", None)
+    assert attempt.unconfirmed_nano_usd > 0
+    assert one.records[0].cost_nano_usd == 0
+
+
+async def test_a_refusal_by_the_provider_costs_nothing(bench: Any) -> None:
+    no = ProviderError(Fault.BAD_REQUEST, "`stop` is too long", status=400, param="stop")
+    one = await bench(Scripted("groq", [no]), Scripted("openai", []))
+    error = await refused(one.gateway.chat(one.request()))
+    assert (error.status, error.param, error.message) == (400, "stop", "`stop` is too long")
+    assert error.headers["x-turnout-rule"] == "short"
+    assert one.records[0].attempts[0].unconfirmed_nano_usd == 0
+
+
+NAMES = [
+    # model, status, code
+    ("no-such-model", 404, "model_not_found"),
+    ("nobody/gpt-4", 404, "model_not_found"),
+    ("", 404, "model_not_found"),
+]
+
+
+@pytest.mark.parametrize(("model", "status", "code"), NAMES)
+async def test_an_unknown_model_is_refused_and_nobody_is_asked(
+    bench: Any, model: str, status: int, code: str
+) -> None:
+    one = await bench(Scripted("groq", []))
+    error = await refused(one.gateway.chat(one.request(model=model)))
+    assert (error.status, error.code) == (status, code)
+
+
+async def test_requested_goes_where_the_client_asked(bench: Any) -> None:
+    openai = Scripted("openai", [said("hello")])
+    one = await bench(Scripted("groq", []), openai)
+    reply = await one.gateway.chat(one.request(500, model="gpt-4o"))
+    assert (reply.headers["x-turnout-rule"], reply.headers["x-turnout-model"]) == (
+        "asked",
+        "openai/gpt-4o",
+    )
+    assert openai.calls[0].upstream_model == "gpt-4o"
+
+
+async def test_where_no_rule_matches_the_chain_is_the_plan(bench: Any) -> None:
+    one = await bench(Scripted("groq", []), Scripted("openai", [said("hello")]))
+    reply = await one.gateway.chat(one.request(500, tier="pro"))
+    assert reply.headers["x-turnout-model"] == "openai/gpt-4o-mini"
+    assert "x-turnout-rule" not in reply.headers
+    assert (one.records[0].clause, one.records[0].rule) == (None, None)
+
+
+async def test_where_no_rule_matches_and_no_chain_is_left_it_is_404(bench: Any) -> None:
+    policy = "routing_policy:\n  - {name: a, condition: tokens < 1, route: groq/llama-3-8b}\n"
+    one = await bench(Scripted("groq", []), policy=policy)
+    error = await refused(one.gateway.chat(one.request()))
+    assert (error.status, error.code) == (404, "no_rule_matched")
+
+
+async def test_embeddings_go_to_the_requested_model_and_nowhere_else(bench: Any) -> None:
+    down = ProviderError(Fault.SERVER, "down", status=500)
+    openai = Scripted("openai", [said("x"), *[down] * 4])
+    one = await bench(Scripted("groq", []), openai)
+    ask = {"model": "text-embedding-3-small", "operation": Operation.EMBEDDINGS, "input": "x"}
+    reply = await one.gateway.embeddings(one.request(**ask))
+    assert reply.headers["x-turnout-model"] == "openai/text-embedding-3-small"
+    error = await refused(one.gateway.embeddings(one.request(**ask)))
+    assert error.status == 502
+    assert {call.upstream_model for call in openai.calls} == {"text-embedding-3-small"}
+
+
+async def test_a_journal_that_cannot_take_more_stops_paid_work(bench: Any) -> None:
+    one = await bench(Scripted("groq", []))
+    one.journal.close()
+    error = await refused(one.gateway.chat(one.request()))
+    assert (error.status, error.code) == (503, "journal_full")
+    assert one.gateway.health()["status"] == "degraded"
+
+
+async def test_explain_and_trace_agree_on_the_rule(bench: Any) -> None:
+    one = await bench(Scripted("groq", [said("hello")]))
+    request = one.request()
+    explained = await one.gateway.explain(request)
+    await one.gateway.chat(request)
+    trace = await one.gateway.trace(request.id, "default")
+    assert explained["rule"] == trace["rule"] == "short"
+    assert explained["trail"] == trace["trail"]
+    assert (await refused(one.gateway.trace(request.id, "other"))).status == 404
+
+
+async def test_a_long_prompt_is_counted_away_from_the_event_loop(bench: Any) -> None:
+    policy = """
+routing_policy:
+  - {name: fits, condition: tokens < 60k, route: openai/gpt-4o}
+  - {name: long, route: groq/llama-3-8b}
+"""
+    one = await bench(Scripted("groq", []), Scripted("openai", [said("hello")]), policy=policy)
+    turns = 0
+
+    async def watch() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    await one.gateway.chat(one.request(50_000))
+    watching.cancel()
+    assert one.records[0].rule == "fits"
+    # Only an exact count can tell 50 000 from 60 000 words; the loop went on meanwhile.
+    assert one.records[0].values["tokens"] == 50_008
+    assert turns > 10
