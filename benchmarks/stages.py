@@ -113,7 +113,7 @@ async def _engine(
             name: Scripted(name, [usage_step] * repeat * (_ROUNDS + 1)) for name in _TARGETS
         }
         journal = Journal(open_store(Path(home)), capacity=1_000_000)
-        gateway = Gateway(live, providers, journal, Pulse(), records.append)
+        gateway = Gateway(live, providers, journal, Pulse(), records.append, lambda _: None)
         await gateway.start()
         rounds = []
         fresh = iter(_requests(body, stream=chunks is not None))

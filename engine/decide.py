@@ -57,8 +57,14 @@ class Observed(Snapshot):
 Reader = Callable[[Observed, str], Value | None]
 
 
+# What a client writes may be any JSON number; a snapshot holds integers of 64 bits.
+_LARGEST = 2**63 - 1
+
+
 def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if isinstance(value, int) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST:
+        return value
+    return None
 
 
 def _tokens(seen: Observed, key: str) -> int:
@@ -83,7 +89,7 @@ def _max_tokens(seen: Observed, key: str) -> int | None:
 
 def _temperature(seen: Observed, key: str) -> int | None:
     value = seen.request.body.get("temperature")
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9:
         return round(value * 10_000)
     seen.reasons[key] = "the request names no temperature"
     return None

@@ -65,13 +65,18 @@ class Gateway:
         journal: Journal,
         pulse: Pulse,
         on_record: Callable[[DecisionRecord], None],
+        on_tick: Callable[[int], None],
     ) -> None:
-        """Serve a program over providers by name; `on_record` sees each finished record."""
+        """Serve a program over providers by name.
+
+        `on_record` sees each finished record, `on_tick` once a second how many wait to be written.
+        """
         self._live = live
         self._providers = providers
         self._journal = journal
         self._pulse = pulse
         self._on_record = on_record
+        self._on_tick = on_tick
         self._chain = Chain(providers, pulse)
         self._table = pulse.tick(live.program.targets)
         self._ticker: asyncio.Task[None] | None = None
@@ -102,6 +107,7 @@ class Gateway:
             await asyncio.sleep(TICK_S)
             self._table = self._pulse.tick(self._live.program.targets)
             self._journal.put_pulse(self._table)
+            self._on_tick(self._journal.counts.waiting)
 
     # --- requests --------------------------------------------------------------------------------
 

@@ -82,12 +82,14 @@ def build_gateway(settings: Settings) -> Gateway:
     """
     program = load_program(settings)
     providers = build_providers(settings, program)
+    metrics = of_process()
     gateway = Gateway(
         make_live(program),
         providers,
         Journal(_open_store(settings)),
         Pulse(),
-        of_process().observe,
+        metrics.observe,
+        metrics.journal_queue,
     )
     if not any(gateway.providers.values()):
         variables = ", ".join(f"`{key_variable(name)}`" for name in gateway.providers)

@@ -47,6 +47,7 @@ class Bench:
 
     def __init__(self, home: Path, policy: str, *providers: Scripted) -> None:
         self.records: list[DecisionRecord] = []
+        self.waiting: list[int] = []
         self.program = compile_policy(Source("test", policy), SCHEMA)
         self.journal = Journal(open_store(home))
         self.pulse = Pulse()
@@ -56,6 +57,7 @@ class Bench:
             self.journal,
             self.pulse,
             self.records.append,
+            self.waiting.append,
         )
         self._next = 0
 
@@ -189,7 +191,7 @@ async def test_a_client_that_leaves_in_the_middle_pays_for_what_it_saw(bench: An
 
 
 async def test_a_stream_that_breaks_ends_in_one_error_event(bench: Any) -> None:
-    broken = [*spoken("one")[:2], ProviderError(Fault.CONNECT, "the connection broke")]
+    broken: list[Any] = [*spoken("one")[:2], ProviderError(Fault.CONNECT, "the connection broke")]
     one = await bench(Scripted("groq", [broken]))
     reply = await one.gateway.chat(one.request(stream=True))
     events = [event async for event in reply.chunks]
