@@ -1,17 +1,14 @@
 """The way out: one pooled HTTP/1.1 transport for a worker's upstream requests.
 
-This is the seam: adapters see `httpx.AsyncBaseTransport` alone, so a leaner transport takes this
-one's place without their knowing. Called directly, a transport has no redirects, cookies, proxies
-from the environment or netrc. TCP_NODELAY is asyncio's (and uvloop's) default for TCP sockets.
+This is the seam: adapters see `httpx.AsyncBaseTransport` alone, so that another transport can take
+the place of `http1` without their knowing.
 """
 
 import httpx
 
 from turnout.engine.provider import Call
 
-# Idle connections are dropped before the usual 60 s of load balancers: a request that meets a
-# closing connection fails for nothing.
-_LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=45.0)
+from .http1 import Http1Transport
 
 
 def pooled() -> httpx.AsyncBaseTransport:
@@ -20,7 +17,7 @@ def pooled() -> httpx.AsyncBaseTransport:
     `SSL_CERT_FILE` and `SSL_CERT_DIR` add certificate authorities. Close it with `aclose`, after
     the last stream.
     """
-    return httpx.AsyncHTTPTransport(http1=True, http2=False, retries=0, limits=_LIMITS)
+    return Http1Transport(httpx.create_ssl_context())
 
 
 def clocks(call: Call) -> dict[str, float]:

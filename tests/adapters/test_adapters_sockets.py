@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import socket
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -314,13 +313,6 @@ async def test_a_server_that_speaks_no_tls_is_told_before_anything_is_sent(
             await bench.provider("openai", transport, secure).answer(call)
     assert (caught.value.fault, call.sent) == (Fault.CONNECT, False)
     assert "TLS" in caught.value.message
-
-
-def test_certificates_and_their_names_are_verified(transport: httpx.AsyncBaseTransport) -> None:
-    assert isinstance(transport, httpx.AsyncHTTPTransport)
-    context = transport._pool._ssl_context
-    assert context is not None
-    assert context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname
 
 
 def watched(bench: Any, *parts: bytes) -> tuple[Handler, asyncio.Event, asyncio.Event]:
