@@ -19,7 +19,7 @@ from pathlib import Path
 from turnout.simulator.process import SimulatorProcess
 
 from .load import Report, Shot, fire
-from .processes import GatewayProcess, cpu_us, machine, versions
+from .processes import BareProcess, GatewayProcess, cpu_us, machine, versions
 from .stages import Stage, by_stage
 from .workload import CHAT, PROVIDERS, chat, policy, prose
 
@@ -86,7 +86,10 @@ def main() -> int:
             rows += _direct(arguments, simulator, stream)
         with GatewayProcess(policy(simulator), cores=own) as gateway:
             for stream in (False, True):
-                rows += _through(arguments, gateway, stream)
+                rows += _through(arguments, "gateway", gateway, stream)
+        with BareProcess(_CHUNKS, cores=own) as bare:
+            for stream in (False, True):
+                rows += _through(arguments, "HTTP server alone", bare, stream)
     stages = by_stage(_body(stream=False), _CHUNKS, min(arguments.requests, 500))
     text = _render(rows, stages)
     print(text)
@@ -111,17 +114,19 @@ def _direct(arguments: argparse.Namespace, simulator: SimulatorProcess, stream: 
     return rows
 
 
-def _through(arguments: argparse.Namespace, gateway: GatewayProcess, stream: bool) -> list[Row]:
-    """Measure the gateway."""
+def _through(
+    arguments: argparse.Namespace, who: str, server: GatewayProcess | BareProcess, stream: bool
+) -> list[Row]:
+    """Measure the gateway, or its HTTP server with nothing behind it."""
     shot = Shot(CHAT, _body(stream=stream), stream)
     rows = []
     for lanes in (1, arguments.lanes):
-        _fire(gateway.port, [shot] * (arguments.requests // 5), lanes)
-        before = gateway.cpu_us()
-        report = _fire(gateway.port, [shot] * arguments.requests, lanes)
+        _fire(server.port, [shot] * (arguments.requests // 5), lanes)
+        before = server.cpu_us()
+        report = _fire(server.port, [shot] * arguments.requests, lanes)
         time.sleep(0.5)  # what is written after the answer is part of the request's cost
-        name = f"gateway, {_name(stream)}"
-        rows.append(_row(name, lanes, report, gateway.cpu_us() - before))
+        name = f"{who}, {_name(stream)}"
+        rows.append(_row(name, lanes, report, server.cpu_us() - before))
     return rows
 
 
@@ -175,12 +180,35 @@ def _render(rows: list[Row], stages: list[Stage]) -> str:
         "",
         "## By stage",
         "",
-        "In one process without HTTP: the best of several rounds.",
+        "In one process without HTTP: the best of several rounds. The last rows are what is left of",
+        "the gateway's own figures above when the HTTP server, the engine and the adapter are taken",
+        "off: the upstream client (httpx's pool) with its sockets, and the journal's thread.",
         "",
-        *_table(["stage", "µs"], [[stage.name, f"{stage.us:.2f}"] for stage in stages]),
+        *_table(
+            ["stage", "µs"],
+            [[stage.name, f"{stage.us:.2f}"] for stage in [*stages, *_left(rows, stages)]],
+        ),
         "",
     ]
     return "\n".join(lines)
+
+
+def _left(rows: list[Row], stages: list[Stage]) -> list[Stage]:
+    """The share of a request that no other stage accounts for."""
+    cpu = {row.what: row.cpu_us for row in rows if row.lanes == 1}
+    cost = {
+        stage.name.partition(",")[0] + str("stream" in stage.name): stage.us for stage in stages
+    }
+    return [
+        Stage(
+            f"the rest: upstream client, journal thread ({_name(stream)})",
+            cpu[f"gateway, {_name(stream)}"]
+            - cpu[f"HTTP server alone, {_name(stream)}"]
+            - cost[f"engine{stream}"]
+            - cost[f"adapter{stream}"],
+        )
+        for stream in (False, True)
+    ]
 
 
 def _table(headings: list[str], rows: list[list[str]]) -> list[str]:

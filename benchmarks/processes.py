@@ -113,6 +113,50 @@ class GatewayProcess:
         return sqlite3.connect(f"file:{self.home / 'turnout.db'}?mode=ro", uri=True)
 
 
+class BareProcess:
+    """The HTTP server alone (`benchmarks.bare`); ends with the `with` block."""
+
+    def __init__(self, chunks: int, *, cores: set[int] | None = None) -> None:
+        """Prepare to stream so many chunks, on certain cores if given."""
+        self._command = [sys.executable, "-m", "benchmarks.bare", str(chunks)]
+        self._cores = cores
+        self._process: subprocess.Popen[str] | None = None
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        """Start, and wait until it serves. Raises: RuntimeError if it does not."""
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the bare server did not start")
+        self.port = int(line.split()[-1])
+        if self._cores is not None:
+            for task in Path(f"/proc/{self._process.pid}/task").iterdir():
+                os.sched_setaffinity(int(task.name), self._cores)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(_STOP_S)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def cpu_us(self) -> int:
+        """CPU time, user and system, so far."""
+        assert self._process is not None
+        return cpu_us(self._process.pid)
+
+
 def cpu_us(pid: int) -> int:
     """Return the CPU time of a process and its finished children, user and system."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

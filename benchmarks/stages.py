@@ -4,19 +4,22 @@ import asyncio
 import itertools
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import orjson
 
 import turnout.policies
+from turnout.adapters import build
 from turnout.adapters.scripted import Scripted, said, spoken
 from turnout.dsl.interpret.compiled import compile_program
 from turnout.engine import ledger, tokens
 from turnout.engine.gateway import Gateway, make_live
 from turnout.engine.journal import Journal
 from turnout.engine.policy import Policy
+from turnout.engine.provider import Call
 from turnout.engine.pulse import Pulse
 from turnout.engine.record import DecisionRecord
 from turnout.engine.request import Caller, Operation, Request, StreamReply
@@ -69,6 +72,10 @@ def by_stage(body: bytes, chunks: int, repeat: int) -> list[Stage]:
         Stage("decide: rules alone, values known", _best(index_of, [seen] * repeat)),
         Stage("engine, whole answer (all of the above but parsing)", whole),
         Stage(f"engine, stream of {chunks} chunks", streamed),
+        Stage(
+            "adapter, whole answer (OpenAI wire, answered at once)", _adapter(body, None, repeat)
+        ),
+        Stage(f"adapter, stream of {chunks} chunks", _adapter(body, chunks, repeat)),
         Stage("off the path: decision row", _best(decision_row, [record] * repeat)),
         Stage("off the path: ledger rows", _best(ledger.entries, [record] * repeat)),
     ]
@@ -100,6 +107,59 @@ def _best(work: Callable[[Any], object], given: list[Any]) -> float:
             work(one)
         rounds.append(time.perf_counter_ns() - started)
     return min(rounds) / len(given) / 1000
+
+
+class _AtOnce(httpx.AsyncBaseTransport):
+    """Answers every request with the same bytes, without a socket."""
+
+    def __init__(self, content_type: str, pieces: list[bytes]) -> None:
+        self._headers = {"content-type": content_type}
+        self._pieces = pieces
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        assert isinstance(request.stream, httpx.AsyncByteStream)
+        async for _ in request.stream:
+            pass
+        return httpx.Response(200, headers=self._headers, stream=_Pieces(self._pieces))
+
+
+class _Pieces(httpx.AsyncByteStream):
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            yield piece
+
+
+def _adapter(body: bytes, chunks: int | None, repeat: int) -> float:
+    """Time calls of the OpenAI dialect over a transport that answers at once."""
+    if chunks is None:
+        transport = _AtOnce("application/json", [said("an answer").body])
+    else:
+        events = [chunk.data for chunk in spoken(*["word "] * chunks) if chunk.data]
+        transport = _AtOnce("text/event-stream", [*events, b"data: [DONE]\n\n"])
+    provider = build("openai", None, None, {}, "simulated", transport)
+
+    async def run() -> float:
+        rounds = []
+        fresh = iter(_requests(body, stream=chunks is not None))
+        for _ in range(_ROUNDS):
+            calls = [
+                Call(request, "gpt-4", "auto", 8192, 5_000_000, 30_000_000)
+                for request in itertools.islice(fresh, repeat)
+            ]
+            started = time.thread_time_ns()
+            for call in calls:
+                if chunks is None:
+                    await provider.answer(call)
+                else:
+                    async for _chunk in provider.stream(call):
+                        pass
+            rounds.append(time.thread_time_ns() - started)
+        return min(rounds) / repeat / 1000
+
+    return asyncio.run(run())
 
 
 async def _engine(
