@@ -68,7 +68,7 @@ class Bench:
         return await self.transport.handle_async_request(request)
 
     async def whole(self, port: int, **timeout: float) -> tuple[int, bytes]:
-        response = await self.ask(port, **timeout)
+        response = await self.ask(port, b"{}", **timeout)
         try:
             return response.status_code, await response.aread()
         finally:

@@ -149,7 +149,14 @@ def test_an_interrupted_command_ends_with_130(tmp_path: Path) -> None:
         [*TURNOUT, "policy", "lint", str(fifo)], stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
     writing = open_when_read(fifo, process)
-    process.send_signal(signal.SIGINT)
+    # A signal between opening and reading is seen only after the read: a person presses again.
+    for _ in range(60):
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=1)
+            break
+        except subprocess.TimeoutExpired:
+            continue
     _, told = process.communicate(timeout=60)
     os.close(writing)
     assert (process.returncode, told) == (130, b"\n")

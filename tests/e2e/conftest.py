@@ -66,29 +66,26 @@ class Served:
             self._log_file.close()
 
 
+def start(folder: Path, policy: str, *flags: str, **environment: str) -> Served:
+    """`turnout serve` on a policy text, with what it keeps in a folder."""
+    file = folder / "routing.yml"
+    file.write_text(policy)
+    keys = {f"{name.upper()}_API_KEY": "simulated" for name in PROVIDERS}
+    command = ("serve", "--policy", str(file), "--port", "0", *flags)
+    return Served(*command, home=folder / "home", **(keys | environment))
+
+
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     """Start `turnout serve` on a policy text; every one of them ends with the test."""
     running: list[Served] = []
 
-    def start(policy: str, *flags: str, **environment: str) -> Served:
-        file = tmp_path / "routing.yml"
-        file.write_text(policy)
-        keys = {f"{name.upper()}_API_KEY": "simulated" for name in PROVIDERS}
-        served = Served(
-            "serve",
-            "--policy",
-            str(file),
-            "--port",
-            "0",
-            *flags,
-            home=tmp_path / "home",
-            **(keys | environment),
-        )
+    def start_here(policy: str, *flags: str, **environment: str) -> Served:
+        served = start(tmp_path, policy, *flags, **environment)
         running.append(served)
         return served
 
-    yield start
+    yield start_here
     for served in running:
         served.stop()
 
@@ -108,11 +105,20 @@ def providers_of(simulators: dict[str, Any]) -> str:
     return "providers:\n" + "".join(rows)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def first_policy(simulators: dict[str, SimulatorProcess]) -> str:
     """The first policy of the examples over the simulators."""
     first = Path(__file__).parents[2] / "policies" / "first.yml"
     return first.read_text() + "\n" + providers_of(simulators)
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, first_policy: str) -> Iterator[Served]:
+    """The gateway on the first policy, for tests that leave it as it was."""
+    served = start(tmp_path_factory.mktemp("gateway"), first_policy)
+    yield served
+    assert served.stop() == 0
+    assert "ERROR" not in served.log.read_text()
 
 
 @pytest.fixture(scope="module")

@@ -34,9 +34,9 @@ def trace_of(served: Any, request_id: str) -> dict[str, Any]:
 @pytest.mark.parametrize(("words", "rule", "target"), SIZES)
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_length_of_the_prompt_decides(
-    serve: Callable[..., Any], first_policy: str, words: int, rule: str, target: str, stream: bool
+    gateway: Any, words: int, rule: str, target: str, stream: bool
 ) -> None:
-    served = serve(first_policy)
+    served = gateway
     client = openai.OpenAI(base_url=f"{served.url}/v1", api_key="any", max_retries=0)
     messages: Any = [{"role": "user", "content": "word " * words}]
     if stream:
@@ -93,10 +93,8 @@ def test_with_a_provider_gone_the_next_hop_answers_and_the_trace_says_why(
     ]
 
 
-def test_the_command_line_explains_the_same_request(
-    serve: Callable[..., Any], first_policy: str
-) -> None:
-    served = serve(first_policy)
+def test_the_command_line_explains_the_same_request(gateway: Any) -> None:
+    served = gateway
     answer = ask(served.url, 680)
     command = [sys.executable, "-m", "turnout", "trace", answer.headers["x-request-id"]]
     environment = {"TURNOUT_HOME": str(served.home), "PATH": "/usr/bin:/bin"}
@@ -147,8 +145,8 @@ ERRORS: list[tuple[str, str, Any, int, str | None]] = [
 ]
 
 
-def test_every_error_is_openais_envelope(serve: Callable[..., Any], first_policy: str) -> None:
-    served = serve(first_policy)
+def test_every_error_is_openais_envelope(gateway: Any) -> None:
+    served = gateway
     for method, path, body, status, code in ERRORS:
         content = body if isinstance(body, bytes) else json.dumps(body).encode() if body else None
         response = httpx.request(
@@ -166,8 +164,8 @@ def test_every_error_is_openais_envelope(serve: Callable[..., Any], first_policy
             assert error["code"] == code
 
 
-def test_embeddings_go_to_the_requested_model(serve: Callable[..., Any], first_policy: str) -> None:
-    served = serve(first_policy)
+def test_embeddings_go_to_the_requested_model(gateway: Any) -> None:
+    served = gateway
     client = openai.OpenAI(base_url=f"{served.url}/v1", api_key="any", max_retries=0)
     answer = client.embeddings.create(model="text-embedding-3-small", input=["one", "two"])
     assert [item.index for item in answer.data] == [0, 1]
@@ -175,8 +173,8 @@ def test_embeddings_go_to_the_requested_model(serve: Callable[..., Any], first_p
     assert len(answer.data[0].embedding) == 1536
 
 
-def test_models_are_listed_and_found_by_name(serve: Callable[..., Any], first_policy: str) -> None:
-    served = serve(first_policy)
+def test_models_are_listed_and_found_by_name(gateway: Any) -> None:
+    served = gateway
     client = openai.OpenAI(base_url=f"{served.url}/v1", api_key="any", max_retries=0)
     names = {model.id for model in client.models.list()}
     assert {"auto", "groq/llama-3-8b", "gpt-4o"} <= names
@@ -184,9 +182,9 @@ def test_models_are_listed_and_found_by_name(serve: Callable[..., Any], first_po
 
 
 def test_explain_says_where_a_request_would_go_and_calls_nobody(
-    serve: Callable[..., Any], first_policy: str, simulators: dict[str, SimulatorProcess]
+    gateway: Any, simulators: dict[str, SimulatorProcess]
 ) -> None:
-    served = serve(first_policy)
+    served = gateway
     calls = {name: s.stats()["total"] for name, s in simulators.items()}
     body = {"model": "auto", "messages": [{"role": "user", "content": "word " * 680}]}
     explained = httpx.post(f"{served.url}/v1/explain", json=body).json()
@@ -196,8 +194,8 @@ def test_explain_says_where_a_request_would_go_and_calls_nobody(
     assert calls == {name: s.stats()["total"] for name, s in simulators.items()}
 
 
-def test_health_ready_and_metrics_answer(serve: Callable[..., Any], first_policy: str) -> None:
-    served = serve(first_policy)
+def test_health_ready_and_metrics_answer(gateway: Any) -> None:
+    served = gateway
     ask(served.url)
     health = httpx.get(f"{served.url}/health").json()
     assert health["status"] == "ok"

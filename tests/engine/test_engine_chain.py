@@ -428,3 +428,99 @@ def test_a_client_that_leaves_is_not_a_fault_of_the_target() -> None:
     turn(go())
     assert (trip.attempts[0].fault, trip.attempts[0].reason) == (None, "the client left")
     assert trip.attempts[0].sent
+
+
+ABLE = [
+    # abilities of the first target, the request's body, whether it sees images, why it is left out
+    ({"tools": False}, {"tools": [{"type": "function"}]}, False, "it cannot use tools"),
+    ({"vision": False}, {}, True, "it cannot see images"),
+    ({"tools": False}, {"tools": []}, False, None),
+    ({"vision": True}, {}, True, None),
+    ({}, {"tools": [{"type": "function"}]}, True, None),
+]
+
+
+@pytest.mark.parametrize(("abilities", "body", "images", "reason"), ABLE)
+def test_a_target_that_is_known_to_lack_an_ability_is_left_out(
+    abilities: dict[str, bool], body: dict[str, Any], images: bool, reason: str | None
+) -> None:
+    able = {"a/m": target("a/m", abilities=abilities)}
+    trip = journey(hop("a/m"), hop("b/m"), targets=able, **body)
+    trip.snapshot["has_images"] = images
+    answered, _ = turn(chain(Scripted("a", [said("a")]), Scripted("b", [said("b")])).answer(trip))
+    assert answered.target.id == ("a/m" if reason is None else "b/m")
+    assert trip.attempts[0].reason == reason
+
+
+def test_a_request_that_no_target_is_able_to_serve_is_refused_by_name() -> None:
+    blind = {"a/m": target("a/m", abilities={"vision": False})}
+    trip = journey(hop("a/m"), targets=blind)
+    trip.snapshot["has_images"] = True
+    error, _ = told(trip, Scripted("a", []))
+    assert (error.status, error.code) == (400, "unsupported_parameter")
+    assert "a/m: it cannot see images" in error.message
+
+
+def test_requested_is_skipped_where_the_client_left_the_choice() -> None:
+    trip = journey(hop(REQUESTED), hop("b/m"))
+    answered, _ = turn(chain(Scripted("b", [said("b")])).answer(trip))
+    assert answered.target.id == "b/m"
+    assert trip.attempts[0].reason == "the client left the choice to the policy"
+
+
+def test_embeddings_never_go_to_another_model() -> None:
+    same, other = target("b/m"), target("c/other")
+    trip = journey(hop("a/m"), hop("b/m"), hop("c/other"), targets={"b/m": same, "c/other": other})
+    trip.request.operation = Operation.EMBEDDINGS
+    down = ProviderError(Fault.CONNECT, "refused")
+    error, _ = told(trip, Scripted("a", [down]), Scripted("b", [down]), Scripted("c", []))
+    assert error.status == 502
+    assert [(a.target, a.reason) for a in trip.attempts] == [
+        ("a/m", "refused"),
+        ("b/m", "refused"),
+        ("c/other", "another model's vectors are useless"),
+    ]
+
+
+def test_a_target_that_refuses_sampling_is_told_to_the_adapter() -> None:
+    reasons = {"a/m": target("a/m", abilities={"sampling": False})}
+    provider = Scripted("a", [said("a")])
+    turn(chain(provider).answer(journey(hop("a/m"), targets=reasons)))
+    assert provider.calls[0].refused == {"temperature", "top_p"}
+
+
+def test_empty_chunks_without_end_are_no_answer() -> None:
+    nothing = Chunk(b"data: {}\n\n", False)
+    error, _ = told_stream(journey(hop("a/m"), stream=True), Scripted("a", [[nothing] * 1000]))
+    assert (error.status, error.code) == (502, "bad_gateway")
+
+
+def test_a_client_that_leaves_before_content_closes_the_stream() -> None:
+    trip = journey(hop("a/m"), stream=True)
+    provider = Scripted("a", [[spoken("x")[0], Pause()]])
+
+    async def go() -> None:
+        task = asyncio.create_task(chain(provider).open(trip))
+        await asyncio.sleep(1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    turn(go())
+    assert provider.closed == 1
+    assert (trip.attempts[0].fault, trip.attempts[0].reason) == (None, "the client left")
+
+
+def test_a_provider_that_turns_a_request_away_says_so_with_its_own_status() -> None:
+    cases = [(400, 400), (404, 404), (422, 400), (413, 413), (418, 400)]
+    for upstream, shown in cases:
+        no = ProviderError(Fault.BAD_REQUEST, "no", status=upstream, code="x", param="stop")
+        error, _ = told(journey(hop("a/m")), Scripted("a", [no]))
+        assert (error.status, error.code, error.param) == (shown, "x", "stop")
+
+
+def test_a_stream_waits_for_retry_like_a_whole_answer() -> None:
+    busy = ProviderError(Fault.OVERLOADED, "busy", status=503, retry_after_us=1_000_000)
+    trip = journey(hop("a/m", retries=1), stream=True)
+    opened, seconds = turn(chain(Scripted("a", [[busy], spoken("hi")])).open(trip))
+    assert opened.attempt.number == 2
+    assert seconds == pytest.approx(1.0)
