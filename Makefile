@@ -2,6 +2,7 @@
 # Everything a target needs it sets up itself, into .venv and .cache beside this file.
 
 PYTHON ?= python3
+PORT   ?= 8080
 VENV   := .venv
 BIN    := $(VENV)/bin
 NODE_PROJECT := tests/sdk/node
@@ -12,8 +13,8 @@ NODE_PROJECT := tests/sdk/node
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/.run ## the whole thing on embedded defaults: gateway, simulated providers, a policy
-	$(BIN)/turnout demo
+demo: $(VENV)/.run ## the whole thing on embedded defaults: gateway, simulated providers, a policy (PORT=8080)
+	$(BIN)/turnout demo --port $(PORT)
 
 run: $(VENV)/.run ## the gateway on routing.yml (set TURNOUT_POLICY for another file)
 	$(BIN)/turnout serve

@@ -49,8 +49,9 @@ def build(
     """Make the provider `name`; without `kind` it is its name's, or OpenAI-compatible.
 
     `base_url` None: the kind's own address. `headers` (variables expanded) go to this address
-    only, and win over the credential's header of the same name. A missing credential makes the
-    provider unusable only at the kind's own address: what stands behind another may need none.
+    only, and win over the credential's header of the same name. A provider whose kind needs a
+    credential is unusable with neither that nor headers of its own, wherever it is; for a server
+    that asks for none, set the variable to any word.
 
     Raises: ValueError, fit to be shown, for a kind, address or header that cannot be used.
     """
@@ -58,9 +59,9 @@ def build(
     if wire is None:
         known = ", ".join(f"`{known}`" for known in PROVIDERS)
         raise ValueError(f"`{kind}` is not a kind of provider; known are {known}")
-    if base_url is None and kind is None and name not in PROVIDERS:
-        raise ValueError(f"the provider `{name}` needs a `base_url` or a `kind`")
-    own = httpx.URL(wire.default_base_url)
+    if base_url is None and name not in PROVIDERS:
+        # The kind's own address is another company's: what was meant for `name` would go there.
+        raise ValueError(f"the provider `{name}` needs a `base_url`")
     upstream_url = wire.prefix(base_url or wire.default_base_url)
     credential = (credential or "").strip()
     sent = dict(wire.fixed_headers)
@@ -68,7 +69,5 @@ def build(
         sent |= wire.authorization(credential)
     sent |= {header.lower(): value for header, value in headers.items()}
     upstream = Upstream(upstream_url, sent, transport)
-    authorized = any(header in sent for header in wire.authorization(""))
-    at_home = httpx.URL(upstream_url).host.rstrip(".") == own.host
-    usable = authorized or not (wire.needs_credential and at_home)
+    usable = bool(credential or headers) or not wire.needs_credential
     return wire(name, upstream, usable)

@@ -42,7 +42,7 @@ class Parser:
         """
         if b"\r" in piece or self._after_return:
             piece = self._with_plain_newlines(piece)
-        if b"\n" not in piece:
+        if b"\n\n" not in piece and not (piece.startswith(b"\n") and self._ends_a_line):
             self._hold(piece)
             return []
         if self._held:
@@ -72,7 +72,14 @@ class Parser:
         self._held_bytes = 0
         return [] if event is None else [event]
 
+    @property
+    def _ends_a_line(self) -> bool:
+        """Whether what is held ends with a newline, so that another one ends the event."""
+        return bool(self._held) and self._held[-1].endswith(b"\n")
+
     def _hold(self, piece: bytes) -> None:
+        if not piece:
+            return
         self._held.append(piece)
         self._held_bytes += len(piece)
         if self._held_bytes > self._max_event_bytes:

@@ -1,6 +1,7 @@
 """One provider's address: request bodies go there and nowhere else, answers come back bounded."""
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Mapping
 
 import httpx
@@ -17,6 +18,7 @@ MAX_ERROR_BYTES = 1024 * 1024
 # the closing mark (the end of the body, so that the connection can be used again).
 USAGE_WAIT_S = 5.0
 END_WAIT_S = 0.25
+_INFLATED_BYTES = 1024 * 1024
 # How long the explanation of a refusal is waited for: its status is known already.
 _REFUSAL_WAIT_S = 2.0
 # What is written by whoever builds the request, or breaks its framing.
@@ -203,10 +205,31 @@ class _Body(httpx.AsyncByteStream):
 
 def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
     """The body as it comes. Compression was not asked for; a provider may do it all the same."""
-    if response.headers.get("content-encoding", "identity") != "identity":
-        return response.aiter_bytes()
     assert isinstance(response.stream, httpx.AsyncByteStream)
-    return aiter(response.stream)
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding in ("identity", ""):
+        return aiter(response.stream)
+    return _inflated(response.stream, encoding)
+
+
+async def _inflated(stream: httpx.AsyncByteStream, encoding: str) -> AsyncIterator[bytes]:
+    """A compressed body, in pieces of a bounded size however well it was compressed.
+
+    Raises: httpx.DecodingError.
+    """
+    if encoding not in ("gzip", "deflate"):
+        raise httpx.DecodingError("compressed otherwise than with gzip or deflate")
+    inflate = zlib.decompressobj(wbits=47)  # gzip or zlib, by its first bytes
+    try:
+        async for piece in stream:
+            left = piece
+            while left and not inflate.eof:
+                yield inflate.decompress(left, _INFLATED_BYTES)
+                left = inflate.unconsumed_tail
+    except zlib.error as error:
+        raise httpx.DecodingError("not what its content-encoding says") from error
+    if not inflate.eof:
+        raise httpx.DecodingError("the compressed body ends early")
 
 
 def _address(base_url: str) -> httpx.URL:

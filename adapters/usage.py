@@ -11,13 +11,18 @@ def read_usage(usage: object) -> Usage | None:
     output = _count(usage, "completion_tokens")
     if prompt is None:
         return None
+    if output is None:
+        total = _count(usage, "total_tokens")
+        if total is None or total < prompt:
+            return None
+        output = total - prompt
     details = usage.get("prompt_tokens_details")
     cached = _count(details, "cached_tokens") or _count(usage, "prompt_cache_hit_tokens") or 0
     reasoning = _count(usage.get("completion_tokens_details"), "reasoning_tokens") or 0
-    if reasoning and _count(usage, "total_tokens") == prompt + (output or 0) + reasoning:
+    if reasoning and _count(usage, "total_tokens") == prompt + output + reasoning:
         # Some count the reasoning beside the output, not in it.
-        output = (output or 0) + reasoning
-    return Usage(prompt, output or 0, cached, _count(details, "cache_write_tokens") or 0, reasoning)
+        output = output + reasoning
+    return Usage(prompt, output, cached, _count(details, "cache_write_tokens") or 0, reasoning)
 
 
 def _count(holder: object, name: str) -> int | None:

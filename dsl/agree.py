@@ -12,7 +12,14 @@ from .refusal import Refused
 from .schema import Type
 from .scope import Scope
 from .source import Span
-from .units import format_value, quote
+from .units import (
+    format_value,
+    parse_date,
+    parse_quantity,
+    parse_time,
+    parse_weekday,
+    quote,
+)
 
 NOUNS = {
     Type.BOOL: "true or false",
@@ -96,7 +103,7 @@ def disagree(
                 "RP111",
                 f"`{shown(other_place.span)}` is {NOUNS[other.type]}, not text",
                 place.span,
-                f"write it without quotes, such as `{EXAMPLES[other.type]}`",
+                f"write it without quotes, such as `{_unquoted(one, other.type)}`",
             )
         if one.type is Type.SCORE and other.type is Type.NUMBER and _is_number(place):
             return Refused(
@@ -170,7 +177,7 @@ def note_open(scope: Scope, *terms: Term) -> None:
 
 def shown(span: Span | None) -> str:
     """What was written, white space normalised."""
-    return "" if span is None else " ".join(span.excerpt.split())
+    return "" if span is None else " ".join(span.text.split())
 
 
 def _is_number(expression: tree.Expression) -> bool:
@@ -195,6 +202,24 @@ def as_condition(expression: tree.Expression, term: Term) -> str:
     if term.type in WORDS:
         return f'write `{text} == "…"`'
     return f"compare it, such as `{text} > {EXAMPLES.get(term.type, '100')}`"
+
+
+def _unquoted(text: Term, wanted: Type) -> str:
+    """The text as a constant of the wanted type, if it reads as one, else an example of one."""
+    written = str(text.value) if isinstance(text, Const) else ""
+    try:
+        match wanted:
+            case Type.TIME:
+                parse_time(written)
+            case Type.DATE:
+                parse_date(written)
+            case Type.WEEKDAY:
+                parse_weekday(written)
+            case _ if parse_quantity(written)[0] is not wanted:
+                return EXAMPLES[wanted]
+    except ValueError:
+        return EXAMPLES[wanted]
+    return written
 
 
 def _with_unit(number: Term, wanted: Type, place: tree.Expression) -> str:

@@ -2,6 +2,7 @@
 
 `check` collects findings and goes on; a program comes out only where no error was found. The
 schema is handed in: the policy's own `attributes:`, `providers:` and `targets:` are laid over it.
+Over 300 lines because each section of a policy is checked here, against all the others.
 """
 
 import zoneinfo
@@ -26,8 +27,9 @@ from .core import (
     Term,
 )
 from .diagnostic import Diagnostic, PolicyError, sort
+from .fields import MAX_FINDINGS
 from .infer import define, infer
-from .nearest import suggestion
+from .nearest import nearest, suggestion
 from .parse import parse
 from .refusal import Poisoned, Refused
 from .routes import DEADLINE_US, duplicates, form_of, hop, too_slow, with_fallback
@@ -38,6 +40,7 @@ from .targets import Targets
 from .walk import children, leaves_first, reads
 
 GENERATION = ("chat", "completions", "responses", "messages")
+THE_POLICY = "policy"  # what a client's model name stands for where the rules decide
 DEFAULT = "default"  # the tier and the tenant of a caller without one
 
 
@@ -71,6 +74,7 @@ class _Check:
         self._policy = policy
         self._schema = schema
         self._findings: list[Diagnostic] = []
+        self._errors = 0
         self._catalog = Recording(schema.catalog)
         self._attributes = self._with_domains()
         self._targets = Targets(policy, replace(schema, catalog=self._catalog))
@@ -89,16 +93,17 @@ class _Check:
             self._look_up(declared.name)
         models = dict(self._models())
         for rule in policy.rules:
-            self._findings += form_of(rule.route).check(self._targets)
-            self._findings += duplicates(rule)
+            if not self._is_full:
+                for finding in (*form_of(rule.route).check(self._targets), *duplicates(rule)):
+                    self._take(finding)
             for entry in rule.fallback or ():
                 self._resolve(entry.to)
         for entry in policy.fallback_chain:
             self._resolve(entry.to)
         for name in self._scope.definitions:
-            finding = define(name, self._scope)
-            if finding is not None:
-                self._findings.append(finding)
+            refusal = None if self._is_full else define(name, self._scope)
+            if refusal is not None:
+                self._take(refusal)
         chain = tuple(self._hops(policy.fallback_chain))
         clauses = tuple(self._clause(index, rule) for index, rule in enumerate(policy.rules))
         deadline_us = DEADLINE_US if policy.deadline_us is None else policy.deadline_us
@@ -113,6 +118,13 @@ class _Check:
             Program(
                 clauses=clauses,
                 chain=chain,
+                requested=hop(
+                    REQUESTED,
+                    tree.HopOptions(),
+                    policy.defaults,
+                    None,
+                    tree.Text(REQUESTED, policy.source_span),
+                ),
                 deadline_us=deadline_us,
                 timezone=policy.timezone.value if policy.timezone else "UTC",
                 slots=self._slots(terms),
@@ -189,30 +201,48 @@ class _Check:
 
     def _models(self) -> Iterator[tuple[str, str | None]]:
         for entry in self._policy.models:
-            if entry.to.value == "policy":
+            to = entry.to.value
+            if to == THE_POLICY:
                 yield entry.name.value, None
+            elif to == REQUESTED or nearest(to, (THE_POLICY,)):
+                message = f"`{to}` is nothing that a model can stand for"
+                help = "write a target such as `openai/gpt-4`, or `policy`"
+                if to != REQUESTED:
+                    help = f"did you mean `{THE_POLICY}`?"
+                self._error("RP301", message, entry.to.span, help)
             elif self._resolve(entry.to):
-                yield entry.name.value, entry.to.value
+                yield entry.name.value, to
 
     def _look_up(self, name: tree.Text) -> None:
-        """A target that is only declared: its price is asked for where a route names it."""
+        """A target that is declared: it has to be known or priced, even if no route names it."""
         try:
-            self._targets.resolve(name.value, name.span)
+            self._targets.declared(name.value, name.span)
         except Refused as refused:
-            self._findings.append(refused.diagnostic)
+            self._take(refused.diagnostic)
 
     def _resolve(self, name: tree.Text) -> bool:
         if name.value == REQUESTED:
             return True
+        if self._is_full:
+            return False
         try:
             self._targets.resolve_priced(name.value, name.span)
         except Refused as refused:
-            self._findings.append(refused.diagnostic)
+            self._take(refused.diagnostic)
             return False
         return True
 
     def _error(self, code: str, message: str, span: Span, help: str | None) -> None:
-        self._findings.append(Diagnostic(code, "error", message, span, help))
+        self._take(Diagnostic(code, "error", message, span, help))
+
+    def _take(self, finding: Diagnostic) -> None:
+        self._findings.append(finding)
+        self._errors += finding.severity == "error"
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether more errors would say nothing new; each costs a search for what was meant."""
+        return self._errors >= MAX_FINDINGS
 
     # --- clauses ---------------------------------------------------------------------------------
 
@@ -236,14 +266,14 @@ class _Check:
             yield hop(entry.to.value, entry.options, self._policy.defaults, when, entry.to)
 
     def _term(self, expression: tree.Expression | None, target: str | None) -> Term | None:
-        if expression is None:
+        if expression is None or self._is_full:
             return None
         try:
             term = infer(expression, self._scope, target)
         except Poisoned:
             return None
         if isinstance(term, Diagnostic):
-            self._findings.append(term)
+            self._take(term)
             return None
         return term
 

@@ -4,7 +4,7 @@ A `Program` is immutable. `let` names, units, bare `cost` and `latency`, ranges,
 `/` are gone: terms compute with integers, text and three-valued truth, nothing else. A term's
 `span` points at what was written; terms that lowering made up have none.
 
-To add an operator: a term here, a case in each interpretation, a law in tests/dsl/test_laws.py.
+To add an operator: a term here, a case in each interpretation, a law in tests/dsl/test_dsl_laws.py.
 """
 
 from collections.abc import Mapping
@@ -276,6 +276,7 @@ class Provider:
 class Program:
     """A whole compiled policy.
 
+    `requested` is where a request goes that no rule is about (embeddings): to what was asked for.
     `targets`: every target a plan or a term may name, by id. `models`: client-facing names to a
     target id, or None for `policy`. `token_cuts`: the sorted numbers that `tokens` is compared
     with, or None where some term needs the exact count. `digest` is `sha256:…` of `canonical`,
@@ -285,6 +286,7 @@ class Program:
 
     clauses: tuple[Clause, ...]
     chain: tuple[Hop, ...]
+    requested: Hop
     deadline_us: int
     timezone: str
     slots: Mapping[str, Slot]

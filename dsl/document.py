@@ -31,7 +31,7 @@ MAX_DEPTH = 32
 
 _STYLES: dict[str, Style] = {"'": "single", '"': "double", "|": "literal", ">": "folded"}
 _CORE = re.compile(r"tag:yaml\.org,2002:(?:str|int|float|bool|null|map|seq)|!")
-_HOP = re.compile(r"[\w./:@+-]+[ \t]*\([ \t]*[A-Za-z_]+[ \t]*:[^()\n]*\)")
+_HOP = re.compile(r"(?<![\w./:@+-])[\w./:@+-]++[ \t]*+\([ \t]*[A-Za-z_]+[ \t]*:[^()\n]*\)")
 _OPEN_HOP = re.compile(r"[^\s(\"']+[ \t]*(\([ \t]*[A-Za-z_]*)")
 _PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
 _TABBED = re.compile(r"^[ ]*(\t)[ \t]*[^\s#]", re.MULTILINE)
@@ -486,17 +486,22 @@ def _refusal(source: Source) -> Diagnostic | None:
     bad = _FORBIDDEN.search(text)
     if bad is None:
         return None
+    ends_line = bad[0] in "\r\x85\u2028\u2029"
     return Diagnostic(
         "RP002",
         "error",
         f"the character U+{ord(bad[0]):04X} is not allowed here",
         Span(source, bad.start(), bad.end()),
-        help="remove it; the file must be UTF-8 text",
+        help="only YAML reads it as the end of a line: end lines with LF or CRLF"
+        if ends_line
+        else "remove it; the file must be UTF-8 text",
     )
 
 
+# What YAML refuses, and what only YAML takes for the end of a line: nobody sees a line end there.
 _FORBIDDEN = re.compile(
-    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+    "|\r(?!\n)"
 )
 
 

@@ -8,6 +8,8 @@ What does not belong here: names and types (`infer`), and where conditions stand
 """
 
 import re
+import unicodedata
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -102,7 +104,14 @@ class _Place:
         last = self.offsets[end - 1] + 1 if end > start else self.offsets[start]
         following = self.offsets[end]
         # an escape is several characters of the file for one of the text
-        return Span(self.source, self.offsets[start], max(last, min(following, last + 9)))
+        span = Span(self.source, self.offsets[start], max(last, min(following, last + 9)))
+        text = self.text[start:end]
+        return span if span.excerpt == text else replace(span, meant=text)
+
+    def between(self, first: Span, last: Span) -> Span:
+        """From the start of one part to the end of another."""
+        start = bisect_left(self.offsets, first.start)
+        return self.span(start, bisect_left(self.offsets, last.end))
 
     def token(self, token: "Token") -> Span:
         start = token.start_pos or 0
@@ -152,7 +161,7 @@ class _Builder:
 
     def around(self, parts: "list[Token | _Part]") -> Span:
         first, last = parts[0], parts[-1]
-        return self.span(first).to(self.span(last))
+        return self.place.between(self.span(first), self.span(last))
 
     def span(self, part: "Token | _Part") -> Span:
         return self.place.token(part) if _is_token(part) else cast(_Part, part).span
@@ -311,6 +320,9 @@ class _Mistake:
         interactive = error.interactive_parser
         stack = interactive.parser_state.value_stack
         before = stack[-1] if stack else None
+        bare = self._bare_target(token)
+        if bare is not None:
+            return bare
         if token.type.startswith("BAD_"):
             return self._refused(token)
         accepts: set[str] = interactive.accepts()  # type: ignore[no-untyped-call]
@@ -343,7 +355,7 @@ class _Mistake:
                 return _complain(lambda: parse_quantity(text), span, f"`{_middle(text)}`")
             case "BAD_TIME":
                 return _complain(lambda: parse_time(text), span, f"`{_middle(text)}`")
-        return _diagnostic(f"`{text}` cannot stand here", span, "text is written in double quotes")
+        return _diagnostic(f"`{_visible(text)}` cannot stand here", span, _instead_of(text))
 
     def _value_expected(self, token: "Token", before: object) -> Diagnostic:
         after = f" after `{before}`" if before is not None and _is_token(before) else ""
@@ -390,6 +402,11 @@ class _Mistake:
             else:
                 help = _COLLECTION
             return _diagnostic(f"`{_middle(text)}` cannot stand here", span, help)
+        thousands = self._thousands(token)
+        if thousands is not None:
+            return thousands
+        if token.type == "DOTS" and opening is not None and str(opening) == "[":
+            return _diagnostic("a range stands in no list", span, "write `in lo..hi`, without `[`")
         if token.type == "COMMA" and accepts == {"RPAR"}:
             help = "write a list in square brackets: `[a, b]`"
             return _diagnostic("`,` cannot stand here", span, help)
@@ -405,10 +422,12 @@ class _Mistake:
             unit = self._unit_apart(token)
             if unit is not None:
                 return unit
-            if _is_token(before) and str(before) in ("NOT", "Not"):
-                return _diagnostic(
-                    f"`{before}` is no operator", self.place.token(before), "write `not`"
-                )
+            if _is_token(before) and getattr(before, "type", "") == "NAME":
+                is_not = str(before).lower() == "not" or nearest(str(before), ("not",))
+                if is_not and "LSQB" in accepts:
+                    return _diagnostic(
+                        f"`{before}` is no operator", self.place.token(before), "write `not`"
+                    )
             meant = _WORDS.get(text) or _WORDS.get(text.lower())
             meant = meant or nearest(text, KEYWORDS - {"true", "false", "matches"})
             if meant is not None:
@@ -431,10 +450,35 @@ class _Mistake:
             )
         return _diagnostic(f"`{_middle(text)}` cannot stand here", span, _expected(accepts))
 
+    def _thousands(self, token: "Token") -> Diagnostic | None:
+        """`1,000`: a comma inside a number."""
+        start = token.start_pos or 0
+        if token.type != "COMMA":
+            return None
+        head = re.search(r"(?<![\w.])[0-9]{1,3}$", self.place.text[:start])
+        tail = re.match(r"(?:,[0-9]{3})+(?![0-9])", self.place.text[start:])
+        if head is None or tail is None:
+            return None
+        whole = head[0] + tail[0].replace(",", "")
+        span = self.place.span(head.start(), start + tail.end())
+        return _diagnostic("a number holds no commas", span, f"write `{whole}`")
+
+    def _bare_target(self, token: "Token") -> Diagnostic | None:
+        """`p95(openai/gpt-4o)`: a target without its quotes."""
+        start = token.start_pos or 0
+        for match in _BARE_TARGET.finditer(self.place.text):
+            if match.start(2) < start <= match.end(2):
+                return _diagnostic(
+                    f"`{match[1]}` takes a target in quotes",
+                    self.place.span(match.start(2), match.end(2)),
+                    f"write `{match[1]}({quote(match[2])})`",
+                )
+        return None
+
     def _unit_apart(self, token: "Token") -> Diagnostic | None:
         """`800 ms`: a number and its unit, written apart."""
         start = token.start_pos or 0
-        number = re.search(r"\$?[0-9][0-9.]*[ \t]+$", self.place.text[:start])
+        number = re.search(r"(?<![0-9.])\$?[0-9][0-9.]*+[ \t]++$", self.place.text[:start])
         if number is None:
             return None
         together = f"{number[0].rstrip()}{token}"
@@ -466,6 +510,26 @@ def _open_bracket(stack: list[object]) -> "Token | None":
 def _expected(accepts: set[str]) -> str | None:
     shown = sorted({_SHOWN[name] for name in accepts if name in _SHOWN})
     return f"expected: {', '.join(shown)}" if shown else None
+
+
+def _visible(text: str) -> str:
+    return text if text.isprintable() else f"U+{ord(text[0]):04X}"
+
+
+def _instead_of(character: str) -> str:
+    """What to write for a character that the language does not have."""
+    plain = unicodedata.normalize("NFKC", character).strip()
+    if character.isspace():
+        return "write a plain space"
+    if character in "€£¥":
+        return "money is written in dollars, such as `$0.02`"
+    if plain != character and plain.isascii() and plain:
+        return f"write `{plain}`"
+    if character.isalpha():
+        return "names are written in plain letters a to z, text in double quotes"
+    if character in ";\\" or not character.isprintable():
+        return "remove it"
+    return "text is written in double quotes"
 
 
 def _middle(text: str) -> str:
@@ -508,6 +572,9 @@ def _too_deep(span: Span) -> PolicyError:
     )
 
 
+_BARE_TARGET = re.compile(
+    r"(?<![\w.])([A-Za-z_][\w.]*)\([ \t]*([A-Za-z_][\w.-]*/[\w./:-]+)[ \t]*\)"
+)
 _BRACKETS = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|[()\[\]]')
 
 

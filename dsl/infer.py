@@ -238,6 +238,7 @@ class _Reader:
 
     def _unknown_name_help(self, text: str) -> str:
         known = [*self._scope.attributes, *self._scope.definitions, *ALIASES, "cost", *WEEKDAYS]
+        known += ["true", "false"]
         if text.capitalize()[:3] in WEEKDAYS and text.lower().endswith("day"):
             return f"weekdays are written `{text.capitalize()[:3]}`"
         for attribute in self._scope.attributes.values():
@@ -307,7 +308,11 @@ class _Reader:
                 else f"unknown attribute `{index.name.text}`",
                 index.name.span,
                 suggestion(index.name.text, headers)
-                or (f"write `{index.name.text}` alone" if is_known else None),
+                or (
+                    f"write `{index.name.text}` alone"
+                    if is_known
+                    else f'only `{"`, `".join(headers)}` takes a key, as in `header["x-team"]`'
+                ),
             )
         header = index.key.text.strip().lower()
         if header in CREDENTIALS:
@@ -350,6 +355,7 @@ class _Reader:
                 )
             functions = [
                 *FUNCTIONS,
+                "not",  # `nto (a or b)` reads as a call
                 *(
                     name
                     for name in (*self._scope.attributes, *ALIASES)
@@ -360,7 +366,8 @@ class _Reader:
                 "RP102",
                 f"unknown function `{text}`",
                 call.name.span,
-                suggestion(text, functions) or f"functions are {', '.join(sorted(functions))}",
+                suggestion(text, functions)
+                or f"functions are {', '.join(sorted({*functions} - {'not'}))}",
             )
         if len(arguments) != 1:
             raise self._one_target(call)
@@ -449,7 +456,9 @@ class _Reader:
                 return expected_cost(target, tariff, output)
             return worst_case_cost(target, tariff)
 
-        term: Term
+        term = self._scope.costs.get((kind, name))
+        if term is not None:
+            return Named(shown(span), term, Type.MONEY, span)
         if name == REQUESTED:
             targets = self._scope.targets
             targets.requestable()
@@ -459,6 +468,7 @@ class _Reader:
             term = Switch(requested, cases, Type.MONEY)
         else:
             term = of(self._scope.targets.resolve(name, span))
+        self._scope.costs[kind, name] = term
         return Named(shown(span), term, Type.MONEY, span)
 
     # --- arithmetic ------------------------------------------------------------------------------
@@ -612,7 +622,7 @@ class _Reader:
         result: Term = Compare(written.operator, left_side, right_side)  # type: ignore[arg-type]
         for below in (below_left, below_right):
             if below is not None and not (isinstance(below, Const) and below.value):
-                is_there = Compare("!=", below, Const(0, below.type))
+                is_there = Compare(">", below, Const(0, below.type))
                 result = If(is_there, result, Const(None, Type.BOOL), Type.BOOL)
         return Named(shown(span), result, Type.BOOL, span)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from . import tree
-from .core import Slot
+from .core import Slot, Term
 from .diagnostic import Diagnostic
 from .schema import Attribute, Type
 from .targets import Targets
@@ -26,7 +26,8 @@ REQUESTED_ATTRIBUTE = Attribute(
 class Scope:
     """What names mean in one policy, and what was found while conditions were read.
 
-    `findings` are warnings and notes; `slots` are the snapshot keys of the terms made so far.
+    `findings` are warnings and notes; `slots` are the snapshot keys of the terms made so far;
+    `costs` are the terms of costs by kind and target, each made once however often it is written.
     """
 
     attributes: Mapping[str, Attribute]
@@ -36,3 +37,4 @@ class Scope:
     slots: dict[str, Slot] = field(default_factory=dict)
     noted_open: set[str] = field(default_factory=set)
     poisoned: set[str] = field(default_factory=set)
+    costs: dict[tuple[str, str], Term] = field(default_factory=dict)

@@ -5,6 +5,7 @@ fit 64 bits: whoever fills a snapshot from outside leaves out what does not. A p
 data. The gateway's own subclass fills values in as they are first read.
 
 Reading one from JSON (`read_snapshot`) is here too, since tests, logs and `explain` share the form.
+Over 300 lines because the values and the words about what cannot be read stand side by side.
 """
 
 from collections.abc import Mapping
@@ -124,7 +125,9 @@ def _key(written: str, program: "Program") -> tuple[str, Attribute]:
     attribute = attributes.get(name)
     if attribute is None:
         raise SnapshotError(
-            written, f"unknown attribute `{name}`", suggestion(name, (*attributes, "at"))
+            written,
+            f"unknown attribute `{name}`",
+            suggestion(name, (*attributes, *_ALIASES, "at")),
         )
     if attribute.parameter is Parameter.NONE:
         if argument is not None:
@@ -171,10 +174,21 @@ def _value(key: str, value: object, attribute: Attribute) -> Value:
     try:
         number = _number(value, attribute.type)
     except ValueError as error:
-        raise SnapshotError(key, str(error), _example(key, attribute.type)) from None
+        message, fix = _told(error)
+        fix = fix or _example(key, attribute.type)
+        raise SnapshotError(key, message, fix) from None
     if abs(number) > LARGEST:
-        raise SnapshotError(key, f"`{value}` is too large")
+        raise SnapshotError(key, f"`{value}` is too large", _example(key, attribute.type))
+    if attribute.minimum is not None and number < attribute.minimum:
+        least = format_value(attribute.minimum, attribute.type)
+        raise SnapshotError(key, f"`{key}` is never below {least}", _example(key, attribute.type))
     return number
+
+
+def _told(error: ValueError) -> tuple[str, str | None]:
+    """What is wrong, and what to write instead where the error knows it."""
+    message, separator, fix = str(error).partition(": write ")
+    return message, f"write {fix}" if separator and fix.startswith("`") else None
 
 
 def _text(key: str, value: object, attribute: Attribute) -> str:
@@ -242,22 +256,25 @@ def _example(key: str, wanted: Type) -> str:
 def _moment(at: str) -> dict[str, Value | None]:
     """The clock's attributes at a moment; what it does not say stays unknown."""
     moment: dict[str, Value | None] = {}
+    help = 'write `"Sat 10:00"` or `"2026-03-29 02:30"`'
     try:
         for word in at.replace("T", " ").split() if at[:1].isdigit() else at.split():
             if ":" in word:
-                moment["time"] = parse_time(word[:5] if word.count(":") == 2 else word)
+                said = {"time": parse_time(word[:5] if word.count(":") == 2 else word)}
             elif "-" in word:
                 day = parse_date(word)
-                moment["date"] = day
-                moment["weekday"] = _weekday(day)
+                said = {"date": day, "weekday": _weekday(day)}
             else:
-                moment["weekday"] = parse_weekday(word)
+                said = {"weekday": parse_weekday(word)}
+            if said.keys() & moment.keys():
+                raise SnapshotError("at", f"`{at}` says the {next(iter(said))} twice", help)
+            moment |= said
+    except SnapshotError:
+        raise
     except ValueError as error:
-        raise SnapshotError(
-            "at", str(error), 'write `"Sat 10:00"` or `"2026-03-29 02:30"`'
-        ) from None
+        raise SnapshotError("at", _told(error)[0], help) from None
     if not moment:
-        raise SnapshotError("at", "`at` is empty", 'write `"Sat 10:00"` or `"2026-03-29 02:30"`')
+        raise SnapshotError("at", "`at` is empty", help)
     return moment
 
 

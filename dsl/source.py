@@ -45,6 +45,8 @@ class Span:
     source: Source
     start: int
     end: int
+    meant: str | None = field(default=None, compare=False, repr=False)
+    """What the characters mean where YAML's own escapes make it another text."""
 
     @property
     def line(self) -> int:
@@ -70,6 +72,11 @@ class Span:
     def excerpt(self) -> str:
         """The characters themselves."""
         return self.source.text[self.start : self.end]
+
+    @property
+    def text(self) -> str:
+        """What was meant by the characters: those of the file, YAML's escapes resolved."""
+        return self.excerpt if self.meant is None else self.meant
 
     def to(self, other: "Span") -> "Span":
         """From the start of this span to the end of another of the same source."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from . import tree
-from .core import Provider
+from .core import REQUESTED, Provider
 from .diagnostic import Diagnostic
 from .nearest import nearest, suggestion
 from .refusal import Poisoned, Refused
@@ -95,6 +95,19 @@ class Targets:
             self.found[name] = self._look_up(name, span)
         return self.found[name]
 
+    def declared(self, name: str, span: Span) -> Target:
+        """The target of an entry of `targets:`. Raises: Refused RP301, RP331.
+
+        An entry without a price for a name that nobody knows can never be used: it is misspelt.
+        """
+        target = self.resolve(name, span)
+        if target.tariff is None and self._schema.catalog.find(name) is None:
+            self.refused.add(name)
+            close = self._schema.catalog.close_to(name)
+            help = f"did you mean `{close}`?" if close else PRICE_HELP
+            raise Refused("RP331", f"no price is known for `{name}`", span, help)
+        return target
+
     def resolve_priced(self, name: str, span: Span) -> Target:
         """The target of a name, fit for calls. Raises: Refused RP301, RP331, RP333."""
         try:
@@ -106,7 +119,9 @@ class Targets:
     def _fit(self, name: str, span: Span) -> Target:
         target = self.resolve(name, span)
         if target.tariff is None:
-            raise Refused("RP331", f"no price is known for `{name}`", span, PRICE_HELP)
+            close = None if name in self._written else nearest(name, self._written)
+            help = f"did you mean `{close}`?" if close else PRICE_HELP
+            raise Refused("RP331", f"no price is known for `{name}`", span, help)
         is_free = not _is_paid(target.tariff)
         if not is_free and target.context_window is None and target.max_output is None:
             raise Refused(
@@ -139,23 +154,29 @@ class Targets:
     def _look_up(self, name: str, span: Span) -> Target:
         provider, slash, model = name.partition("/")
         if not slash or not provider or not model:
+            word = nearest(name, (REQUESTED,))
             raise Refused(
                 "RP301",
                 f"`{name}` is no target",
                 span,
-                self._guess(name) or "write `provider/model`, such as `openai/gpt-4`",
+                (f"did you mean `{word}`?" if word else self._guess(name))
+                or "write `provider/model`, such as `openai/gpt-4`",
             )
         own = self._own.get(provider)
         if own is None and provider not in self._schema.providers:
             known = {*self._own, *self._schema.providers}
             close = nearest(provider, known)
+            meant = f"{close}/{model}"
+            is_good = close in self._own or self._schema.providers.get(str(close), False)
+            is_good = is_good or self._schema.catalog.find(meant) is not None
             raise Refused(
                 "RP301",
                 f"unknown provider `{provider}`",
                 span,
-                f"did you mean `{close}/{model}`?"
-                if close
+                f"did you mean `{meant}`?"
+                if close and is_good
                 else self._guess(name)
+                or (close and self._guess(meant))
                 or "declare it under `providers:` with `kind` and `base_url`",
             )
         written = self._written.get(name)

@@ -16,8 +16,13 @@ from .diagnostic import Diagnostic
 from .source import Source, Span
 
 _KEY = re.compile(r"[ \t]*(?:-[ \t]+)*([A-Za-z_][\w.-]*)[ \t]*:(?=[ \t]|$)[ \t]*")
+# a space that is none, `-name:` without its space, a dash that is none
+_ODD_START = re.compile(
+    r"(?:-[ ]*)?([^\S ]+)[ ]*\S|"
+    r"(-(?=[A-Za-z_{\"'])|\*(?= )|[\u2010-\u2015\u2212\u2022](?=[ \w]))(.*)"
+)
 _GLUED = re.compile(r"([A-Za-z_]\w*):(\S.*)")
-_OPTIONS = re.compile(r"([^\s(\"':]\S*?)[ \t]*(\()[ \t]*[A-Za-z_]+[ \t]*:[^)]*$")
+_OPTIONS = re.compile(r"(?<!\S)([^\s(\"':][^\s(]*+)[ \t]*+(\()[ \t]*[A-Za-z_]+[ \t]*:[^)]*$")
 _YODA = re.compile(r"(\"[^\"]*\"|'[^']*')\s*(==|!=)\s*([A-Za-z_][\w.]*)")
 _ITEM = re.compile(r"^[ \t]*(-)[ \t]", re.MULTILINE)
 _INDENT = re.compile(r"[ \t]*(?:-[ \t]+)*")
@@ -107,6 +112,7 @@ class _Trouble:
         """Ask each explanation in turn; the first that knows the trouble answers."""
         for explanation in (
             self._tab,
+            self._dash,
             self._quote,
             self._escape,
             self._after_quote,
@@ -133,6 +139,30 @@ class _Trouble:
             match = _TAB.match(self.text, start)
             if line and match:
                 return tab(Span(self.source, match.start(1), match.end(1)))
+        return None
+
+    def _dash(self) -> Diagnostic | None:
+        """`-name: a`, a dash that is none, or what looks like a space in front of a key."""
+        for line in (self.line, self.line - 1):
+            text = self.source.line_text(line) if line else ""
+            lead = len(text) - len(text.lstrip(" "))
+            odd = _ODD_START.match(text, lead)
+            if odd is None:
+                continue
+            found = odd.lastindex == 1
+            start, end = odd.span(1 if found else 2)
+            span = Span(
+                self.source, self.source.offset(line, start + 1), self.source.offset(line, end + 1)
+            )
+            if found:
+                where = "follow a `-`" if "-" in text[:start] else "indent a line"
+                return _trap(span, f"only plain spaces can {where}", "replace it by a space")
+            message = (
+                "a space is missing after this `-`"
+                if odd[2] == "-"
+                else f"`{odd[2]}` starts no entry of a list"
+            )
+            return _trap(span, message, f"write `- {shown(odd[3].strip())}`")
         return None
 
     def _quote(self) -> Diagnostic | None:
@@ -366,6 +396,9 @@ class _Trouble:
 
 
 def _with_colon(words: str) -> str:
+    glued = _GLUED.fullmatch(words)
+    if glued:
+        return f"write `{glued[1]}: {shown(glued[2])}`"
     key, _, value = words.partition(" ")
     return f"write `{shown(f'{key}: {value}'.strip())}`"
 

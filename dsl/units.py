@@ -8,10 +8,13 @@ What does not belong here: which type an attribute wants, and the conversions be
 
 import re
 from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
 from .core import LIMIT
 from .schema import WEEKDAYS, Type, Value
-from .tree import Literal
+
+if TYPE_CHECKING:
+    from .tree import Literal
 
 _AMOUNT = re.compile(r"(-?)(\$?)([0-9]+)(?:\.([0-9]+))?(.*)", re.DOTALL)
 _TIME = re.compile(r"([0-9]{1,2}):([0-9]{1,2})")
@@ -146,7 +149,7 @@ def parse_weekday(text: str) -> int:
     raise ValueError(f"`{_shown(text)}` is not a weekday: {hint}")
 
 
-def literal_value(literal: Literal) -> tuple[Type, Value]:
+def literal_value(literal: "Literal") -> tuple[Type, Value]:
     """The type and value of a constant as written. Raises ValueError."""
     match literal.kind:
         case "time":

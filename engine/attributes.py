@@ -1,7 +1,7 @@
-"""The attributes that a policy may read: ONE table. A new attribute is a row here, nothing else.
+"""The attributes that a policy may read: ONE table. A new attribute is a row here and its reader.
 
 Name, type, unit, when known, and the text of the reference page stand in the row; how the gateway
-reads it for a live request stands in `decide`.
+reads it for a live request stands in `decide.READERS`.
 """
 
 from turnout.dsl.schema import Attribute, Parameter, Type

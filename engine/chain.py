@@ -8,6 +8,7 @@ Over 300 lines because the two ways to answer (whole, stream) share one walk and
 """
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,14 @@ PATIENCE_S = 2.0
 BACKOFF = wait_random_exponential(multiplier=0.25, max=8.0, exp_base=2)
 # What may come before the first content (role, empty deltas); more of it is no answer.
 HELD_CHUNKS = 256
+HELD_BYTES = 4 * 1024 * 1024
+# An ability that is declared or catalogued as missing excludes a target where it is needed.
+NEEDS = (
+    ("tools", "has_tools", "it cannot use tools"),
+    ("vision", "has_images", "it cannot see images"),
+    ("audio", "has_audio", "it cannot hear audio"),
+    ("json", "has_schema", "it cannot be held to JSON"),
+)
 # What reasoning models refuse, by the ability of that name.
 SAMPLING = frozenset({"temperature", "top_p"})
 NOTHING: frozenset[str] = frozenset()
@@ -47,18 +56,21 @@ NOTHING: frozenset[str] = frozenset()
 class Journey:
     """One request's way along its plan, with what was tried so far.
 
-    `prompt_tokens` is a lower bound of the prompt: a hop whose window is smaller cannot serve it.
-    `guards` are the compiled `when` conditions of hops, by the hop's identity.
+    `plan` None: no rule took the request, and there is no chain. `prompt_tokens` is a lower bound
+    of the prompt: a hop whose window is smaller cannot serve it.
+    `guards` are the compiled `when` conditions of hops, by the hop's identity. `ends_at` is the
+    request's deadline by the loop's clock, once the walk has begun.
     """
 
     request: Request
     program: Program
-    plan: Plan
+    plan: Plan | None
     requested: Target | None
     snapshot: Snapshot
     prompt_tokens: int
     guards: Mapping[int, Guard]
     attempts: list[Attempt] = field(default_factory=list)
+    ends_at: float = math.inf
 
 
 @dataclass(slots=True)
@@ -72,7 +84,10 @@ class Answered:
 
 @dataclass(slots=True)
 class Opened:
-    """A stream that has reached its first content: nothing of it went to the client yet."""
+    """A stream that has reached its first content: nothing of it went to the client yet.
+
+    `began` and `ends_at` (the request's deadline) are by the loop's clock.
+    """
 
     target: Target
     attempt: Attempt
@@ -80,6 +95,7 @@ class Opened:
     rest: AsyncGenerator[Chunk, None]
     idle_us: int
     began: float
+    ends_at: float = math.inf
 
 
 @dataclass(slots=True)
@@ -132,8 +148,11 @@ class Chain:
         attempt: Callable[[_Stop, int, float, bool], Awaitable[T]],
     ) -> T:
         now = asyncio.get_running_loop().time
-        deadline_at = now() + journey.program.deadline_us / 1e6
-        stops = self._stops(journey)
+        deadline_at = journey.ends_at = now() + journey.program.deadline_us / 1e6
+        plan = journey.plan
+        if plan is None:
+            raise _no_rule_matched()
+        stops = self._stops(journey, plan)
         failures: list[tuple[Target, ProviderError]] = []
         entered_from_route = False
         for position, stop in enumerate(stops):
@@ -142,7 +161,7 @@ class Chain:
                 continue
             if failures:
                 last = failures[-1][1].fault
-                wanted = _wanted_after(last, journey.plan.route, stop.hop, entered_from_route)
+                wanted = _wanted_after(last, plan.route, stop.hop, entered_from_route)
                 if wanted is not None:
                     _skip(journey, stop, wanted)
                     continue
@@ -167,8 +186,7 @@ class Chain:
     def _enters(self, journey: Journey, hop: Hop) -> bool:
         return journey.guards[id(hop)](journey.snapshot) is True
 
-    def _stops(self, journey: Journey) -> list[_Stop]:
-        plan = journey.plan
+    def _stops(self, journey: Journey, plan: Plan) -> list[_Stop]:
         hops = (plan.route, *(journey.program.chain if plan.fallback is None else plan.fallback))
         stops: list[_Stop] = []
         seen: set[str] = set()
@@ -193,7 +211,6 @@ class Chain:
             target = journey.program.targets[hop.target]
         provider = self._providers.get(target.provider)
         stop = _Stop(index, hop, target, provider, None)
-        body = journey.request.body
         if provider is None or not provider.usable:
             stop.excluded = f"no credential for `{target.provider}`"
         elif target.context_window is not None and journey.prompt_tokens > target.context_window:
@@ -202,10 +219,8 @@ class Chain:
                 f"the window {target.context_window}"
             )
             stop.exclusion = Fault.CONTEXT_EXCEEDED
-        elif body.get("tools") and target.abilities.get("tools") is False:
-            stop.excluded, stop.exclusion = "it cannot use tools", Fault.UNSUPPORTED
-        elif target.abilities.get("vision") is False and journey.snapshot["has_images"] is True:
-            stop.excluded, stop.exclusion = "it cannot see images", Fault.UNSUPPORTED
+        elif (lacks := _lacks(target, journey)) is not None:
+            stop.excluded, stop.exclusion = lacks, Fault.UNSUPPORTED
         elif (
             journey.request.operation is Operation.EMBEDDINGS
             and first is not None
@@ -237,6 +252,9 @@ class Chain:
         except asyncio.CancelledError:
             _left(attempt, call, began)
             raise
+        except Exception:
+            _broke(attempt, call, began)
+            raise
         attempt.outcome = "ok"
         _close(attempt, call, began)
         attempt.usage = answer.usage
@@ -260,34 +278,41 @@ class Chain:
         assert stop.provider is not None and stop.target is not None
         chunks = stop.provider.stream(call)
         held: list[Chunk] = []
+        held_bytes = 0
         try:
             async with asyncio.timeout_at(first_at):
                 async for chunk in chunks:
                     held.append(chunk)
                     if chunk.content:
                         break
-                    if len(held) > HELD_CHUNKS:
+                    held_bytes += len(chunk.data)
+                    if len(held) > HELD_CHUNKS or held_bytes > HELD_BYTES:
                         raise ProviderError(Fault.BAD_OUTPUT, "the stream brings no content")
                 else:
                     raise ProviderError(Fault.BAD_OUTPUT, "the stream ended without content")
+        # What happened is noted before the stream is closed: closing can be cut short.
         except TimeoutError:
-            await chunks.aclose()
             fault = Fault.TTFT_TIMEOUT if first_at < limit_at else Fault.TIMEOUT
             error = ProviderError(fault, f"no content within {_seconds(first_at - began)}")
             self._failed(attempt, call, began, error)
+            await chunks.aclose()
             raise error from None
         except ProviderError as error:
-            await chunks.aclose()
             self._failed(attempt, call, began, error)
+            await chunks.aclose()
             raise
         except asyncio.CancelledError:
-            await chunks.aclose()
             _left(attempt, call, began)
+            await chunks.aclose()
+            raise
+        except Exception:
+            _broke(attempt, call, began)
+            await chunks.aclose()
             raise
         attempt.ttft_us = int((loop.time() - began) * 1e6)
         attempt.sent = call.sent
         attempt.dropped = tuple(call.dropped)
-        return Opened(stop.target, attempt, held, chunks, clocks.idle_us, began)
+        return Opened(stop.target, attempt, held, chunks, clocks.idle_us, began, journey.ends_at)
 
     def _begin(
         self, journey: Journey, stop: _Stop, number: int, idle_us: int
@@ -329,31 +354,41 @@ class Chain:
 
 
 class IdleClock:
-    """Bounds the gap between chunks with one timer for the whole stream.
+    """Bounds the gap between chunks, and the whole, with one timer for the whole stream.
 
     The timer does not move with every chunk: when it strikes, it looks how long the wait in
-    progress has lasted and sets itself again. Time that the client takes to read does not count.
+    progress has lasted and sets itself again. Time that the client takes to read is no gap.
     """
 
-    def __init__(self, idle_us: int) -> None:
-        """Start the clock for the stream that the current task relays."""
+    def __init__(self, idle_us: int, ends_at: float = math.inf) -> None:
+        """Start the clock for the stream that the current task relays.
+
+        `ends_at` is the request's deadline by the loop's clock.
+        """
         self._idle_s = idle_us / 1e6
+        self._ends_at = ends_at
         self._loop = asyncio.get_running_loop()
         self._waiting_since: float | None = None
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._struck = False
-        self._timer = self._loop.call_later(self._idle_s, self._strike)
+        self._timer = self._loop.call_at(self._next_look(), self._strike)
+
+    def _next_look(self) -> float:
+        now = self._loop.time()
+        due = (now if self._waiting_since is None else self._waiting_since) + self._idle_s
+        # Where the deadline has passed already, `next` tells.
+        return min(due, self._ends_at) if self._ends_at > now else due
 
     def _strike(self) -> None:
         since = self._waiting_since
         now = self._loop.time()
-        if since is not None and now >= since + self._idle_s and self._task is not None:
-            self._struck = True
-            self._task.cancel()
-            return
-        again = (since + self._idle_s) if since is not None else now + self._idle_s
-        self._timer = self._loop.call_at(again, self._strike)
+        if since is not None and self._task is not None:
+            if now >= min(since + self._idle_s, self._ends_at):
+                self._struck = True
+                self._task.cancel()
+                return
+        self._timer = self._loop.call_at(self._next_look(), self._strike)
 
     async def next(self, chunks: AsyncGenerator[Chunk, None]) -> Chunk:
         """The next chunk. Raises: StopAsyncIteration at the end; ProviderError TIMEOUT."""
@@ -362,10 +397,15 @@ class IdleClock:
             self._task = task
             self._cancelling = task.cancelling() if task is not None else 0
         self._waiting_since = self._loop.time()
+        if self._waiting_since >= self._ends_at:
+            self._waiting_since = None
+            raise _too_late()
         try:
             return await chunks.__anext__()
         except asyncio.CancelledError:
             if self._struck and task is not None and task.uncancel() <= self._cancelling:
+                if self._loop.time() >= self._ends_at:
+                    raise _too_late() from None
                 raise ProviderError(
                     Fault.TIMEOUT, f"nothing came for {_seconds(self._idle_s)}"
                 ) from None
@@ -376,6 +416,10 @@ class IdleClock:
     def stop(self) -> None:
         """Let go of the timer."""
         self._timer.cancel()
+
+
+def _too_late() -> ProviderError:
+    return ProviderError(Fault.TIMEOUT, "the answer was not complete by the request's deadline")
 
 
 async def _with_retries(
@@ -445,6 +489,17 @@ def _wanted_after(last: Fault, route: Hop, hop: Hop, from_route: bool) -> str | 
     return f"{last.value} is not tried elsewhere"
 
 
+def _lacks(target: Target, journey: Journey) -> str | None:
+    """What the request needs and the target is known not to have."""
+    abilities = target.abilities
+    if journey.request.operation is Operation.EMBEDDINGS:
+        return "it makes no embeddings" if abilities.get("embeddings") is False else None
+    for ability, attribute, reason in NEEDS:
+        if abilities.get(ability) is False and journey.snapshot[attribute] is True:
+            return reason
+    return None
+
+
 def _skip(journey: Journey, stop: _Stop, reason: str) -> None:
     target = stop.target
     journey.attempts.append(
@@ -490,6 +545,15 @@ def _told(
     )
 
 
+def _no_rule_matched() -> RequestError:
+    return RequestError(
+        404,
+        "invalid_request_error",
+        "no_rule_matched",
+        "No rule of the policy matches this request, and it has no fallback chain.",
+    )
+
+
 def _nowhere_to_go(stops: list[_Stop]) -> RequestError:
     reasons = "; ".join(
         f"{stop.target.id if stop.target else stop.hop.target}: {stop.excluded or 'not entered'}"
@@ -521,6 +585,12 @@ def _close(attempt: Attempt, call: Call, began: float) -> None:
 def _left(attempt: Attempt, call: Call, began: float) -> None:
     _close(attempt, call, began)
     attempt.reason = "the client left"
+
+
+def _broke(attempt: Attempt, call: Call, began: float) -> None:
+    """A defect of ours: what was sent was sent all the same."""
+    _close(attempt, call, began)
+    attempt.reason = "the gateway failed"
 
 
 def _utc_us(request: Request) -> int:

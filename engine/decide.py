@@ -2,7 +2,7 @@
 
 `READERS` says how the gateway reads each attribute of `attributes.ATTRIBUTES`. Values are read when
 the compiled program first asks for them and stay in the snapshot, so that the snapshot is the
-record of what was read.
+record of what was read. Over 300 lines because the readers of one table stand beside each other.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from turnout.dsl.classes import TextClasses, text_classes
 from turnout.dsl.core import REQUESTED, Clause, Hop, Plan, Program, Slot
 from turnout.dsl.interpret.compiled import compile_program, compile_term
 from turnout.dsl.schema import Value
@@ -32,7 +33,7 @@ _EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
 class Observed(Snapshot):
     """The snapshot of a live request: a value is read on the first question for it."""
 
-    __slots__ = ("live", "program", "readers", "request", "requested", "zone")
+    __slots__ = ("classes", "live", "program", "readers", "request", "requested", "zone")
 
     request: Request
     requested: str | None
@@ -40,6 +41,7 @@ class Observed(Snapshot):
     program: Program
     zone: ZoneInfo
     readers: Mapping[str, "Reader"]
+    classes: Mapping[str, TextClasses]
 
     def __missing__(self, key: str) -> Value | None:
         """Read the value now and keep it, unknown included."""
@@ -266,6 +268,8 @@ class Decider:
         self._index_of = compile_program(program)
         self._zone = ZoneInfo(program.timezone)
         self._readers = READERS | {key: _reader(slot) for key, slot in program.slots.items()}
+        headers = [key for key, slot in program.slots.items() if slot.attribute.name == "header"]
+        self._classes = text_classes(program, headers)
         self._reads_tokens = "tokens" in program.slots
         self._no_match = _chain_as_plan(program.chain)
         self.guards = {id(hop): compile_term(hop.when) for hop in _hops(program) if hop.when}
@@ -279,6 +283,7 @@ class Decider:
         seen.program = self.program
         seen.zone = self._zone
         seen.readers = self._readers
+        seen.classes = self._classes
         return seen
 
     def decide(self, seen: Observed) -> Decision:
@@ -311,7 +316,17 @@ def _chain_as_plan(chain: tuple[Hop, ...]) -> Plan | None:
 
 
 def recorded(seen: Observed) -> None:
-    """Complete a snapshot with the base set, for the record; off the request's path."""
+    """Complete a snapshot with the base set, for the record.
+
+    A caller's header is kept as its class only: a text that decides the same, made of the policy's
+    own words.
+    """
+    for key, classes in seen.classes.items():
+        text = seen.get(key)
+        if isinstance(text, str):
+            seen[key] = classes.representative(text)
+            if seen[key] is None:
+                seen.reasons[key] = "not kept"
     for key in BASE_SET:
         seen[key]
     if "tokens" not in seen:

@@ -2,6 +2,7 @@
 
 receive → snapshot → decide → attempt* → relay → settle → record. The HTTP server calls `chat` and
 `embeddings`; everything that is kept of a request leaves as one `DecisionRecord`.
+Over 300 lines because a request's ends (answered, refused, cut, left) settle in one place.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from turnout.dsl.core import REQUESTED, Clocks, Hop, Plan, Program
+from turnout.dsl.core import REQUESTED, Plan, Program
 from turnout.dsl.interpret.traced import trace as traced
 from turnout.dsl.schema import Target
 from turnout.dsl.units import format_usd
@@ -23,12 +24,12 @@ from .budget import worst_case
 from .chain import Answered, Chain, IdleClock, Journey, Opened
 from .decide import Decider, Decision, recorded
 from .journal import Journal
-from .ledger import charge
+from .ledger import charge, usage_source
 from .names import Names, Requested
 from .provider import FAULTS, Provider, ProviderError
 from .pulse import Pulse
 from .record import Attempt, DecisionRecord, PulseTable
-from .request import Reply, Request, RequestError, StreamReply, Usage
+from .request import Operation, Reply, Request, RequestError, StreamReply, Usage
 from .state.store import StoreError
 
 _log = logging.getLogger("turnout.gateway")
@@ -36,6 +37,8 @@ _log = logging.getLogger("turnout.gateway")
 TICK_S = 1.0
 # Output longer than this is estimated from its bytes, so that counting never holds the loop.
 COUNTED_OUTPUT_CHARACTERS = 65_536
+# So is the prompt of a request whose body is longer than this.
+COUNTED_BODY_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +138,17 @@ class Gateway:
         requested = live.names.resolve(request.model)
         decision = await _decision(live, request, requested, self._table)
         plan = decision.plan
-        if request.operation.value == "embeddings" and decision.clause is None:
-            plan = _as_requested(decision.program)
-        if plan is None:
-            raise RequestError(
-                404,
-                "invalid_request_error",
-                "no_rule_matched",
-                "No rule of the policy matches this request, and it has no fallback chain.",
-            )
+        if request.operation is Operation.EMBEDDINGS and decision.clause is None:
+            if requested.target is None:
+                raise RequestError(
+                    400,
+                    "invalid_request_error",
+                    "model_required",
+                    f"Embeddings need the name of an embedding model; `{request.model}` is none.",
+                    param="model",
+                )
+            # The chain follows, of which only hops to the very same model count.
+            plan = Plan(decision.program.requested, None)
         low, _ = tokens.bounds(request)
         known = decision.snapshot.get("tokens")
         journey = Journey(
@@ -319,6 +324,7 @@ class _Passage:
         if attempt.usage is None:
             attempt.usage = self._estimate(answered.answer.text)
         _price(attempt, answered.target)
+        self._settle()
         headers = self._headers(answered.target)
         headers["x-turnout-cost"] = format_usd(self._spent())
         if attempt.dropped:
@@ -337,6 +343,7 @@ class _Passage:
         self._record(500, "error", None, error="internal")
 
     def opened(self, opened: Opened) -> StreamReply:
+        self._settle(but=opened.attempt)
         headers = self._headers(opened.target)
         headers["x-turnout-cost-estimate"] = format_usd(
             self._spent() + worst_case(opened.target, self.journey.request)
@@ -352,7 +359,7 @@ class _Passage:
         attempt = opened.attempt
         output: list[str] = []
         outcome, status_error = "disconnect", "client_left"
-        idle = IdleClock(opened.idle_us)
+        idle = IdleClock(opened.idle_us, opened.ends_at)
         try:
             for chunk in opened.held:
                 _note(attempt, output, chunk.text, chunk.usage)
@@ -388,8 +395,10 @@ class _Passage:
                 self._gateway.streamed(attempt)
             elif outcome == "cut":
                 self._gateway.fell_silent(attempt.target, attempt.took_us)
-            self._record(200, outcome, opened.target, error=status_error or None)
-            await opened.rest.aclose()
+            try:
+                self._record(200, outcome, opened.target, error=status_error or None)
+            finally:
+                await opened.rest.aclose()
 
     async def unread(self, opened: Opened) -> None:
         """The client left before the first event was written."""
@@ -430,7 +439,8 @@ class _Passage:
         low, high = tokens.bounds(request)
         prompt = low if low == high else self.journey.snapshot.get("tokens")
         if "tokens" in self.journey.snapshot.intervals or not isinstance(prompt, int):
-            prompt = tokens.count(request)
+            long = len(request.raw) > COUNTED_BODY_BYTES
+            prompt = max(low, high // 3) if long else tokens.count(request)
         if len(output) <= COUNTED_OUTPUT_CHARACTERS:
             written = tokens.count_text(output)
         else:
@@ -446,9 +456,9 @@ class _Passage:
         request = self.journey.request
         snapshot = self._decision.snapshot
         recorded(snapshot)
-        for attempt in self.journey.attempts:
-            _settle(attempt, self._target_named(attempt.target), request)
+        self._settle()
         clause = self._decision.clause
+        plan = self.journey.plan
         caller = request.caller
         self._gateway.finish(
             DecisionRecord(
@@ -467,7 +477,7 @@ class _Passage:
                 stream=request.stream,
                 clause=clause.index if clause is not None else None,
                 rule=clause.name if clause is not None else None,
-                route=self.journey.plan.route.target,
+                route=plan.route.target if plan is not None else None,
                 target=target.id if target is not None else None,
                 values=dict(snapshot),
                 reasons=dict(snapshot.reasons),
@@ -479,6 +489,12 @@ class _Passage:
                 pulse_id=self._pulse_id,
             )
         )
+
+    def _settle(self, but: Attempt | None = None) -> None:
+        """Price the attempts that are over."""
+        for attempt in self.journey.attempts:
+            if attempt is not but:
+                _settle(attempt, self._target_named(attempt.target), self.journey.request)
 
     def _target_named(self, name: str) -> Target | None:
         requested = self.journey.requested
@@ -524,13 +540,6 @@ async def _decision(
     return live.decider.decide(seen)
 
 
-def _as_requested(program: Program) -> Plan:
-    """Embeddings go to the requested model alone unless a rule about them says otherwise."""
-    clocks = Clocks(5_000_000, 30_000_000, 120_000_000, 30_000_000, False, False)
-    span = program.clauses[0].span
-    return Plan(Hop(REQUESTED, clocks, 1, None, None, span), ())
-
-
 def _note(attempt: Attempt, output: list[str], text: str, usage: Usage | None) -> None:
     if usage is not None:
         attempt.usage = usage
@@ -549,7 +558,7 @@ def _settle(attempt: Attempt, target: Target | None, request: Request) -> None:
         return
     if attempt.usage is not None:
         _price(attempt, target)
-    elif attempt.fault is None or attempt.status is None:
+    elif usage_source(attempt) == "unconfirmed":
         attempt.unconfirmed_nano_usd = worst_case(target, request)
 
 

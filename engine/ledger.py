@@ -87,8 +87,8 @@ def usage_source(attempt: Attempt) -> str:
     """Where an attempt's token counts come from; see `Entry`."""
     if attempt.usage is not None:
         return "estimated" if attempt.usage.estimated else "upstream"
-    refused = attempt.status is not None and attempt.status >= 400
-    return "none" if refused else "unconfirmed"
+    answered = attempt.status is None or 200 <= attempt.status < 300
+    return "unconfirmed" if answered else "none"
 
 
 def _entry(record: DecisionRecord, attempt: Attempt) -> Entry:

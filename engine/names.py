@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from cachetools import LRUCache
 
 from turnout.dsl.core import Program
-from turnout.dsl.schema import Catalog, Target
+from turnout.dsl.schema import Catalog, Target, Tariff
 
 from .request import RequestError
 
 AUTO = "auto"
 NAMES_KEPT = 4096
+_LONGEST_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,9 @@ class Names:
         """
         found = self._seen.get(name)
         if found is None:
-            found = self._seen[name] = self._look_up(name)
+            found = self._look_up(name)
+            if len(name) <= _LONGEST_KEPT:
+                self._seen[name] = found
         return found
 
     def _look_up(self, name: str) -> Requested:
@@ -59,6 +62,7 @@ class Names:
             self._program.targets.get(name)
             or self._requestable.get(name)
             or self._catalog.find(name)
+            or self._of_a_provider(name)
         )
         if target is None or target.provider not in self._program.providers:
             raise _not_found(name)
@@ -72,6 +76,15 @@ class Names:
                 param="model",
             )
         return Requested(name, target)
+
+    def _of_a_provider(self, name: str) -> Target | None:
+        """Any `provider/model` of a provider that the program knows: free, or without a price."""
+        provider, _, model = name.partition("/")
+        known = self._program.providers.get(provider)
+        if known is None or not model:
+            return None
+        free = self._program.schema.providers.get(known.kind, False)
+        return Target(name, provider, model, Tariff(0, 0) if free else None)
 
     def listed(self, usable: frozenset[str]) -> Mapping[str, str]:
         """Model names to list, with who owns them; names of unusable providers are left out."""

@@ -15,6 +15,8 @@ from turnout.dsl.schema import Target, Value
 from .record import PulseTable
 
 _RING = 512  # samples kept of a target; more in the window means the newest of them
+# Beyond those of the policy, clients can name any number of targets (`ft:` models).
+_MOST_UNLISTED = 500
 
 
 class _Sample(NamedTuple):
@@ -66,6 +68,7 @@ class Pulse:
         self._min_samples = min_samples
         self._window_ns = window_s * 1_000_000_000
         self._rings: dict[str, _Ring] = {}
+        self._listed: frozenset[str] = frozenset()
         self._own = _Ring()
         self._table = PulseTable("", 0, {}, {})
         self._ticks = 0
@@ -79,9 +82,14 @@ class Pulse:
         output_tokens: int | None,
         failed: bool,
     ) -> None:
-        """Note how one attempt at a target went; `target` is its id, never a client's text."""
+        """Note how one attempt at a target went; `target` is its id."""
         ring = self._rings.get(target)
         if ring is None:
+            if (
+                target not in self._listed
+                and len(self._rings) >= len(self._listed) + _MOST_UNLISTED
+            ):
+                return
             ring = self._rings[target] = _Ring()
         ring.add(_Sample(self._now_ns(), took_us, ttft_us, output_tokens, failed))
 
@@ -103,6 +111,7 @@ class Pulse:
         """
         values: dict[str, Value] = {}
         reasons: dict[str, str] = {}
+        self._listed = frozenset(target.id for target in targets.values())
         for target in targets.values():
             self._measure(target, values, reasons)
         if values != self._table.values or reasons != self._table.reasons or not self._ticks:

@@ -58,7 +58,7 @@ class Request:
             or self.body.get("user")
             or self.id
         )
-        return hashlib.sha256(str(session).encode()).hexdigest()
+        return hashlib.sha256(str(session).encode("utf-8", "replace")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,11 +147,6 @@ class Settings:
             ) from None
         return text or None
 
-    @property
-    def reachable_from_elsewhere(self) -> bool:
-        """Whether other machines can connect to the address that is served."""
-        return not is_loopback(self.host)
-
 
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's own and no other's."""
@@ -260,25 +255,25 @@ def _port(text: str) -> int:
             "write a number from 0 to 65535 (Kubernetes sets it for a service named `turnout`; "
             "`enableServiceLinks: false` in the pod stops that)"
         )
-    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
         raise ValueError("write a number from 0 to 65535; 0 takes any free port")
     return int(text)
 
 
 def _workers(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 256):
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= 256):
         raise ValueError("write a number of processes from 1 to 256")
     return int(text)
 
 
 def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise ValueError("write a whole number above 0")
+    if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) > 0):
+        raise ValueError("write a whole number above 0, of at most 18 digits")
     return int(text)
 
 
 def _seconds(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= 86_400):
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 86_400):
         raise ValueError("write a whole number of seconds, at most 86400")
     return int(text) * 1_000_000
 

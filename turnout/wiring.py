@@ -4,6 +4,7 @@ The only place that knows which class stands behind each contract.
 """
 
 import re
+import ssl
 from pathlib import Path
 
 from turnout.adapters import PROVIDERS, build, key_variable, pooled
@@ -52,7 +53,12 @@ def build_providers(settings: Settings, program: Program) -> dict[str, Provider]
     Raises: SettingsError for a variable that is not set or may not be read, an unreadable key file,
     an address or header that cannot be.
     """
-    transport = pooled()
+    try:
+        transport = pooled()
+    except (OSError, ssl.SSLError):
+        raise SettingsError(
+            ("`SSL_CERT_FILE` or `SSL_CERT_DIR` names certificates that cannot be read",)
+        ) from None
     known = {name: ProviderEntry(name, name, None, {}) for name in PROVIDERS}
     problems: list[str] = []
     providers: dict[str, Provider] = {}

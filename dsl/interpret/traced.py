@@ -6,6 +6,7 @@ nothing is skipped that a short circuit could skip. Rules after the one that fir
 This file is over 300 lines because it says of each term both what it means and how it is shown.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, assert_never
@@ -276,7 +277,7 @@ class _Walk:
         if isinstance(term, Named) and term.span is None:
             return term.name
         if term.span is not None:
-            return " ".join(term.span.excerpt.split())
+            return " ".join(term.span.text.split())
 
         def of(part: Term) -> str:
             return self._nodes[id(part)].text
@@ -289,9 +290,9 @@ class _Walk:
             case Not(operand):
                 return f"not ({of(operand)})"
             case And(operands):
-                return " and ".join(_inside(part, of(part)) for part in operands) or "true"
+                return " and ".join(_inside(And, part, of(part)) for part in operands) or "true"
             case Or(operands):
-                return " or ".join(_inside(part, of(part)) for part in operands) or "false"
+                return " or ".join(_inside(Or, part, of(part)) for part in operands) or "false"
             case Compare(operator, left, right):
                 return f"{of(left)} {operator} {of(right)}"
             case Member(operand, values):
@@ -306,7 +307,8 @@ class _Walk:
             case Arithmetic(operator, left, right):
                 if operator in ("min", "max"):
                     return f"{operator}({of(left)}, {of(right)})"
-                return " ".join((_inside(left, of(left)), operator, _inside(right, of(right))))
+                sides = (_inside(None, side, of(side)) for side in (left, right))
+                return f" {operator} ".join(sides)
             case CeilDiv(operand) | Named(_, operand):
                 return of(operand)
             case If(test, then, _):
@@ -337,5 +339,21 @@ def _is_transparent(term: Term) -> bool:
     return is_made_up and term.type is not Type.BOOL
 
 
-def _inside(part: Term, text: str) -> str:
-    return f"({text})" if part.span is None and isinstance(part, And | Or | Arithmetic) else text
+def _inside(whole: type[And] | type[Or] | None, part: Term, text: str) -> str:
+    """The text of a part of something made up: what was written may bind looser than its place."""
+    is_loose = isinstance(part, And | Or | Arithmetic | Coalesce) and type(part) is not whole
+    is_call = isinstance(part, Arithmetic) and part.operator in ("min", "max")
+    return f"({text})" if is_loose and not is_call and not _is_enclosed(text) else text
+
+
+def _is_enclosed(text: str) -> bool:
+    """Whether one pair of parentheses holds all of the text."""
+    depth = 0
+    for match in _BRACKET.finditer(text):
+        depth += {"(": 1, ")": -1}.get(match[0], 0)
+        if depth == 0:
+            return match.end() == len(text) and text.startswith("(")
+    return False
+
+
+_BRACKET = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|[()]')

@@ -130,6 +130,13 @@ class PricedCatalog:
         for provider in (*PROVIDERS, *MAKERS):
             for name in self._names(provider):
                 homes.setdefault(name, f"{provider}/{name}")
+        glued = {
+            f"{provider}{name}": f"{provider}/{name}"
+            for provider in PROVIDERS
+            for name in self._names(provider)
+        }
+        if model in glued:  # only the slash is missing
+            return glued[model]
         close = _closest(model, homes)
         return None if close is None else homes[close]
 

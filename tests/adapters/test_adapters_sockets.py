@@ -2,13 +2,16 @@
 
 import asyncio
 import gc
+import gzip
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
+from turnout.adapters.upstream import MAX_ANSWER_BYTES
 from turnout.engine.provider import Fault, ProviderError
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -42,6 +45,14 @@ def sized(
         f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n".encode()
         + body
     )
+
+
+def squeezed(body: bytes, encoding: str = "gzip", cut: int = 0) -> bytes:
+    """An answer whose body was compressed, less its last bytes."""
+    data = gzip.compress(body)
+    data = data[: len(data) - cut]
+    head = f"HTTP/1.1 200 X\r\ncontent-encoding: {encoding}\r\ncontent-length: {len(data)}\r\n\r\n"
+    return head.encode() + data
 
 
 def writes(bench: Any, *parts: bytes, then: str = "close") -> Handler:
@@ -225,6 +236,30 @@ ANSWERS = {
     "no content": ([b"HTTP/1.1 204 X\r\n\r\n"], "close", Fault.BAD_OUTPUT, "usable"),
     "garbage called gzip": (
         [b"HTTP/1.1 200 X\r\ncontent-encoding: gzip\r\ncontent-length: 3\r\n\r\nabc"],
+        "close",
+        Fault.BAD_OUTPUT,
+        "decompressed",
+    ),
+    "a page that was compressed to nothing": (
+        [squeezed(b" " * (MAX_ANSWER_BYTES + 1))],
+        "close",
+        Fault.BAD_OUTPUT,
+        "too long",
+    ),
+    "compressed twice": (
+        [squeezed(gzip.compress(b"{}"), "gzip, gzip")],
+        "close",
+        Fault.BAD_OUTPUT,
+        "decompressed",
+    ),
+    "gzip that ends early": (
+        [squeezed(b"{}", cut=9)],
+        "close",
+        Fault.BAD_OUTPUT,
+        "decompressed",
+    ),
+    "compressed by nobody knows what": (
+        [b"HTTP/1.1 200 X\r\ncontent-encoding: br\r\ncontent-length: 2\r\n\r\n{}"],
         "close",
         Fault.BAD_OUTPUT,
         "decompressed",
@@ -505,3 +540,14 @@ async def test_many_streams_at_once_do_not_mix(
 
         texts = await asyncio.gather(*(one(number) for number in range(30)))
     assert texts == [f"u{number}" * 5 for number in range(30)]
+
+
+async def test_a_compressed_answer_is_read_though_nobody_asked_for_it(
+    bench: Any, transport: httpx.AsyncBaseTransport
+) -> None:
+    body = orjson.dumps(
+        {"choices": [{"message": {"role": "assistant", "content": "ü" * 3_000_000}}]}
+    )
+    async with bench.server(writes(bench, squeezed(body))) as address:
+        answer = await bench.provider("openai", transport, address).answer(bench.chat())
+    assert answer.text == "ü" * 3_000_000

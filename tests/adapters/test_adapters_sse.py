@@ -79,3 +79,10 @@ def test_a_long_event_in_many_pieces_is_not_copied_again_and_again() -> None:
     for _ in range(10_000):
         assert parser.feed(b"data: x" * 100) == []
     assert len(parser.feed(b"\n\n")[0].data) == 7_000_000 - 6
+
+
+def test_a_long_event_of_many_lines_is_not_copied_again_and_again() -> None:
+    parser = Parser()
+    for _ in range(20_000):
+        assert parser.feed(b"data: " + b"x" * 500 + b"\n") == []
+    assert len(parser.feed(b"\n")[0].data) == 20_000 * 501 - 1

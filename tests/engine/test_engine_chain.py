@@ -14,7 +14,7 @@ from turnout.dsl.schema import Schema, Target, Tariff, Type
 from turnout.dsl.snapshot import Snapshot
 from turnout.dsl.source import Source, Span
 from turnout.engine.chain import Chain, IdleClock, Journey
-from turnout.engine.provider import FAULTS, Chunk, Fault, ProviderError
+from turnout.engine.provider import FAULTS, Call, Chunk, Fault, ProviderError
 from turnout.engine.pulse import Pulse
 from turnout.engine.request import Caller, Operation, Request, RequestError
 
@@ -97,6 +97,7 @@ def journey(
     program = Program(
         clauses=(),
         chain=(),
+        requested=hop(REQUESTED),
         deadline_us=deadline_us,
         timezone="UTC",
         slots={},
@@ -373,13 +374,79 @@ def told_stream(trip: Journey, *providers: Scripted) -> tuple[RequestError, floa
     return turn(go())
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_defect_in_an_adapter_still_tells_that_the_request_was_sent(stream: bool) -> None:
+    def breaks(call: Call) -> Any:
+        call.sent = True
+        raise KeyError("a defect")
+
+    trip = journey(hop("a/m"), hop("b/m"), stream=stream)
+    runner = chain(Scripted("a", [breaks]), Scripted("b", [said("unused")]))
+
+    async def go() -> None:
+        with pytest.raises(KeyError):
+            await (runner.open(trip) if stream else runner.answer(trip))
+
+    turn(go())
+    assert [(a.sent, a.outcome, a.reason) for a in trip.attempts] == [
+        (True, "failed", "the gateway failed")
+    ]
+
+
+def test_what_comes_before_the_first_content_is_bounded_in_bytes_too() -> None:
+    pad = Chunk(b"data: " + b"x" * 1_000_000 + b"\n\n", False)
+    error, _ = told_stream(
+        journey(hop("a/m"), stream=True), Scripted("a", [[*[pad] * 20, *spoken("late")]])
+    )
+    assert (error.status, error.code) == (502, "bad_gateway")
+
+
+def test_a_second_cancellation_while_a_stream_closes_loses_nothing() -> None:
+    closing = asyncio.Event()
+
+    class SlowToClose(Scripted):
+        async def stream(self, call: Call) -> Any:
+            try:
+                async for chunk in super().stream(call):
+                    yield chunk
+            finally:
+                closing.set()
+                await asyncio.sleep(1)
+
+    trip = journey(hop("a/m"), stream=True)
+
+    async def go() -> None:
+        opening = asyncio.ensure_future(chain(SlowToClose("a", [[Pause()]])).open(trip))
+        await asyncio.sleep(0.1)
+        opening.cancel()
+        await closing.wait()
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+
+    turn(go())
+    assert [(a.sent, a.reason) for a in trip.attempts] == [(True, "the client left")]
+
+
+@pytest.mark.parametrize("read_s", [0.0, 3.0])
+def test_the_deadline_ends_a_stream_that_never_pauses(read_s: float) -> None:
+    script = [*spoken("a")[:2], *[Pause(500_000), Chunk(b"x", True, "x")] * 100]
+    seen, seconds = idle_story(script, 60_000_000, lambda: read_s, deadline_us=6_000_000)
+    assert seen[-1] == "timeout"
+    assert 6.0 <= seconds <= 6.0 + read_s
+
+
 def idle_story(
-    script: list[Any], idle_us: int, read: Callable[[], float]
+    script: list[Any],
+    idle_us: int,
+    read: Callable[[], float],
+    deadline_us: int = 600_000_000,
 ) -> tuple[list[str], float]:
     async def go() -> list[str]:
         provider = Scripted("a", [script])
-        opened = await chain(provider).open(journey(hop("a/m"), stream=True))
-        clock = IdleClock(idle_us)
+        trip = journey(hop("a/m"), stream=True, deadline_us=deadline_us)
+        opened = await chain(provider).open(trip)
+        clock = IdleClock(idle_us, opened.ends_at)
         seen: list[str] = []
         try:
             while True:
@@ -431,25 +498,35 @@ def test_a_client_that_leaves_is_not_a_fault_of_the_target() -> None:
 
 
 ABLE = [
-    # abilities of the first target, the request's body, whether it sees images, why it is left out
-    ({"tools": False}, {"tools": [{"type": "function"}]}, False, "it cannot use tools"),
-    ({"vision": False}, {}, True, "it cannot see images"),
-    ({"tools": False}, {"tools": []}, False, None),
-    ({"vision": True}, {}, True, None),
-    ({}, {"tools": [{"type": "function"}]}, True, None),
+    # abilities of the first target, what the request has, why the target is left out
+    ({"tools": False}, "has_tools", "it cannot use tools"),
+    ({"vision": False}, "has_images", "it cannot see images"),
+    ({"audio": False}, "has_audio", "it cannot hear audio"),
+    ({"json": False}, "has_schema", "it cannot be held to JSON"),
+    ({"tools": False}, "has_images", None),
+    ({"vision": True}, "has_images", None),
+    ({}, "has_tools", None),
+    ({"embeddings": False}, "has_tools", None),
 ]
 
 
-@pytest.mark.parametrize(("abilities", "body", "images", "reason"), ABLE)
+@pytest.mark.parametrize(("abilities", "has", "reason"), ABLE)
 def test_a_target_that_is_known_to_lack_an_ability_is_left_out(
-    abilities: dict[str, bool], body: dict[str, Any], images: bool, reason: str | None
+    abilities: dict[str, bool], has: str, reason: str | None
 ) -> None:
     able = {"a/m": target("a/m", abilities=abilities)}
-    trip = journey(hop("a/m"), hop("b/m"), targets=able, **body)
-    trip.snapshot["has_images"] = images
+    trip = journey(hop("a/m"), hop("b/m"), targets=able)
+    trip.snapshot[has] = True
     answered, _ = turn(chain(Scripted("a", [said("a")]), Scripted("b", [said("b")])).answer(trip))
     assert answered.target.id == ("a/m" if reason is None else "b/m")
     assert trip.attempts[0].reason == reason
+
+
+def test_a_target_that_makes_no_embeddings_is_not_asked_for_them() -> None:
+    trip = journey(hop("a/m"), targets={"a/m": target("a/m", abilities={"embeddings": False})})
+    trip.request.operation = Operation.EMBEDDINGS
+    error, _ = told(trip, Scripted("a", []))
+    assert (error.status, error.code) == (400, "unsupported_parameter")
 
 
 def test_a_request_that_no_target_is_able_to_serve_is_refused_by_name() -> None:

@@ -214,3 +214,13 @@ def test_what_was_recorded_decides_the_same_again(
     kept = {key: value for key, value in snapshot.items()}
     verdict = trace(PROGRAM, type(snapshot).__mro__[1](kept))
     assert verdict.clause == (decision.clause.index if decision.clause is not None else None)
+
+
+@pytest.mark.parametrize(("team", "kept"), [("search", "search"), ("a secret of mine", "…")])
+def test_a_header_is_recorded_as_its_class_and_decides_the_same(team: str, kept: str) -> None:
+    body = {"messages": [{"role": "user", "content": "word " * 100}]}
+    snapshot = seen(body, headers={"x-team": team})
+    clause = DECIDER.decide(snapshot).clause
+    recorded(snapshot)
+    assert snapshot["header.x-team"] == kept
+    assert DECIDER.decide(snapshot).clause == clause

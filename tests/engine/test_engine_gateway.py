@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import pytest
 from turnout.adapters.scripted import Pause, Scripted, said, spoken
 from turnout.dsl.check import compile_policy
 from turnout.dsl.source import Source
+from turnout.dsl.units import format_usd
+from turnout.engine import tokens
 from turnout.engine.catalog import language_schema
 from turnout.engine.gateway import Gateway, make_live
 from turnout.engine.journal import Journal
-from turnout.engine.ledger import charge
-from turnout.engine.provider import Answer, Fault, ProviderError
+from turnout.engine.ledger import charge, entries, usage_source
+from turnout.engine.provider import Answer, Call, Fault, ProviderError
 from turnout.engine.pulse import Pulse
 from turnout.engine.record import DecisionRecord
 from turnout.engine.request import (
@@ -264,8 +267,12 @@ async def test_where_no_rule_matches_the_chain_is_the_plan(bench: Any) -> None:
 async def test_where_no_rule_matches_and_no_chain_is_left_it_is_404(bench: Any) -> None:
     policy = "routing_policy:\n  - {name: a, condition: tokens < 1, route: groq/llama-3-8b}\n"
     one = await bench(Scripted("groq", []), policy=policy)
-    error = await refused(one.gateway.chat(one.request()))
+    request = one.request()
+    error = await refused(one.gateway.chat(request))
     assert (error.status, error.code) == (404, "no_rule_matched")
+    trace = await one.gateway.trace(request.id, "default")
+    assert (trace["rule"], trace["route"], trace["error"]) == (None, None, "no_rule_matched")
+    assert [step["outcome"] for step in trace["trail"]] == ["false"]
 
 
 async def test_embeddings_go_to_the_requested_model_and_nowhere_else(bench: Any) -> None:
@@ -321,3 +328,93 @@ routing_policy:
     # Only an exact count can tell 50 000 from 60 000 words; the loop went on meanwhile.
     assert one.records[0].values["tokens"] == 50_008
     assert turns > 10
+
+
+async def test_a_model_of_a_known_provider_without_a_price_is_refused_by_name(bench: Any) -> None:
+    one = await bench(Scripted("groq", []), Scripted("openai", []))
+    error = await refused(one.gateway.chat(one.request(model="openai/gpt-imaginary")))
+    assert (error.status, error.code, error.param) == (400, "model_unpriced", "model")
+    assert "targets:" in error.message
+
+
+async def test_any_model_of_a_free_provider_can_be_asked_for(bench: Any) -> None:
+    ollama = Scripted("ollama", [said("hello")])
+    one = await bench(Scripted("groq", []), ollama)
+    reply = await one.gateway.chat(one.request(500, model="ollama/my-own:7b"))
+    assert reply.headers["x-turnout-model"] == "ollama/my-own:7b"
+    assert ollama.calls[0].upstream_model == "my-own:7b"
+    assert one.records[0].cost_nano_usd == 0
+
+
+async def test_a_malformed_answer_may_have_cost_its_worst_case(bench: Any) -> None:
+    page = ProviderError(Fault.BAD_OUTPUT, "not a chat completion", status=200)
+    one = await bench(Scripted("groq", [page]), Scripted("openai", [said("hi")]))
+    await one.gateway.chat(one.request())
+    attempt = one.records[0].attempts[0]
+    assert usage_source(attempt) == "unconfirmed"
+    assert attempt.unconfirmed_nano_usd > 0
+
+
+async def test_the_cost_header_has_what_a_failed_hop_reported(bench: Any) -> None:
+    usage = Usage(1_000, 100)
+    broken = ProviderError(Fault.SERVER, "down", usage=usage)
+    one = await bench(Scripted("groq", [broken]), Scripted("openai", [said("hi")]))
+    reply = await one.gateway.chat(one.request())
+    record = one.records[0]
+    assert record.attempts[0].cost_nano_usd > 0
+    assert reply.headers["x-turnout-cost"] == format_usd(record.cost_nano_usd)
+
+
+async def test_a_defect_after_the_request_was_sent_is_in_the_ledger(bench: Any) -> None:
+    def breaks(call: Call) -> Any:
+        call.sent = True
+        raise KeyError("a defect")
+
+    one = await bench(Scripted("groq", [breaks]))
+    with pytest.raises(KeyError):
+        await one.gateway.chat(one.request())
+    [row] = entries(one.records[0])
+    assert (row.usage_source, row.unconfirmed_nano_usd > 0) == ("unconfirmed", True)
+
+
+async def test_a_long_prompt_is_estimated_without_holding_the_loop(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = Answer(b"{}", None, "four little words here", "stop", None)
+    one = await bench(Scripted("openai", [silent]), policy=POLICY.replace("tokens < 100", "n > 9"))
+    counted: list[Request] = []
+    monkeypatch.setattr(tokens, "count", counted.append)
+    await one.gateway.chat(one.request(100_000))
+    usage = one.records[0].attempts[0].usage
+    assert usage is not None and usage.estimated
+    assert 100_000 <= usage.input <= 250_000
+    assert counted == []
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_half_a_character_in_the_session_costs_nobody_the_record(
+    bench: Any, stream: bool
+) -> None:
+    one = await bench(Scripted("groq", [spoken("hi") if stream else said("hi")]))
+    request = replace(one.request(stream=stream), headers={"x-turnout-session": "\udcff"})
+    reply = await one.gateway.chat(request)
+    if isinstance(reply, StreamReply):
+        assert len([event async for event in reply.chunks]) == 3
+    assert len(one.records[0].session_hash) == 64
+
+
+async def test_embeddings_need_a_model_by_name(bench: Any) -> None:
+    one = await bench(Scripted("groq", []))
+    request = one.request(operation=Operation.EMBEDDINGS, input="x")
+    error = await refused(one.gateway.embeddings(request))
+    assert (error.status, error.code, error.param) == (400, "model_required", "model")
+
+
+async def test_embeddings_keep_the_clocks_of_the_file(bench: Any) -> None:
+    policy = "defaults: {retries: 0, connect: 3s}\n" + POLICY
+    down = ProviderError(Fault.SERVER, "down", status=500)
+    openai = Scripted("openai", [down])
+    one = await bench(Scripted("groq", []), openai, policy=policy)
+    ask = {"model": "text-embedding-3-small", "operation": Operation.EMBEDDINGS, "input": "x"}
+    await refused(one.gateway.embeddings(one.request(**ask)))
+    assert [call.connect_us for call in openai.calls] == [3_000_000]

@@ -145,3 +145,12 @@ def test_a_tick_of_a_hundred_busy_targets_stays_far_from_a_second() -> None:
     began = time.process_time()
     busy.tick(targets(*names))
     assert time.process_time() - began < 0.5
+
+
+def test_targets_that_clients_make_up_do_not_fill_the_memory(pulse: Pulse) -> None:
+    pulse.tick(targets("a"))
+    for number in range(5_000):
+        feed(pulse, [1_000], target=f"openai/ft:gpt-4o-mini:{number}")
+    assert len(pulse._rings) <= 501
+    feed(pulse, [1_000] * 4)
+    assert pulse.tick(targets("a")).values["p50(a)"] == 1_000

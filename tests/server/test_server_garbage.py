@@ -24,6 +24,14 @@ HEAD = b"GET /health HTTP/1.1\r\nhost: localhost\r\n"
         (HEAD + b"content-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", 400),
         (HEAD + b"content-length: -1\r\n\r\n", 400),
         (HEAD + b"content-length: x\r\n\r\n", 400),
+        (HEAD + b"content-length: \xd9\xa3\r\n\r\nabc", 400),
+        (HEAD + b"content-length : 3\r\n\r\nabc", 400),
+        (HEAD + b"x: y\r\n folded: z\r\n\r\n", 400),
+        (HEAD + b"x: a\x00b\r\n\r\n", 400),
+        (HEAD + b"x: a\nhost: evil\r\n\r\n", 400),
+        (HEAD + b"x\xff: y\r\n\r\n", 400),
+        (b"G\xffT /health HTTP/1.1\r\nhost: localhost\r\n\r\n", 400),
+        (b"NONE /health HTTP/1.1\r\nhost: evil.example\r\n\r\n", 400),
         (HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\nhi\r\n", 400),
         (HEAD + b"expect: tea\r\ncontent-length: 1\r\n\r\n", 417),
         (HEAD + b"x: " + b"a" * 20_000 + b"\r\n\r\n", 431),
@@ -42,6 +50,42 @@ async def test_what_cannot_be_parsed_gets_the_envelope(
     for key in (b'"message":', b'"type":"invalid_request_error"', b'"param":null', b'"code":'):
         assert key in body
     assert await is_well(served)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"content-type: application/\xff",
+        b"content-type: application/\xed\xa0\x80",
+        b"content-type: application/json\r\ncontent-encoding: \xff\xfe",
+    ],
+    ids=repr,
+)
+async def test_a_header_that_is_not_utf8_is_refused_in_the_envelope(
+    served: Any, header: bytes
+) -> None:
+    answer = await served.raw(
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+        b"%b\r\ncontent-length: 2\r\n\r\n{}" % header
+    )
+    assert answer.startswith(b"HTTP/1.1 415 "), answer
+    assert b"x-request-id: req_" in answer
+    assert b'"error":{' in answer
+
+
+async def test_headers_that_are_not_utf8_reach_the_engine_as_text_of_single_bytes(
+    served: Any,
+) -> None:
+    body = b'{"model": "gpt-4", "messages": [{"role": "user", "content": "hi"}]}'
+    answer = await served.raw(
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+        b"content-type: application/json\r\nx-turnout-session: Z\xfcrich\r\nx-name: Z\xc3\xbcrich"
+        b"\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    )
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
+    seen = served.gateway.requests[-1]
+    assert seen.headers["x-turnout-session"] == "Z\u00fcrich"
+    assert len(seen.session_hash) == 64
 
 
 async def test_pipelined_requests_are_answered_in_order(served: Any) -> None:

@@ -16,6 +16,7 @@ routing_policy:
   - name: default
     route: openai/gpt-4
 """
+CONFIRMED = {"TURNOUT_AUTH": "off", "TURNOUT_AUTH_OFF_CONFIRM": "yes"}
 PATIENCE_S = 60
 
 Launch = Callable[..., Awaitable[asyncio.subprocess.Process]]
@@ -54,7 +55,15 @@ async def test_it_says_in_one_line_what_it_serves_and_stops_when_told(
     tmp_path: Path, launch: Launch, workers: str
 ) -> None:
     (tmp_path / "routing.yml").write_text(POLICY)
-    process = await launch("--port", "0", "--workers", workers, OPENAI_API_KEY="sk-canary")
+    process = await launch(
+        "--port",
+        "0",
+        "--workers",
+        workers,
+        OPENAI_API_KEY="sk-canary",
+        # Meant for another program; it is not even there.
+        PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "elsewhere"),
+    )
     assert process.stdout is not None and process.stderr is not None
     line = (await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)).decode()
     assert line.startswith("turnout serves http://127.0.0.1:"), await process.stderr.read()
@@ -90,6 +99,17 @@ async def test_it_says_in_one_line_what_it_serves_and_stops_when_told(
         (POLICY, [], {}, 2, "OPENAI_API_KEY"),
         (POLICY, ["--host", "no.such.host.invalid"], {}, 2, "TURNOUT_AUTH_OFF_CONFIRM"),
         (POLICY, [], {"TURNOUT_HOME": "/dev/null/x"}, 2, "TURNOUT_HOME"),
+        (POLICY, [], {"TURNOUT_PORT": "9" * 5000}, 2, "write a number from 0 to 65535"),
+        (POLICY, [], {"TURNOUT_MAX_BODY_BYTES": "9" * 5000}, 2, "at most 18 digits"),
+        (POLICY, ["--host", "a..b"], CONFIRMED, 2, "there is no address `a..b`"),
+        (POLICY, ["--host", "x" * 300], CONFIRMED, 2, "there is no address `xxx"),
+        (
+            POLICY,
+            [],
+            {"SSL_CERT_FILE": "/nonexistent", "OPENAI_API_KEY": "x"},
+            2,
+            "`SSL_CERT_FILE` or `SSL_CERT_DIR` names certificates that cannot be read",
+        ),
     ],
     ids=lambda value: str(value)[:40].strip(),
 )

@@ -19,7 +19,7 @@ def test_the_defaults_serve_this_machine_alone() -> None:
     assert settings.policy is None
     assert settings.home == Path("~/.turnout").expanduser()
     assert settings.tenant == "default"
-    assert not settings.reachable_from_elsewhere
+    assert is_loopback(settings.host)
 
 
 def test_a_flag_wins_over_its_variable_and_an_empty_variable_is_none() -> None:
@@ -105,7 +105,7 @@ def test_serving_others_without_keys_needs_both_words(environment: dict[str, str
     with pytest.raises(SettingsError, match=r"TURNOUT_AUTH=off.*TURNOUT_AUTH_OFF_CONFIRM=yes"):
         Settings.load(environment, host="0.0.0.0")
     both = {"TURNOUT_AUTH": "off", "TURNOUT_AUTH_OFF_CONFIRM": "yes"}
-    assert Settings.load(both, host="0.0.0.0").reachable_from_elsewhere
+    assert Settings.load(both, host="0.0.0.0").host == "0.0.0.0"
 
 
 def test_credentials_come_from_variables_and_files(tmp_path: Path) -> None:

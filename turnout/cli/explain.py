@@ -110,7 +110,12 @@ def _snapshot(policy: Policy, request: str | None, given: list[str]) -> tuple[Sn
     if request is not None:
         observed = observe_body(program, _body_of(request), now_us)
     values = _as_values(observed, program)
-    values |= {name: _unquoted(value) for name, value in map(split_given, given)}
+    said: set[str] = set()
+    for name, value in map(split_given, given):
+        if name in said:
+            raise CommandError(f"`{printable(name)}` is given twice", help="keep one of the two")
+        said.add(name)
+        values[name] = _unquoted(value)
     clock = _clock(program, now_us)
     taken: dict[str, str] = {}
     while True:
@@ -169,14 +174,25 @@ def _clock(program: Program, now_us: int) -> dict[str, str]:
     return {name: format_value(value, type) for name, (value, type) in said.items()}
 
 
+class _NotJson(ValueError):
+    """What Python reads as JSON and nobody else does."""
+
+
+def _no_constant(word: str) -> None:
+    raise _NotJson(f"`{word}` is no value")
+
+
 def _body_of(name: str) -> dict[str, Any]:
     source = read_source(name)
     try:
-        body = json.loads(source.text)
+        body = json.loads(source.text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise CommandError(
             f"`{source.name}` is not JSON (line {error.lineno}, column {error.colno})"
         ) from None
+    except ValueError as error:  # a word that is no JSON, or an integer of thousands of digits
+        what = error if isinstance(error, _NotJson) else "a number in it is too large"
+        raise CommandError(f"`{source.name}` is not JSON: {what}") from None
     except RecursionError:
         raise CommandError(f"`{source.name}` is nested too deeply") from None
     if not isinstance(body, dict):

@@ -1,8 +1,9 @@
 """Serve the gateway: the OpenAI API, routed by a policy.
 
-Prints one line when it takes requests. SIGTERM and Ctrl-C let requests in flight finish; a second
-one cuts them off. Settings that have no flag come from the environment (`TURNOUT_…`, and the
-providers' keys under their usual names).
+Prints one line when it takes requests. SIGTERM and Ctrl-C let requests in flight finish; another
+one, a second or more later, cuts them off. The policy is read once: restart to change it. Settings
+that have no flag come from the environment (`TURNOUT_…`, and the providers' keys under their usual
+names).
 
 Exit code 0 after a signal to stop, 1 if the policy has errors, 2 if settings, policy file or
 address cannot be used.
@@ -74,6 +75,8 @@ def serve(settings: Settings, stop: Stop) -> int:
         _check(settings.policy)
     _make_home(settings.home)
     with _listen(settings) as listening:
+        # Of another program: several workers count in a folder of their own, one counts in memory.
+        os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
         # Loading the gateway takes a while; signals and mistakes are looked after by now.
         from turnout.server.worker import Ready, log_to_stderr, run_worker
         from turnout.server.workers import WorkerError, run_workers
@@ -116,7 +119,7 @@ def _listen(settings: Settings) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except OSError:
+    except (OSError, UnicodeError):
         raise CommandError(
             f"there is no address `{host}`", help="name one of this machine's, as in --host 0.0.0.0"
         ) from None

@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(
             f"there is no trace of the request `{arguments.request}` in `{home}`",
             help="take the id from the answer's `x-request-id` header, and the TURNOUT_HOME that "
-            "the gateway runs with",
+            "the gateway runs with; a request that was refused before a decision (unknown model, "
+            "bad body) has no trace",
             status=FINDINGS,
         )
     if arguments.json:

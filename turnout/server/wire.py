@@ -5,6 +5,7 @@ Source of the envelope: OpenAI's OpenAPI specification, `ErrorResponse` (all fou
 """
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Any, Protocol, cast
 
 import orjson
 from sanic import HTTPResponse
+from sanic.compat import Header
+from sanic.exceptions import BadRequest
 from sanic.request import Request as SanicRequest
 
 from turnout.engine.metrics import Metrics
@@ -31,6 +34,14 @@ EXPOSED = (
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
 _SHIFTS = tuple(range(120, -1, -10))
+
+
+# RFC 9112: a method, a target, and headers whose names are tokens. Sanic is laxer, and what is a
+# header to whoever stands in front of it but not to it is how requests are smuggled.
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+_HEAD = re.compile(
+    _TOKEN + rb" [\x21-\x7e]++ HTTP/1\.[01](?:\r\n" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+)*+"
+)
 
 
 class Gateway(Protocol):
@@ -92,14 +103,26 @@ class Incoming(SanicRequest):
 
     __slots__ = ("_made_id",)
 
-    def __init__(self, url_bytes: bytes, headers: Any, version: str, method: str, **rest: Any):
-        """Take in what Sanic parsed.
+    def __init__(
+        self,
+        url_bytes: bytes,
+        headers: Any,
+        version: str,
+        method: str,
+        head: bytes = b"",
+        **rest: Any,
+    ):
+        """Take in what Sanic parsed. Raises: BadRequest for what it should not have.
 
-        For what it could not parse it makes a stand-in with the same URL, and fails again if that
-        was the trouble.
+        For what it could not parse it makes a stand-in with the same URL and no head, and fails
+        again if that was the trouble.
         """
         url = b"*" if method == UNPARSED else url_bytes
-        super().__init__(url, headers, version, method, **rest)
+        if head:
+            _check_head(head, method, headers)
+            if not head.isascii():
+                headers = _readable(headers)
+        super().__init__(url, headers, version, method, head=head, **rest)
 
     @property
     def id(self) -> str:
@@ -109,6 +132,29 @@ class Incoming(SanicRequest):
         except AttributeError:
             self._made_id: str = new_request_id()
             return self._made_id
+
+
+def _check_head(head: bytes, method: str, headers: Any) -> None:
+    length = headers.get("content-length")
+    if (
+        method == UNPARSED
+        or _HEAD.fullmatch(head) is None
+        or (length is not None and not length.isascii())
+    ):
+        raise BadRequest("not a request of HTTP/1.1")
+
+
+def _readable(headers: Any) -> Any:
+    """The headers with those that are no UTF-8 read as Latin-1: no text holds half a character."""
+    return Header((name, _text(value)) for name, value in headers.items())
+
+
+def _text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "surrogateescape").decode("latin-1")
+    return value
 
 
 class Answer(HTTPResponse):

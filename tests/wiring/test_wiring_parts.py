@@ -1,0 +1,162 @@
+"""From settings to parts: what a policy file may read, which keys are found, what stops."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from turnout.dsl.diagnostic import PolicyError
+from turnout.engine.state.sqlite import FILE
+from turnout.settings import Settings, SettingsError
+from turnout.wiring import build_gateway, build_providers, load_program, read_policy
+
+RULES = "routing_policy:\n  - {name: all, route: openai/gpt-4}\n"
+
+
+def settings(
+    home: Path, policy: str | None = RULES, environment: Mapping[str, str] | None = None
+) -> Settings:
+    path = None
+    if policy is not None:
+        path = home / "routing.yml"
+        path.write_text(policy, encoding="utf-8")
+    given = {"TURNOUT_HOME": str(home)} | dict(environment or {})
+    return Settings.load(given, policy=None if path is None else str(path))
+
+
+def problems(of: Settings) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as raised:
+        build_providers(of, load_program(of))
+    return raised.value.problems
+
+
+def test_without_a_policy_every_request_gets_what_it_asks_for(tmp_path: Path) -> None:
+    program = load_program(settings(tmp_path, None))
+    assert [clause.plan.route.target for clause in program.clauses] == ["requested"]
+    assert program.chain == ()
+
+
+def test_a_policy_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "routing.yml"
+    path.write_bytes(b"\xef\xbb\xbf" + RULES.encode())
+    assert read_policy(path).text == RULES
+
+
+def test_a_policy_that_is_not_text_says_where(tmp_path: Path) -> None:
+    path = tmp_path / "routing.yml"
+    path.write_bytes(b"# caf\xe9\n")
+    with pytest.raises(SettingsError, match=r"is not UTF-8 text \(byte 6\)"):
+        read_policy(path)
+
+
+def test_a_policy_with_errors_is_refused_with_its_findings(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError) as raised:
+        load_program(settings(tmp_path, RULES.replace("name: all", "name: all, condition: tokns")))
+    assert [finding.code for finding in raised.value.diagnostics] != []
+
+
+def test_a_provider_is_usable_once_its_key_is_there(tmp_path: Path) -> None:
+    given = settings(tmp_path, environment={"OPENAI_API_KEY": "k-1"})
+    providers = build_providers(given, load_program(given))
+    usable = {name for name, provider in providers.items() if provider.usable}
+    assert "openai" in usable
+    assert "anthropic" in providers
+    assert "anthropic" not in usable
+    assert "groq" not in usable
+
+
+def test_a_key_may_stand_in_a_file(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("k-1\n")
+    given = settings(tmp_path, environment={"OPENAI_API_KEY_FILE": str(key)})
+    assert build_providers(given, load_program(given))["openai"].usable
+
+
+def test_a_provider_of_the_policy_reads_its_own_variable(tmp_path: Path) -> None:
+    policy = (
+        "providers:\n  house: {kind: openai, base_url: 'https://llm.example/v1'}\n"
+        "targets:\n  house/big: {price: 0, context_window: 8k}\n"
+        "routing_policy:\n  - {name: all, route: house/big}\n"
+    )
+    # What stands behind an address of one's own may need no credential.
+    without = settings(tmp_path, policy)
+    assert build_providers(without, load_program(without))["house"].usable
+    missing = {"HOUSE_API_KEY_FILE": str(tmp_path / "nowhere")}
+    (problem,) = problems(settings(tmp_path, policy, missing))
+    assert "`HOUSE_API_KEY_FILE`" in problem
+
+
+HEADER = "providers:\n  openai: {headers: {x-team: 'Bearer ${%s}'}}\n" + RULES
+
+
+@pytest.mark.parametrize(
+    ("variable", "environment"),
+    [
+        ("TURNOUT_VAR_TEAM", {"TURNOUT_VAR_TEAM": "search"}),
+        ("TEAM", {"TEAM": "search", "TURNOUT_POLICY_VARS": "TEAM"}),
+    ],
+)
+def test_a_variable_that_the_policy_may_read_is_filled_in(
+    tmp_path: Path, variable: str, environment: dict[str, str]
+) -> None:
+    given = settings(tmp_path, HEADER % variable, environment)
+    program = load_program(given)
+    assert "openai" in build_providers(given, program)
+    # The archive and the hash hold the variable's name, not what is in it.
+    assert "search" not in program.canonical
+    assert variable in program.canonical
+
+
+@pytest.mark.parametrize(
+    ("variable", "environment", "told"),
+    [
+        ("TURNOUT_VAR_TEAM", {}, "which is not set"),
+        ("TURNOUT_VAR_TEAM", {"TURNOUT_VAR_TEAM": ""}, "which is not set"),
+        ("ANTHROPIC_API_KEY", {"ANTHROPIC_API_KEY": "k-secret"}, "which it may not"),
+        ("TURNOUT_ADMIN_TOKEN", {"TURNOUT_ADMIN_TOKEN": "k-secret"}, "TURNOUT_POLICY_VARS"),
+    ],
+)
+def test_a_variable_that_it_may_not_read_or_that_is_not_set_stops_the_start(
+    tmp_path: Path, variable: str, environment: dict[str, str], told: str
+) -> None:
+    (problem,) = problems(settings(tmp_path, HEADER % variable, environment))
+    assert told in problem
+    assert f"`${{{variable}}}`" in problem
+    assert "k-secret" not in problem
+
+
+def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    policy = (
+        "providers:\n"
+        "  openai: {headers: {x-team: '${TURNOUT_VAR_A}'}}\n"
+        "  groq: {headers: {x-team: '${TURNOUT_VAR_B}'}}\n" + RULES
+    )
+    found = problems(settings(tmp_path, policy))
+    assert len(found) == 2
+    assert "TURNOUT_VAR_A" in found[0]
+    assert "TURNOUT_VAR_B" in found[1]
+
+
+def test_no_usable_target_stops_the_start_and_names_the_variables(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"no provider has a credential.*`OPENAI_API_KEY`"):
+        build_gateway(settings(tmp_path))
+
+
+async def test_a_gateway_is_made_of_its_parts_and_closes(tmp_path: Path) -> None:
+    given = settings(tmp_path, environment={"OPENAI_API_KEY": "k-1"})
+    gateway = build_gateway(given)
+    await gateway.start()
+    try:
+        assert gateway.ready
+        assert gateway.providers == {"openai": True}
+        assert gateway.digest == load_program(given).digest
+    finally:
+        await gateway.close()
+    assert not gateway.ready
+
+
+def test_a_journal_that_cannot_be_opened_is_told_with_its_variable(tmp_path: Path) -> None:
+    blocked = settings(tmp_path, environment={"OPENAI_API_KEY": "k-1"})
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(SettingsError, match="TURNOUT_HOME"):
+        build_gateway(blocked)
