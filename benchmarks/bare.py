@@ -33,10 +33,10 @@ class Bare:
 
     ready = True
     digest = _HEADERS["x-turnout-policy"]
-    providers = {"openai": True}
 
     def __init__(self, chunks: int) -> None:
         """Make the answers."""
+        self.providers = {"openai": True}
         self._whole = said("an answer").body
         self._events = [chunk.data for chunk in spoken(*["word "] * chunks) if chunk.data]
 

@@ -180,9 +180,9 @@ def _render(rows: list[Row], stages: list[Stage]) -> str:
         "",
         "## By stage",
         "",
-        "In one process without HTTP: the best of several rounds. The last rows are what is left of",
-        "the gateway's own figures above when the HTTP server, the engine and the adapter are taken",
-        "off: the upstream client (httpx's pool) with its sockets, and the journal's thread.",
+        "In one process without HTTP: the best of several rounds. The last rows are what is left",
+        "of the gateway's own figures above (one lane) when the HTTP server, the engine and the",
+        "adapter are taken off: the upstream connection with its sockets, and the journal's thread.",
         "",
         *_table(
             ["stage", "µs"],
@@ -201,7 +201,7 @@ def _left(rows: list[Row], stages: list[Stage]) -> list[Stage]:
     }
     return [
         Stage(
-            f"the rest: upstream client, journal thread ({_name(stream)})",
+            f"the rest: upstream connection, journal thread ({_name(stream)})",
             cpu[f"gateway, {_name(stream)}"]
             - cpu[f"HTTP server alone, {_name(stream)}"]
             - cost[f"engine{stream}"]
