@@ -182,7 +182,7 @@ def _render(rows: list[Row], stages: list[Stage]) -> str:
         "",
         "In one process without HTTP: the best of several rounds. The last rows are what is left",
         "of the gateway's own figures above (one lane) when the HTTP server, the engine and the",
-        "adapter are taken off: the upstream connection with its sockets, and the journal's thread.",
+        "adapter are taken off: the upstream connection and its sockets, the journal's thread.",
         "",
         *_table(
             ["stage", "µs"],
