@@ -34,11 +34,10 @@ def worst_case(target: Target, request: Request) -> int:
 
 def _output_bound(target: Target, request: Request) -> int:
     longest = target.max_output or target.context_window or 0
-    for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
-        value = request.body.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return min(value, longest) if longest else value
-    return longest
+    limit = request.output_limit
+    if limit is None or limit < 0:
+        return longest
+    return min(limit, longest) if longest else limit
 
 
 def _answers(request: Request) -> int:

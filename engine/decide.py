@@ -80,13 +80,10 @@ def _tokens(seen: Observed, key: str) -> int:
 
 
 def _max_tokens(seen: Observed, key: str) -> int | None:
-    body = seen.request.body
-    for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
-        value = _whole(body.get(name))
-        if value is not None:
-            return value
-    seen.reasons[key] = "the request names no output limit"
-    return None
+    limit = seen.request.output_limit
+    if limit is None:
+        seen.reasons[key] = "the request names no output limit"
+    return limit
 
 
 def _temperature(seen: Observed, key: str) -> int | None:

@@ -178,16 +178,6 @@ def of_process() -> Metrics:
     return Metrics()
 
 
-def observe(record: DecisionRecord) -> None:
-    """Count one finished request in the metrics of this process."""
-    of_process().observe(record)
-
-
-def render() -> bytes:
-    """The metrics of this process and its fellow workers as text."""
-    return of_process().render()
-
-
 def share_between_processes(folder: Path) -> Path:
     """Let the processes started from here on count together, in a folder within `folder`.
 

@@ -49,6 +49,16 @@ class Request:
     received_us: int
     started_ns: int
 
+    @property
+    def output_limit(self) -> int | None:
+        """The output tokens that the request allows, by whichever name it says so; None if none."""
+        for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
+            value = self.body.get(name)
+            # A snapshot holds integers of 64 bits; nothing longer limits anything.
+            if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
+                return value
+        return None
+
     @cached_property
     def session_hash(self) -> str:
         """The sha256 (hex) of the session: header, `prompt_cache_key`, `user` or the id."""

@@ -12,12 +12,12 @@ from pathlib import Path
 # Per cent of lines and branches, by the path's beginning; the longest beginning counts.
 FLOORS = {
     "dsl/": 95.0,
-    "dsl/interpret/": 97.0,
-    "engine/": 90.0,
-    "engine/chain.py": 95.0,
+    "dsl/interpret/": 98.0,
+    "engine/": 95.0,
+    "engine/chain.py": 96.0,
     "engine/ledger.py": 98.0,
-    "adapters/": 90.0,
-    "turnout/": 80.0,
+    "adapters/": 94.0,
+    "turnout/": 90.0,
 }
 
 
