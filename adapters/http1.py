@@ -81,13 +81,16 @@ class Http1Transport(httpx.AsyncBaseTransport):
         idle = self._idle.get(origin)
         if not idle:
             return None
-        connection = idle.pop()
-        if asyncio.get_running_loop().time() - connection.idle_since < _IDLE_S:
-            return connection
-        # It was the youngest: all of them are too old.
-        for stale in (connection, *idle):
-            stale.abort()
-        idle.clear()
+        now = asyncio.get_running_loop().time()
+        while idle:
+            connection = idle.pop()
+            if now - connection.idle_since >= _IDLE_S:
+                # It was the youngest: all of them are too old.
+                for stale in (connection, *idle):
+                    stale.abort()
+                idle.clear()
+            elif connection.is_open:
+                return connection
         return None
 
     async def _connect(self, origin: Origin, seconds: float | None) -> "_Connection":
@@ -147,6 +150,11 @@ class _Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._in_use = False
         self._parser: httptools.HttpResponseParser | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is known to have closed it."""
+        return self._transport is not None and not self._transport.is_closing()
 
     # --- one exchange ----------------------------------------------------------------------------
 
