@@ -86,7 +86,7 @@ class Answered:
 class Opened:
     """A stream that has reached its first content: nothing of it went to the client yet.
 
-    `began` and `ends_at` (the request's deadline) are by the loop's clock.
+    `ends_at` (the request's deadline) is by the loop's clock.
     """
 
     target: Target
@@ -94,7 +94,6 @@ class Opened:
     held: list[Chunk]
     rest: AsyncGenerator[Chunk, None]
     idle_us: int
-    began: float
     ends_at: float = math.inf
 
 
@@ -244,19 +243,19 @@ class Chain:
                 answer = await stop.provider.answer(call)
         except TimeoutError:
             error = ProviderError(Fault.TIMEOUT, f"no answer within {_seconds(limit_at - began)}")
-            self._failed(attempt, call, began, error)
+            self._failed(attempt, call, error)
             raise error from None
         except ProviderError as error:
-            self._failed(attempt, call, began, error)
+            self._failed(attempt, call, error)
             raise
         except asyncio.CancelledError:
-            _left(attempt, call, began)
+            _left(attempt, call)
             raise
         except Exception:
-            _broke(attempt, call, began)
+            _broke(attempt, call)
             raise
         attempt.outcome = "ok"
-        _close(attempt, call, began)
+        _close(attempt, call)
         attempt.usage = answer.usage
         output = answer.usage.output if answer.usage is not None else None
         self._pulse.record(stop.target.id, attempt.took_us, None, output, failed=False)
@@ -294,25 +293,25 @@ class Chain:
         except TimeoutError:
             fault = Fault.TTFT_TIMEOUT if first_at < limit_at else Fault.TIMEOUT
             error = ProviderError(fault, f"no content within {_seconds(first_at - began)}")
-            self._failed(attempt, call, began, error)
+            self._failed(attempt, call, error)
             await chunks.aclose()
             raise error from None
         except ProviderError as error:
-            self._failed(attempt, call, began, error)
+            self._failed(attempt, call, error)
             await chunks.aclose()
             raise
         except asyncio.CancelledError:
-            _left(attempt, call, began)
+            _left(attempt, call)
             await chunks.aclose()
             raise
         except Exception:
-            _broke(attempt, call, began)
+            _broke(attempt, call)
             await chunks.aclose()
             raise
-        attempt.ttft_us = int((loop.time() - began) * 1e6)
+        attempt.ttft_us = took_us(attempt, journey.request)
         attempt.sent = call.sent
         attempt.dropped = tuple(call.dropped)
-        return Opened(stop.target, attempt, held, chunks, clocks.idle_us, began, journey.ends_at)
+        return Opened(stop.target, attempt, held, chunks, clocks.idle_us, journey.ends_at)
 
     def _begin(
         self, journey: Journey, stop: _Stop, number: int, idle_us: int
@@ -339,8 +338,8 @@ class Chain:
         journey.attempts.append(attempt)
         return call, attempt
 
-    def _failed(self, attempt: Attempt, call: Call, began: float, error: ProviderError) -> None:
-        _close(attempt, call, began)
+    def _failed(self, attempt: Attempt, call: Call, error: ProviderError) -> None:
+        _close(attempt, call)
         attempt.fault = error.fault.value
         attempt.reason = error.message
         attempt.status = error.status
@@ -576,21 +575,26 @@ def _nowhere_to_go(stops: list[_Stop]) -> RequestError:
     )
 
 
-def _close(attempt: Attempt, call: Call, began: float) -> None:
-    attempt.took_us = int((asyncio.get_running_loop().time() - began) * 1e6)
+def _close(attempt: Attempt, call: Call) -> None:
+    attempt.took_us = took_us(attempt, call.request)
     attempt.sent = call.sent
     attempt.dropped = tuple(call.dropped)
 
 
-def _left(attempt: Attempt, call: Call, began: float) -> None:
-    _close(attempt, call, began)
+def _left(attempt: Attempt, call: Call) -> None:
+    _close(attempt, call)
     attempt.reason = "the client left"
 
 
-def _broke(attempt: Attempt, call: Call, began: float) -> None:
+def _broke(attempt: Attempt, call: Call) -> None:
     """A defect of ours: what was sent was sent all the same."""
-    _close(attempt, call, began)
+    _close(attempt, call)
     attempt.reason = "the gateway failed"
+
+
+def took_us(attempt: Attempt, request: Request) -> int:
+    """How long an attempt has lasted. The loop's own clock may only count milliseconds."""
+    return _utc_us(request) - attempt.started_us
 
 
 def _utc_us(request: Request) -> int:

@@ -21,7 +21,7 @@ from turnout.dsl.units import format_usd
 
 from . import tokens, trace
 from .budget import worst_case
-from .chain import Answered, Chain, IdleClock, Journey, Opened
+from .chain import Answered, Chain, IdleClock, Journey, Opened, took_us
 from .decide import Decider, Decision, recorded
 from .journal import Journal
 from .ledger import charge, usage_source
@@ -384,7 +384,7 @@ class _Passage:
             yield _error_event(error)
         finally:
             idle.stop()
-            attempt.took_us = int((asyncio.get_running_loop().time() - opened.began) * 1e6)
+            attempt.took_us = took_us(attempt, self.journey.request)
             attempt.outcome = "ok" if outcome == "ok" else "failed"
             if outcome == "disconnect":
                 attempt.reason = "the client left"
@@ -403,7 +403,7 @@ class _Passage:
     async def unread(self, opened: Opened) -> None:
         """The client left before the first event was written."""
         attempt = opened.attempt
-        attempt.took_us = int((asyncio.get_running_loop().time() - opened.began) * 1e6)
+        attempt.took_us = took_us(attempt, self.journey.request)
         attempt.outcome, attempt.reason = "failed", "the client left"
         output: list[str] = []
         for chunk in opened.held:

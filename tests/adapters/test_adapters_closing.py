@@ -54,4 +54,6 @@ async def test_a_close_that_is_cancelled_goes_on(bench: Any, turns: int) -> None
     if turns == 0:
         # Cancelled before it began: nothing was closed, and the generator is still there to be.
         await chunks.aclose()
-    await asyncio.wait_for(body.closed.wait(), 1)
+    async with asyncio.timeout(1):
+        await body.closed.wait()
+    assert body.closed.is_set()
