@@ -59,7 +59,7 @@ def build(
     if wire is None:
         known = ", ".join(f"`{known}`" for known in PROVIDERS)
         raise ValueError(f"`{kind}` is not a kind of provider; known are {known}")
-    if base_url is None and name not in PROVIDERS:
+    if base_url is None and (name not in PROVIDERS or kind not in (None, name)):
         # The kind's own address is another company's: what was meant for `name` would go there.
         raise ValueError(f"the provider `{name}` needs a `base_url`")
     upstream_url = wire.prefix(base_url or wire.default_base_url)

@@ -98,7 +98,7 @@ def disagree(
                 place.span,
                 _with_unit(one, other.type, place),
             )
-        if isinstance(one, Const) and one.type is Type.TEXT and other.type in EXAMPLES:
+        if isinstance(one, Const) and one.type is Type.TEXT and other.type in (*EXAMPLES, *_BARE):
             return Refused(
                 "RP111",
                 f"`{shown(other_place.span)}` is {NOUNS[other.type]}, not text",
@@ -216,9 +216,9 @@ def _unquoted(text: Term, wanted: Type) -> str:
             case Type.WEEKDAY:
                 parse_weekday(written)
             case _ if parse_quantity(written)[0] is not wanted:
-                return EXAMPLES[wanted]
+                return EXAMPLES.get(wanted, "100" if wanted is Type.NUMBER else "0.5")
     except ValueError:
-        return EXAMPLES[wanted]
+        return EXAMPLES.get(wanted, "100" if wanted is Type.NUMBER else "0.5")
     return written
 
 

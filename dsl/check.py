@@ -26,7 +26,7 @@ from .core import (
     Slot,
     Term,
 )
-from .diagnostic import Diagnostic, PolicyError, sort
+from .diagnostic import Diagnostic, PolicyError, Related, sort
 from .fields import MAX_FINDINGS
 from .infer import define, infer
 from .nearest import nearest, suggestion
@@ -109,6 +109,7 @@ class _Check:
         deadline_us = DEADLINE_US if policy.deadline_us is None else policy.deadline_us
         for clause in clauses:
             self._findings += too_slow(clause.plan, chain, deadline_us)
+        self._check_order(clauses)
         findings = sort(self._findings)
         if any(finding.severity == "error" for finding in findings):
             return None, findings
@@ -245,6 +246,45 @@ class _Check:
         return self._errors >= MAX_FINDINGS
 
     # --- clauses ---------------------------------------------------------------------------------
+
+    def _check_order(self, clauses: tuple[Clause, ...]) -> None:
+        """What is certain without a proof: rules behind one that takes all, and a missing last."""
+        rules = self._policy.rules
+        all_taken = next((rule for rule in rules if rule.condition is None), None)
+        if all_taken is None:
+            failed = any(finding.severity == "error" for finding in self._findings)
+            if rules and not self._policy.fallback_chain and not failed:
+                self._findings.append(
+                    Diagnostic(
+                        "RP203",
+                        "info",
+                        "every rule has a condition and there is no `fallback_chain`: a request "
+                        "that no rule takes is answered 404 `no_rule_matched`",
+                        rules[-1].name.span,
+                        "end with a rule without `condition`, or write a `fallback_chain`",
+                    )
+                )
+            return
+        first = rules.index(all_taken)
+        for clause, rule in zip(clauses[first + 1 :], rules[first + 1 :], strict=True):
+            # A rule about the request's kind may be about what the unconditional one leaves.
+            if rule.condition is not None and (
+                clause.test is None or "request_type" in reads([clause.test])
+            ):
+                continue
+            if self._is_full:
+                return
+            self._take(
+                Diagnostic(
+                    "RP202",
+                    "error",
+                    f"the rule `{rule.name.value}` can never run: `{all_taken.name.value}` has no "
+                    "condition and takes every request before it",
+                    rule.name.span,
+                    f"move it above `{all_taken.name.value}`",
+                    (Related("takes every request", all_taken.name.span),),
+                )
+            )
 
     def _clause(self, index: int, rule: tree.Rule) -> Clause:
         form = form_of(rule.route)

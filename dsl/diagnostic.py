@@ -35,6 +35,7 @@ NAMES: dict[str, str] = {
     "RP115": "equality-on-measurement",
     "RP116": "bare-target-value",
     "RP117": "open-attribute",
+    "RP202": "unreachable-rule",
     "RP203": "uncovered-request",
     "RP301": "unknown-target",
     "RP303": "duplicate-hop",

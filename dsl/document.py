@@ -33,7 +33,10 @@ _STYLES: dict[str, Style] = {"'": "single", '"': "double", "|": "literal", ">": 
 _CORE = re.compile(r"tag:yaml\.org,2002:(?:str|int|float|bool|null|map|seq)|!")
 _HOP = re.compile(r"(?<![\w./:@+-])[\w./:@+-]++[ \t]*+\([ \t]*[A-Za-z_]+[ \t]*:[^()\n]*\)")
 _OPEN_HOP = re.compile(r"[^\s(\"']+[ \t]*(\([ \t]*[A-Za-z_]*)")
+_HEAD = re.compile(r"(?<![\w.,])[0-9]{1,3}$")
+_INDEXED = re.compile(r"[\w.]+\[[^\]\n]*\]")
 _PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
+_ODD_INDENT = re.compile(r"^[ ]*(?!\t)([^\S \r\n])[^\S\r\n]*[^\s#]", re.MULTILINE)
 _TABBED = re.compile(r"^[ ]*(\t)[ \t]*[^\s#]", re.MULTILINE)
 
 
@@ -115,6 +118,9 @@ def examine(source: Source) -> Document:
     root = reader.compose(masked)
     if not reader.broken:
         reader.findings += _tabs_in_text(source, reader.multiline)
+        odd = _odd_indentation(source, reader.multiline)
+        if odd is not None:  # keys are not where they seem to be: all else would follow from that
+            return Document(None, (odd,))
     if reader.broken or root is None or isinstance(root, Hole):
         return Document(None, tuple(reader.findings) or (_nothing_written(source),))
     if not isinstance(root, MapNode):
@@ -196,6 +202,7 @@ class _Frame:
     keys: dict[str, Span] = field(default_factory=dict)
     key: Node | None = None
     size: int = 1
+    lacks_dash: bool = False
 
 
 class _Reader:
@@ -342,13 +349,22 @@ class _Reader:
         elif key.text == "<<" and key.style == "plain":
             self._find(key.span, "merge keys are not part of this language", "write the keys out")
         elif key.text in frame.keys:
+            if frame.lacks_dash:
+                return
+            # In a list, the first key once more is the next entry.
+            first = next(iter(frame.keys))
+            frame.lacks_dash = (
+                key.text == first == "name" and bool(self.frames[1:]) and not frame.in_braces
+            )
             self.findings.append(
                 Diagnostic(
                     "RP004",
                     "error",
                     f"`{traps.shown(key.text)}` is written twice",
                     key.span,
-                    help="keep one of the two; only one could count",
+                    help="write `- name: …` if another entry starts here, else keep one of the two"
+                    if frame.lacks_dash
+                    else "keep one of the two; only one could count",
                     related=(Related("first written here", frame.keys[key.text]),),
                 )
             )
@@ -375,7 +391,19 @@ class _Reader:
     def _without_value(self, frame: _Frame, key: ScalarNode) -> None:
         """In braces, a comma inside a condition makes a key without value of its second half."""
         before = frame.entries[-1] if frame.entries else None
-        if before and isinstance(before.value, ScalarNode) and _is_cut(before.value.text):
+        head = (
+            before and isinstance(before.value, ScalarNode) and _HEAD.search(before.value.text[-8:])
+        )
+        if before and head and re.match(r"[0-9]{3}(?![0-9])", key.text):
+            start = before.value.span.end - len(head[0])
+            whole = head[0] + key.text[:3]
+            self._find(
+                Span(self.source, start, key.span.start + 3),
+                "a number holds no commas",
+                f"write `{whole}`" + (f" or `{whole[:-3]}k`" if key.text[:3] == "000" else ""),
+            )
+            frame.entries[-1] = Entry(before.key, Hole(before.value.span))
+        elif before and isinstance(before.value, ScalarNode) and _is_cut(before.value.text):
             whole = f"{before.value.span.excerpt}, {key.text}"
             self._find(
                 key.span,
@@ -388,6 +416,15 @@ class _Reader:
                 key.span,
                 f"`{traps.shown(key.text)}` lacks a space after the colon",
                 f"write `{match[1]}: {traps.shown(match[2])}`",
+            )
+            name = ScalarNode(match[1], "plain", key.span)
+            frame.entries.append(Entry(name, Hole(key.span)))  # written, if not readable
+        elif self.source.text.startswith("[", key.span.end):
+            indexed = _INDEXED.match(self.source.text, key.span.start)
+            self._find(
+                key.span,
+                f"in `{{…}}` YAML ends `{traps.shown(key.text)}` before the `[`",
+                f"quote it: `{traps.quoted(indexed[0] if indexed else key.text)}`",
             )
         else:
             self._find(key.span, f"`{traps.shown(key.text)}` has no value", "write `key: value`")
@@ -512,6 +549,14 @@ def _tabs_in_text(source: Source, quoted: list[tuple[int, int]]) -> list[Diagnos
         for match in _TABBED.finditer(source.text)
         if not any(start < match.start(1) < end for start, end in quoted)
     ][:1]
+
+
+def _odd_indentation(source: Source, quoted: list[tuple[int, int]]) -> Diagnostic | None:
+    """A space that is none in front of a line's first word."""
+    for match in _ODD_INDENT.finditer(source.text):
+        if not any(start < match.start(1) < end for start, end in quoted):
+            return traps.odd_space(Span(source, match.start(1), match.end(1)), "indent a line")
+    return None
 
 
 def _nothing_written(source: Source) -> Diagnostic:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from .core import Program
 from .interpret.traced import Verdict, trace
 from .nearest import suggestion
-from .snapshot import SnapshotError, read_snapshot
+from .snapshot import SnapshotError, read_given, require
 from .source import Span
 from .tree import TestCase
 
@@ -53,17 +53,21 @@ def _run(program: Program, test: TestCase, number: int) -> Outcome:
         return failed(f"there is no rule `{rule}`", help, test.expect_rule.span)
     try:
         given = {key: value for key, (value, _) in test.given.items()}
-        snapshot = read_snapshot(given, program, test.at.value if test.at else None)
+        snapshot = read_given(given, program, test.at.value if test.at else None)
+        verdict = trace(program, snapshot)
+        last = len(program.clauses) if verdict.clause is None else verdict.clause + 1
+        for tried in program.clauses[:last]:  # a rule that was not tried asks for nothing
+            require(snapshot, sorted(tried.reads))
     except SnapshotError as error:
         span = test.given[error.key][1] if error.key in test.given else test.span
         if error.key == "at" and test.at is not None:
             span = test.at.span
         return failed(error.message, error.help, span)
-    verdict = trace(program, snapshot)
     clause = None if verdict.clause is None else program.clauses[verdict.clause]
     got_rule = clause.name if clause else None
     got_route = clause.plan.route.target if clause else None
-    problem = None
+    problem: str | None = None
+    hint: str | None = None
     if rule is not None and rule != got_rule:
         problem = f"expected rule `{rule}`, " + (f"got `{got_rule}`" if clause else "none matched")
     elif route is not None and route != got_route:
@@ -71,6 +75,9 @@ def _run(program: Program, test: TestCase, number: int) -> Outcome:
             f"got `{got_route}`" if clause else "no rule matched"
         )
         place = test.expect_route.span if test.expect_route else place
+        routes = {known.plan.route.target for known in program.clauses}
+        if route not in routes:
+            hint = suggestion(str(route), routes) or f"routes are {', '.join(sorted(routes))}"
     return Outcome(
-        name, problem is None, rule, route, got_rule, got_route, verdict, problem, None, place
+        name, problem is None, rule, route, got_rule, got_route, verdict, problem, hint, place
     )

@@ -334,6 +334,10 @@ class _Mistake:
         text, span = str(token), self.place.token(token)
         if token.type == "BAD_DOT" and self.place.text[: token.start_pos].rstrip().endswith(")"):
             return _diagnostic("nothing can follow a call with a `.`", span, "remove it")
+        if text in "€£¥":
+            apart = self._unit_apart(token)
+            if apart is not None:
+                return apart
         if token.type in _REFUSED:
             message, help = _REFUSED[token.type]
             return _diagnostic(message.format(text), span, help)
@@ -355,6 +359,10 @@ class _Mistake:
                 return _complain(lambda: parse_quantity(text), span, f"`{_middle(text)}`")
             case "BAD_TIME":
                 return _complain(lambda: parse_time(text), span, f"`{_middle(text)}`")
+        amount = re.match(r"[0-9]+(?:\.[0-9]+)?", self.place.text[(token.start_pos or 0) + 1 :])
+        if text in "€£¥" and amount is not None:
+            help = f"money is written in dollars, such as `${amount[0]}`"
+            return _diagnostic(f"`{text}` cannot stand here", span, help)
         return _diagnostic(f"`{_visible(text)}` cannot stand here", span, _instead_of(text))
 
     def _value_expected(self, token: "Token", before: object) -> Diagnostic:
@@ -461,7 +469,9 @@ class _Mistake:
             return None
         whole = head[0] + tail[0].replace(",", "")
         span = self.place.span(head.start(), start + tail.end())
-        return _diagnostic("a number holds no commas", span, f"write `{whole}`")
+        short = f" or `{whole[:-3]}k`" if whole.endswith("000") else ""
+        short = f" or `{whole[:-6]}M`" if whole.endswith("000000") else short
+        return _diagnostic("a number holds no commas", span, f"write `{whole}`{short}")
 
     def _bare_target(self, token: "Token") -> Diagnostic | None:
         """`p95(openai/gpt-4o)`: a target without its quotes."""
@@ -478,9 +488,13 @@ class _Mistake:
     def _unit_apart(self, token: "Token") -> Diagnostic | None:
         """`800 ms`: a number and its unit, written apart."""
         start = token.start_pos or 0
-        number = re.search(r"(?<![0-9.])\$?[0-9][0-9.]*+[ \t]++$", self.place.text[:start])
+        number = re.search(r"(?<![0-9.])\$?[0-9][0-9.]*+[ \t]*+$", self.place.text[:start])
         if number is None:
             return None
+        if _CURRENCY.fullmatch(str(token)):
+            span = self.place.span(number.start(), start + len(token))
+            help = f"write `${number[0].strip().removeprefix('$')}`"
+            return _diagnostic("money is written in dollars, with `$` in front", span, help)
         together = f"{number[0].rstrip()}{token}"
         try:
             parse_quantity(together)
@@ -575,6 +589,7 @@ def _too_deep(span: Span) -> PolicyError:
 _BARE_TARGET = re.compile(
     r"(?<![\w.])([A-Za-z_][\w.]*)\([ \t]*([A-Za-z_][\w.-]*/[\w./:-]+)[ \t]*\)"
 )
+_CURRENCY = re.compile(r"[€£¥]|(?:usd|eur|euros?|gbp|jpy|chf|dollars?|cents?)", re.IGNORECASE)
 _BRACKETS = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|[()\[\]]')
 
 

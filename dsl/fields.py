@@ -169,6 +169,8 @@ class Reader:
         if text is None:
             return None
         help = _WANTED[wanted][1]
+        if most is not None:
+            help = "write a small whole number, such as `2`"
         try:
             type_, value = parse_quantity(text.value)
         except ValueError as problem:
@@ -178,7 +180,10 @@ class Reader:
         if value == 0 and text.value == "0" and wanted in (Type.RATE, Type.MONEY):
             return 0
         if type_ is not wanted:
-            self._wrong_unit(text, what, type_, wanted)
+            if most is not None:
+                self.find("RP111", f"`{shown(text.value)}` is not a count", text.span, help)
+            else:
+                self._wrong_unit(text, what, type_, wanted)
             return None
         if value < least:
             bound = "must be above zero" if least == 1 else f"must be at least {least}"

@@ -7,6 +7,7 @@ This file is over 300 lines because the cases of one language belong beside each
 values agree is told in `agree`, what a cost is in `cost`.
 """
 
+import re
 from collections.abc import Iterable
 from typing import assert_never
 
@@ -56,6 +57,8 @@ from .units import format_value, literal_value, quote
 
 MAX_DEPTH = 100  # levels of nesting in a condition, `let` names included
 MAX_SIZE = 20_000  # parts of a condition, `let` names spelled out
+
+_DOTTED_HEADER = re.compile(r"headers?\.([A-Za-z0-9][\w.-]*)")
 
 CREDENTIALS = frozenset(
     {
@@ -205,6 +208,12 @@ class _Reader:
             return self._of_target(attribute, self._bare(name), name.span)
         if text in WEEKDAYS:
             return Const(WEEKDAYS.index(text), Type.WEEKDAY, name.span)
+        header = _DOTTED_HEADER.match(name.span.source.text, name.span.start)
+        if header is not None and "header" in self._scope.attributes:
+            start = name.span.start
+            span = Span(name.span.source, start, start + len(header[0]))
+            help = f'write `header["{header[1]}"]`'
+            raise Refused("RP101", f"`{header[0]}` is not how a header is read", span, help)
         raise Refused(
             "RP101", f"unknown attribute `{text}`", name.span, self._unknown_name_help(text)
         )
@@ -239,6 +248,9 @@ class _Reader:
     def _unknown_name_help(self, text: str) -> str:
         known = [*self._scope.attributes, *self._scope.definitions, *ALIASES, "cost", *WEEKDAYS]
         known += ["true", "false"]
+        truth = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(text.lower())
+        if truth is not None:
+            return f"write `{truth}`"
         if text.capitalize()[:3] in WEEKDAYS and text.lower().endswith("day"):
             return f"weekdays are written `{text.capitalize()[:3]}`"
         for attribute in self._scope.attributes.values():

@@ -14,7 +14,7 @@ from collections.abc import Collection
 
 from . import traps, tree
 from .diagnostic import Diagnostic, PolicyError, Related, sort
-from .document import Hole, ListNode, MapNode, Node, ScalarNode, examine, hop_form
+from .document import Entry, Hole, ListNode, MapNode, Node, ScalarNode, examine, hop_form
 from .expression import KEYWORDS, parse_scalar, unparse
 from .fields import Reader
 from .nearest import nearest
@@ -96,6 +96,8 @@ _PRICE = ("input", "output", "cached", "cache_write", "request", "above")
 _PRICE_LATER = ("image", "audio", "from", "until", "hours")
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ASSIGNED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\s+=(?!=)")
+_BESIDE = re.compile(rf"([^\s/]++/\S++)\s++({'|'.join((*_OPTIONS, 'when'))})")
 _COMMENT = re.compile(r"[ \t]+(#[ \t]*(.*))")
 _GOES_ON = re.compile(r"(?:and|or|not|in|has|starts_with|ends_with)\b|[=<>!+*/&|)\]\"'?]")
 _VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
@@ -105,6 +107,10 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _SECRET_NAME = re.compile(r"authorization|cookie|secret|token|password|(?:^|-)key$", re.IGNORECASE)
+_CREDENTIAL = re.compile(
+    r"(?:api[-_]?)?(?:key|token)|secret|password|credentials?|(?:access|auth)[-_](?:key|token)",
+    re.IGNORECASE,
+)
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _TRUTHS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -200,6 +206,10 @@ class _Parser:
 
     def definitions(self, node: Node) -> tuple[tree.Definition, ...]:
         found: list[tree.Definition] = []
+        if isinstance(node, ScalarNode) and _ASSIGNED.match(node.text):
+            message = f"`{traps.shown(node.text)}` lacks its `:`"
+            self.reader.find("RP002", message, node.span, traps.with_colon(node.text))
+            return ()
         for entry in self.reader.entries(node, "`let`") or ():
             name = entry.key.text
             if not _IDENTIFIER.fullmatch(name) or name in KEYWORDS:
@@ -283,6 +293,12 @@ class _Parser:
             span = key_spans["routing_policy"]
             self.reader.find("RP008", "`routing_policy` has no rule", span, help)
             return ()
+        if isinstance(node, MapNode) and any(entry.key.text in _RULE for entry in node.entries):
+            first = node.entries[0].key
+            message = "a rule starts with a `-`, and there is none here"
+            help = f"write `- {traps.shown(first.text)}: …`, and its other keys below that"
+            self.reader.find("RP009", message, first.span, help)
+            return ()
         names: dict[str, tree.Text] = {}
         rules = [self.rule(item, names) for item in self.reader.items(node, "`routing_policy`")]
         return tuple(rule for rule in rules if rule is not None)
@@ -325,6 +341,8 @@ class _Parser:
             return None
         if isinstance(node, MapNode):
             before = len(self.reader.findings)
+            if self.beside(node):
+                return None
             values = self.reader.section(
                 node, "a route", _ROUTE, (*_FORMS, *_HOP_LATER), _HOP_MEANT
             )
@@ -338,6 +356,8 @@ class _Parser:
 
     def entry(self, node: Node) -> tree.HopEntry | None:
         if isinstance(node, MapNode):
+            if self.beside(node):
+                return None
             before = len(self.reader.findings)
             what = "an entry of a chain"
             values = self.reader.section(node, what, _ENTRY, _HOP_LATER, _HOP_MEANT) or {}
@@ -349,6 +369,19 @@ class _Parser:
             return None
         when = self.condition(hop[1]["when"], "`when`") if "when" in hop[1] else None
         return tree.HopEntry(hop[0], self.options(hop[1]), when, node.span)
+
+    def beside(self, node: MapNode) -> bool:
+        """Refuse `groq/llama-3-8b timeout: 2s`, an option without its parentheses."""
+        entry = node.entries[0] if node.entries else None
+        glued = entry and _BESIDE.fullmatch(entry.key.text)
+        if not entry or not glued or not isinstance(entry.value, ScalarNode):
+            return False
+        target, option = glued.groups()
+        value = f"{option}: {traps.shown(entry.value.text)}"
+        help = f"write `{target} ({value})`, or `{{to: {target}, {value}}}`"
+        message = f"the option `{option}` stands beside its target"
+        self.reader.find("RP002", message, entry.key.span, help)
+        return True
 
     def target_of(
         self, node: MapNode, values: dict[str, Node], complete: bool
@@ -373,6 +406,12 @@ class _Parser:
         form = hop_form(node) if isinstance(node, ScalarNode) else None
         if form is None:
             to = self.reader.text(node, what)
+            glued = to and _BESIDE.match(to.value)
+            if to and glued and to.value[glued.end() :].strip():
+                help = f"write `{glued[1]} ({glued[2]}: {traps.shown(to.value[glued.end() :])})`"
+                message = f"the option `{glued[2]}` stands beside its target"
+                self.reader.find("RP002", message, to.span, help)
+                return None
             return None if to is None else (to, {})
         target, options, findings = form
         if options is None or findings:
@@ -440,8 +479,9 @@ class _Parser:
             what = f"the provider `{traps.shown(name.value)}`"
             keys = ("kind", "base_url", "headers")
             meant = {"url": "base_url", "type": "kind", "api_base": "base_url"}
-            later = ("key", "price", "regions", "api_key", "timeout")
-            values = {} if empty else reader.section(entry.value, what, keys, later, meant)
+            later = ("price", "regions", "timeout")
+            written = self.without_keys(name, entry.value)
+            values = {} if empty else reader.section(written, what, keys, later, meant)
             if values is None:
                 continue
             if "/" in name.value:
@@ -456,7 +496,42 @@ class _Parser:
             found.append(tree.ProviderEntry(name, kind, url, headers, span))
         return tuple(found)
 
+    def without_keys(self, provider: tree.Text, node: Node) -> Node:
+        """A provider's entry without its credential, which has no place in the file."""
+        if not isinstance(node, MapNode):
+            return node
+        kept: list[Entry] = []
+        word = "".join(c if c.isalnum() else "_" for c in provider.value).upper()
+        help = f"remove it, and set `{word}_API_KEY` where the gateway runs"
+        for entry in node.entries:
+            key = entry.key.text
+            if not _CREDENTIAL.fullmatch(key):
+                kept.append(entry)
+            elif isinstance(entry.value, ScalarNode) and _VARIABLE.fullmatch(entry.value.text):
+                message = f"`{traps.shown(key)}` does not stand in the policy"
+                self.reader.find("RP005", message, entry.key.span, help)
+            elif not isinstance(entry.value, Hole):
+                message = f"`{traps.shown(key)}` holds a secret in plain text"
+                self.reader.find("RP007", message, entry.value.span, help)
+        return MapNode(tuple(kept), node.span)
+
+    def variables(self, text: tree.Text) -> None:
+        """Warn of variables that the gateway reads only if its operator allows it."""
+        for match in _VARIABLE.finditer(text.span.excerpt):
+            name = match[0][2:-1]
+            if not name.startswith("TURNOUT_VAR_"):
+                start = text.span.start + match.start()
+                self.reader.find(
+                    "RP010",
+                    f"the gateway reads `{name}` only if its operator lists it in "
+                    "`TURNOUT_POLICY_VARS`",
+                    Span(text.span.source, start, start + len(match[0])),
+                    f"name it `TURNOUT_VAR_{name}`, or see that it is listed",
+                    severity="warning",
+                )
+
     def base_url(self, url: tree.Text) -> None:
+        self.variables(url)
         scheme, separator, rest = url.value.partition("://")
         if not separator or scheme.lower() not in ("http", "https"):
             if not url.value.startswith("${"):
@@ -481,6 +556,7 @@ class _Parser:
             bare = re.sub(r"(?i)^(?:bearer|basic|token)\b", "", literal).strip()
             if (bare and _SECRET_NAME.search(name)) or _SECRET.search(literal):
                 self.secret("this header", text.span)
+            self.variables(text)
             found[name] = text
         return found
 

@@ -8,7 +8,7 @@ Reading one from JSON (`read_snapshot`) is here too, since tests, logs and `expl
 Over 300 lines because the values and the words about what cannot be read stand side by side.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
@@ -88,6 +88,30 @@ def read_snapshot(
     `time`, `weekday` and `date` given by themselves win over it.
     Raises: SnapshotError; where `tokens` or the clock is read and not given it `is_missing`.
     """
+    snapshot = read_given(data, program, at)
+    require(snapshot, program.slots)
+    return snapshot
+
+
+def require(snapshot: Snapshot, keys: Iterable[str]) -> None:
+    """Raise SnapshotError (`is_missing`) where `tokens` or the clock is among keys, not given."""
+    for key in keys:
+        if snapshot[key] is None and (key == "tokens" or key in _CLOCK):
+            raise SnapshotError(
+                key,
+                f"the policy reads `{key}`, which is not given",
+                'give `at`, such as `at: "Sat 10:00"`'
+                if key in _CLOCK
+                else "give `tokens`, such as `tokens: 80`",
+                is_missing=True,
+            )
+
+
+def read_given(data: Mapping[str, object], program: "Program", at: str | None = None) -> Snapshot:
+    """What `read_snapshot` reads, with `tokens` and the clock unknown where they are not given.
+
+    Raises: SnapshotError where a value cannot be read.
+    """
     attributes = program.schema.attributes
     snapshot = Snapshot({k: v for k, v in BY_HAND.items() if k in attributes})
     for name, attribute in attributes.items():
@@ -102,16 +126,6 @@ def read_snapshot(
         key, read_as = _key(written, program)
         snapshot[key] = None if value is None else _value(written, value, read_as)
     _derive(snapshot, program)
-    for key in program.slots:
-        if snapshot[key] is None and (key == "tokens" or key in _CLOCK):
-            raise SnapshotError(
-                key,
-                f"the policy reads `{key}`, which is not given",
-                'give `at`, such as `at: "Sat 10:00"`'
-                if key in _CLOCK
-                else "give `tokens`, such as `tokens: 80`",
-                is_missing=True,
-            )
     return snapshot
 
 
@@ -283,22 +297,32 @@ def _weekday(day: int) -> int:
 
 
 def _derive(snapshot: Snapshot, program: "Program") -> None:
-    """What follows from the values given: a day's name, the target asked for, its output."""
+    """What follows from the values given: a day's name, the target asked for, the priors.
+
+    Live values are those of a cold gateway: the prior that the target declares, or unknown.
+    """
     day = snapshot["date"]
     if isinstance(day, int):
         snapshot.setdefault("weekday", _weekday(day))
     model = snapshot["model"]
-    if _REQUESTED in program.slots and _REQUESTED not in snapshot and isinstance(model, str):
-        target = program.models.get(model, model if model in program.targets else None)
-        if target is not None:
-            snapshot[_REQUESTED] = target
+    requested = snapshot[_REQUESTED]
+    if requested is None and _REQUESTED not in snapshot and isinstance(model, str):
+        requested = program.models.get(model, model if model in program.targets else None)
+        if _REQUESTED not in program.slots:
+            pass  # a live value of it may be asked for, it itself is not
+        elif requested is not None:
+            snapshot[_REQUESTED] = requested
         else:
             snapshot.reasons[_REQUESTED] = "the client left the choice to the policy"
     for key, slot in program.slots.items():
-        if slot.attribute.name != "expected_output" or key in snapshot:
+        if slot.attribute.name not in ("expected_output", "p95") or key in snapshot:
             continue
-        name = snapshot[_REQUESTED] if slot.argument == _REQUESTED else slot.argument
+        name = requested if slot.argument == _REQUESTED else slot.argument
         target_row = program.targets.get(str(name))
+        if slot.attribute.name == "p95":
+            if target_row is not None and target_row.expected.p95_us is not None:
+                snapshot[key] = target_row.expected.p95_us
+            continue
         prior = None if target_row is None else target_row.expected.output
         bounds = [v for v in (prior, snapshot["max_tokens"]) if isinstance(v, int)]
         if bounds:

@@ -76,17 +76,17 @@ class Targets:
                         suggestion(kind, kinds) or f"kinds are {', '.join(sorted(set(kinds)))}",
                     )
                 )
-            elif name not in self._schema.providers and not entry.base_url:
-                if kind not in self._schema.providers:
-                    found.append(
-                        Diagnostic(
-                            "RP301",
-                            "error",
-                            f"provider `{name}` has no address",
-                            entry.name.span,
-                            "write its `base_url`, such as `base_url: https://host.example/v1`",
-                        )
+            elif entry.base_url is None and (name not in self._schema.providers or kind != name):
+                # The kind's own address is another company's, or another machine's.
+                found.append(
+                    Diagnostic(
+                        "RP008",
+                        "error",
+                        f"`{name}` needs a `base_url`",
+                        entry.name.span,
+                        "write where it is, such as `base_url: https://host.example/v1`",
                     )
+                )
         return found
 
     def resolve(self, name: str, span: Span) -> Target:
@@ -169,15 +169,17 @@ class Targets:
             meant = f"{close}/{model}"
             is_good = close in self._own or self._schema.providers.get(str(close), False)
             is_good = is_good or self._schema.catalog.find(meant) is not None
+            row = self._schema.catalog.find(name)
+            is_priced = name in self._written or (row is not None and row.tariff is not None)
+            declare = f"declare `{provider}` under `providers:` with `kind` and `base_url`" + (
+                "" if is_priced else ", and its price under `targets:`"
+            )
+            guess = None if row else self._guess(name) or (close and self._guess(meant))
             raise Refused(
                 "RP301",
                 f"unknown provider `{provider}`",
                 span,
-                f"did you mean `{meant}`?"
-                if close and is_good
-                else self._guess(name)
-                or (close and self._guess(meant))
-                or "declare it under `providers:` with `kind` and `base_url`",
+                f"did you mean `{meant}`?" if close and is_good else guess or declare,
             )
         written = self._written.get(name)
         kind = own.kind.value if own is not None and own.kind else provider

@@ -8,6 +8,7 @@ Over 300 lines because the order in which the explanations are asked is part of 
 """
 
 import re
+import unicodedata
 from typing import Protocol
 
 import yaml
@@ -24,6 +25,9 @@ _ODD_START = re.compile(
 _GLUED = re.compile(r"([A-Za-z_]\w*):(\S.*)")
 _OPTIONS = re.compile(r"(?<!\S)([^\s(\"':][^\s(]*+)[ \t]*+(\()[ \t]*[A-Za-z_]+[ \t]*:[^)]*$")
 _YODA = re.compile(r"(\"[^\"]*\"|'[^']*')\s*(==|!=)\s*([A-Za-z_][\w.]*)")
+_GOES_ON = re.compile(r"(?:==|!=|[<>]|(?:in|not|and|or|has|starts_with|ends_with)\b)")
+_LIST_HAS = re.compile(r"\s*(?:has|contains|includes)\s+([A-Za-z_][\w.]*)\s*")
+_EQUALS = re.compile(r"=(?!=)\s*")
 _ITEM = re.compile(r"^[ \t]*(-)[ \t]", re.MULTILINE)
 _INDENT = re.compile(r"[ \t]*(?:-[ \t]+)*")
 _TAB = re.compile(r" *(\t)")
@@ -55,6 +59,14 @@ def quoted(value: str) -> str:
 def tab(span: Span) -> Diagnostic:
     """A line that is indented with a tab."""
     return _trap(span, "a tab indents this line", "indent with spaces: replace the tab by spaces")
+
+
+def odd_space(span: Span, where: str) -> Diagnostic:
+    """What looks like a space and is none, where YAML wants plain ones."""
+    character = span.excerpt[:1]
+    name = unicodedata.name(character, "").lower() or {"\t": "tab"}.get(character, "")
+    what = f"U+{ord(character):04X}" + (f" ({name})" if name else "")
+    return _trap(span, f"only plain spaces can {where}, not {what}", "replace it by a space")
 
 
 def unclosed_options(span: Span, target: str) -> Diagnostic:
@@ -156,7 +168,7 @@ class _Trouble:
             )
             if found:
                 where = "follow a `-`" if "-" in text[:start] else "indent a line"
-                return _trap(span, f"only plain spaces can {where}", "replace it by a space")
+                return odd_space(span, where)
             message = (
                 "a space is missing after this `-`"
                 if odd[2] == "-"
@@ -203,10 +215,21 @@ class _Trouble:
             return None
         if not ("expected key" in self.problem or "expected ','" in self.problem):
             return None
-        span = self._value(last.span.start, closes="}]" if "flow" in self.context else "")
+        closes = "}]" if "flow" in self.context else ""
+        between = self.text[last.span.end : self.at].strip()
+        if between:
+            return self._after_list(closes) if between == "]" else None
+        span = self._value(last.span.start, closes)
         mark, inner = span.excerpt[0], span.excerpt[1:-1]
         other = "'" if mark == '"' else '"'
-        if span.excerpt.endswith(mark) and mark in inner and other not in inner:
+        goes_on = _GOES_ON.match(self.text, self.at)
+        if not goes_on and span.excerpt.count(mark) % 2:
+            return _trap(
+                self._character(last.span.start),
+                f"this `{mark}` begins a text that ends at the next `{mark}`",
+                "remove it, or quote the whole value in single quotes",
+            )
+        if not goes_on and span.excerpt.endswith(mark) and mark in inner and other not in inner:
             return _trap(
                 self._character(last.span.end - 1),
                 f"this `{mark}` closes the text early",
@@ -218,6 +241,23 @@ class _Trouble:
             span,
             f"YAML reads only `{shown(last.span.excerpt)}` of this value",
             f"write {turned}`{quoted(span.excerpt)}`",
+        )
+
+    def _after_list(self, closes: str) -> Diagnostic | None:
+        """`["a"] has tier`: YAML takes the list for the whole value."""
+        line = self.source.offset(self.line, 1)
+        opening = self.text.rfind("[", line, self.at)
+        closing = self.text.rfind("]", opening, self.at)
+        if opening < 0 or closing < 0:
+            return None
+        span = self._value(opening, closes)
+        listed = self.text[opening : closing + 1]
+        turned = _LIST_HAS.fullmatch(self.text[closing + 1 : span.end])
+        meant = f"{turned[1]} in {listed}" if turned else span.excerpt
+        return _trap(
+            span,
+            f"YAML reads only `{shown(listed)}` of this value",
+            f"write `{quoted(meant)}`",
         )
 
     def _options(self) -> Diagnostic | None:
@@ -257,7 +297,7 @@ class _Trouble:
         key = _KEY.match(self.source.line_text(text.line))
         if key is None or key.end() > text.column:
             span = Span(self.source, text.start, text.start + len(first))
-            return _trap(span, f"`{shown(first)}` lacks its `:`", _with_colon(first))
+            return _trap(span, f"`{shown(first)}` lacks its `:`", with_colon(first))
         line = self.source.line_text(self.line)
         indent = len(line) - len(line.lstrip())
         start = self.source.offset(self.line, indent + 1)
@@ -273,7 +313,17 @@ class _Trouble:
         line, column = self.source.position(self.began)
         words = self.source.line_text(line)[column - 1 :].rstrip()
         span = Span(self.source, self.began, self.began + len(words))
-        return _trap(span, f"`{shown(words)}` lacks its `:`", _with_colon(words))
+        odd = re.match(r"[A-Za-z_]\w*:([^\S \t]+)", words)
+        if odd:
+            start = self.began + odd.start(1)
+            return odd_space(Span(self.source, start, self.began + odd.end(1)), "follow a `:`")
+        glued = _GLUED.fullmatch(words)
+        if glued:
+            at = self.began + len(glued[1])
+            return _trap(
+                self._character(at), "a space is missing after this `:`", with_colon(words)
+            )
+        return _trap(span, f"`{shown(words)}` lacks its `:`", with_colon(words))
 
     def _tag(self) -> Diagnostic | None:
         if "tag" not in self.context:
@@ -295,6 +345,8 @@ class _Trouble:
             return None
         start, _ = self.source.position(self.began)
         last = self.last
+        if start < self.line and self._ends_open(start):
+            return self._never_closed()
         if self.here in ("[", "{", '"', "'") and last and last.span.end <= self.at:
             value = self._value(last.span.start, closes="}]")
             return _trap(
@@ -309,14 +361,28 @@ class _Trouble:
                 "write a comma before that word, or quote the whole value",
             )
         if start < self.line or self.here in ("", "\n"):
-            opening = self.text[self.began : self.began + 1]
-            closing = {"[": "]", "{": "}"}.get(opening, opening)
-            return _trap(
-                self._character(self.began),
-                f"this `{opening}` is never closed",
-                f"add the `{closing}`",
-            )
+            return self._never_closed()
         return None
+
+    def _ends_open(self, line: int) -> bool:
+        """Whether a line that opens a bracket is not made to go on in the next one."""
+        end = self.source.line_text(line).partition(" #")[0].rstrip()
+        goes_on = self.source.line_text(line + 1).lstrip()
+        return goes_on.startswith("- ") or (
+            not end.endswith((",", "{", "[")) and not goes_on.startswith((",", "}", "]"))
+        )
+
+    def _never_closed(self) -> Diagnostic:
+        at = self.began
+        if not self.text[at : at + 1].strip():  # YAML tells where it gave up, not what was open
+            at = max(0, self.text.rfind("{", 0, at), self.text.rfind("[", 0, at))
+        opening = self.text[at : at + 1]
+        closing = {"[": "]", "{": "}"}.get(opening, opening)
+        return _trap(
+            self._character(at),
+            f"this `{opening}` is never closed",
+            f"add the `{closing}`",
+        )
 
     def _bad_start(self) -> Diagnostic | None:
         known = ("cannot start", "expected node content", "mapping keys are not allowed")
@@ -358,8 +424,14 @@ class _Trouble:
                 "remove it, or quote the whole value",
             )
         above = self.text[:start].rstrip()
+        items = list(_ITEM.finditer(above))
+        if span.excerpt != "-" and items:
+            dash = self.source.position(items[-1].start(1))[1]
+            if dash == self.source.position(self.at)[1]:
+                key = shown(self.source.line_text(self.line).strip())
+                help = f"write `- {key}` if another entry starts here, else indent it by two more"
+                return _trap(span, "this line starts where a `-` is expected", help)
         if span.excerpt == "-":
-            items = list(_ITEM.finditer(above))
             if items:
                 line, column = self.source.position(items[-1].start(1))
         else:
@@ -395,11 +467,13 @@ class _Trouble:
         return Span(self.source, start, start + len(self.text[start:at].rstrip()))
 
 
-def _with_colon(words: str) -> str:
+def with_colon(words: str) -> str:
+    """What to write for a key whose `:` is missing, or which has another sign for it."""
     glued = _GLUED.fullmatch(words)
     if glued:
         return f"write `{glued[1]}: {shown(glued[2])}`"
     key, _, value = words.partition(" ")
+    value = _EQUALS.sub("", value)
     return f"write `{shown(f'{key}: {value}'.strip())}`"
 
 

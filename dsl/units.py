@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from .tree import Literal
 
 _AMOUNT = re.compile(r"(-?)(\$?)([0-9]+)(?:\.([0-9]+))?(.*)", re.DOTALL)
+_PER = re.compile(
+    r"\s*/\s*(?P<count>[0-9]{1,9})?\s*"
+    r"(?:(?P<million>m|mio|million|mtok|mtoks|mtokens?)|(?P<thousand>k|ktok|ktoks|ktokens?)|t|tok)?"
+    r"\s*(?:tok|toks|tokens?)?",
+    re.IGNORECASE,
+)
 _TIME = re.compile(r"([0-9]{1,2}):([0-9]{1,2})")
 _DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 
@@ -91,8 +97,8 @@ def parse_quantity(text: str) -> tuple[Type, int]:
         type_, factor = Type.MONEY, 1_000_000_000
     elif dollar:
         raise ValueError(
-            f"`{_shown(text)}` is neither an amount nor a rate: write `${whole}`, or "
-            f"`${whole}/Mtok` for a price per million tokens"
+            f"`{_shown(text)}` is neither an amount nor a rate: "
+            f"write {_meant_rate(whole, fraction or '', suffix)}"
         )
     elif not suffix:
         type_, factor = (Type.SCORE, 10_000) if fraction else (Type.NUMBER, 1)
@@ -261,6 +267,22 @@ def _format_duration(size_us: int) -> str:
         if size_us % factor == 0:
             return f"{size_us // factor}{suffix}"
     return f"{_decimal(size_us, 3)}ms"
+
+
+def _meant_rate(whole: str, fraction: str, suffix: str) -> str:
+    """What to write for dollars per something that is not `Mtok`."""
+    per = _PER.fullmatch(suffix)
+    if per is None or not (per["million"] or per["thousand"] or per["count"]):
+        amount = f"{whole}.{fraction}" if fraction else whole
+        return f"`${amount}`, or `${amount}/Mtok` for a price per million tokens"
+    times = 1 if per["million"] else 1_000 if per["thousand"] else 10**6
+    tokens = int(per["count"] or 1)
+    if len(whole + fraction) > 30 or not tokens:
+        return "a price per million tokens, such as `$2.50/Mtok`"
+    places = len(fraction) + 9
+    size, rest = divmod(int(whole + fraction) * times * 10**9, tokens)
+    exact = "" if rest else f"`${_decimal(size, places)}/Mtok`"
+    return exact or "a price per million tokens, such as `$2.50/Mtok`"
 
 
 def _unknown_suffix(text: str, suffix: str) -> str:

@@ -364,7 +364,10 @@ OWN = 'providers: {own: {kind: openai, base_url: "https://own.example/v1"}}\n'
         (f"{OWN}targets: {{own/x: {{{PRICE}, max_output: 4k}}}}", "own/x", []),
         ("providers: {own: {}}", "openai/gpt-4", [("RP301", "own")]),
         ('providers: {o: {kind: opnai}}', "openai/gpt-4", [("RP301", "opnai")]),
-        ("providers: {own: {kind: ollama}}", "own/x", []),
+        ("providers: {own: {kind: openai}}", "openai/gpt-4", [("RP008", "own")]),
+        ("providers: {own: {kind: ollama}}", "own/x", [("RP008", "own")]),
+        ("providers: {groq: {kind: openai}}", "groq/llama-3-8b", [("RP008", "groq")]),
+        ("providers: {groq: {kind: groq}}", "groq/llama-3-8b", []),
         ("models: {x: openai/gtp-4}", "openai/gpt-4", [("RP301", "openai/gtp-4")]),
     ],
 )  # fmt: skip
@@ -437,7 +440,7 @@ def test_a_deadline_that_keeps_a_hop_from_being_tried_is_found(
 
 def test_a_rule_does_not_name_a_target_twice_but_the_chain_may(language: Any) -> None:
     text = (
-        "routing_policy:\n  - name: a\n    route: openai/gpt-4\n"
+        "routing_policy:\n  - name: a\n    route: openai/gpt-4\n    condition: stream\n"
         "    fallback: [groq/llama-3-8b, openai/gpt-4, groq/llama-3-8b]\n"
         "  - {name: b, route: openai/gpt-4}\n"
         "fallback_chain: [openai/gpt-4, groq/llama-3-8b]\n"
@@ -445,8 +448,8 @@ def test_a_rule_does_not_name_a_target_twice_but_the_chain_may(language: Any) ->
     program, findings = language.examine(text)
     assert program is None
     assert [(f.code, f.span.line, f.span.excerpt) for f in findings] == [
-        ("RP303", 4, "openai/gpt-4"),
-        ("RP303", 4, "groq/llama-3-8b"),
+        ("RP303", 5, "openai/gpt-4"),
+        ("RP303", 5, "groq/llama-3-8b"),
     ]
     assert findings[0].related[0].span.line == 3
 
@@ -673,3 +676,67 @@ def test_one_edit_away_is_always_found(word: str) -> None:
             found = nearest(attempt, known)
             assert found is not None
             assert found == word or len(word) <= 2
+
+
+# --- the order of the rules ----------------------------------------------------------------------
+
+ALL = "  - {name: all, route: openai/gpt-4}\n"
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        (f"{ALL}  - {{name: late, condition: tokens < 5, route: openai/gpt-4}}\n", ["late"]),
+        (f"{ALL}  - {{name: late, route: openai/gpt-4}}\n", ["late"]),
+        (f"{ALL}{ALL.replace('all', 'b')}{ALL.replace('all', 'c')}", ["b", "c"]),
+        (f"{ALL}  - {{name: e, condition: request_type == 'embeddings', route: requested}}\n", []),
+        (f"  - {{name: first, condition: tokens < 5, route: openai/gpt-4}}\n{ALL}", []),
+    ],
+)  # fmt: skip
+def test_a_rule_behind_one_that_takes_all_is_an_error(
+    language: Any, rules: str, expected: list[str]
+) -> None:
+    _, findings = language.examine(f"routing_policy:\n{rules}")
+    assert [f.span.excerpt for f in findings if f.severity == "error"] == expected
+    for finding in findings:
+        assert (finding.code, finding.name) == ("RP202", "unreachable-rule")
+        assert finding.related[0].span.excerpt == "all"
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        ("", [("RP203", "info", "only")]),
+        ("fallback_chain: [openai/gpt-4]\n", []),
+        ("  - {name: rest, route: openai/gpt-4}\n", []),
+    ],
+)
+def test_it_is_noted_that_some_requests_may_find_no_rule(
+    language: Any, end: str, expected: list[tuple[str, str, str]]
+) -> None:
+    text = "routing_policy:\n  - {name: only, condition: tokens < 5, route: openai/gpt-4}\n"
+    program, findings = language.examine(text + end)
+    assert program is not None
+    assert [(f.code, f.severity, f.span.excerpt) for f in findings] == expected
+
+
+@pytest.mark.parametrize(
+    ("providers", "line", "excerpts"),
+    [
+        ('openai: {base_url: "${OPENAI_BASE}"}', 1, ["${OPENAI_BASE}"]),
+        ('openai: {base_url: "https://${HOST}/${TURNOUT_VAR_PATH}"}', 1, ["${HOST}"]),
+        ('openai: {headers: {x-team: "${TEAM} ${TURNOUT_VAR_A}"}}', 1, ["${TEAM}"]),
+        ('openai: {base_url: "${TURNOUT_VAR_BASE}"}', 1, []),
+    ],
+)
+def test_a_variable_that_the_operator_has_to_allow_is_a_warning(
+    language: Any, providers: str, line: int, excerpts: list[str]
+) -> None:
+    program, findings = language.examine(
+        f"providers: {{{providers}}}\nrouting_policy:\n  - {{name: a, route: openai/gpt-4}}\n"
+    )
+    assert program is not None
+    assert [f.span.excerpt for f in findings] == excerpts
+    for finding in findings:
+        assert (finding.severity, finding.span.line) == ("warning", line)
+        assert "TURNOUT_POLICY_VARS" in finding.message

@@ -28,7 +28,7 @@ def with_condition(condition: str) -> str:
         ("p95(openai/gpt-4) > 2s", "openai/gpt-4", 'write `p95("openai/gpt-4")`'),
         ('weekday == "Sat"', '"Sat"', "write it without quotes, such as `Sat`"),
         ('date > "2026-12-24"', '"2026-12-24"', "write it without quotes, such as `2026-12-24`"),
-        ("cost < €5", "€", "money is written in dollars, such as `$0.02`"),
+        ("cost < €5", "€", "money is written in dollars, such as `$5`"),
         ("tokens ＜ 5", "＜", "write `<`"),  # noqa: RUF001
         ("tokens\u00a0< 5", "\u00a0", "write a plain space"),
         ("tok\u200bens < 5", "\u200b", "remove it"),
@@ -57,7 +57,11 @@ def test_a_slip_in_a_condition_is_marked_with_its_fix(
         ("routing_policy:\n\u00a0 - name: a\n    route: openai/gpt-4\n", (2, 1), "by a space"),
         ("routing_policy:\n  -name: a\n   route: openai/gpt-4\n", (2, 3), "write `- name: a`"),
         ("routing_policy:\n  – name: a\n    route: x/y\n", (2, 3), "write `- name: a`"),  # noqa: RUF001
-        ("routing_policy:\n  - name: a\n    route:openai/gpt-4\n", (3, 5), "`route: openai/gpt-4`"),
+        (
+            "routing_policy:\n  - name: a\n    route:openai/gpt-4\n",
+            (3, 10),
+            "`route: openai/gpt-4`",
+        ),
         (HEAD.replace("\n", "\r"), (1, 16), "end lines with LF or CRLF"),
         (f"# a\u2028b\n{HEAD}", (1, 4), "end lines with LF or CRLF"),
         (f"{HEAD}models: {{auto: polcy}}\n", (3, 16), "did you mean `policy`?"),

@@ -197,3 +197,55 @@ def test_the_tests_of_a_policy_are_decided_and_compared(language: Any) -> None:
     assert wrong.verdict is not None
     assert wrong.verdict.steps[0].outcome == "false"
     assert outcomes[6].help == "did you mean `first`?"
+
+
+PRIORS = "targets: {openai/gpt-4: {expected: {p95: 4s}}}"
+
+
+@pytest.mark.parametrize(
+    ("condition", "given", "value"),
+    [
+        ('p95("openai/gpt-4") > 3s', {}, 4_000_000),
+        ('p95("openai/gpt-4") > 3s', {"p95(openai/gpt-4)": "1s"}, 1_000_000),
+        ('p95("openai/gpt-4") > 3s', {"p95(openai/gpt-4)": None}, None),
+        ('p95("groq/llama-3-8b") > 3s', {}, None),
+        ('p50("openai/gpt-4") > 3s', {}, None),
+        ("p95(requested) > 3s", {"model": "openai/gpt-4"}, 4_000_000),
+        ("p95(requested) > 3s", {}, None),
+    ],
+)
+def test_a_live_value_that_is_not_given_is_the_declared_prior(
+    language: Any, condition: str, given: dict[str, object], value: int | None
+) -> None:
+    program = language.compile(language.one_rule(condition, PRIORS))
+    seen = read_snapshot(given, program)
+    (key,) = [key for key, slot in program.slots.items() if slot.attribute.live]
+    assert seen[key] == value
+
+
+ORDERED = """
+routing_policy:
+  - {name: free, condition: tier == "free", route: groq/llama-3-8b}
+  - {name: short, condition: tokens < 100, route: groq/llama-3-8b}
+  - {name: weekend, condition: weekday in Sat..Sun, route: groq/llama-3-8b}
+  - {name: default, route: openai/gpt-4}
+tests:
+  - {given: {tier: free}, expect: free}
+  - {given: {tokens: 80}, expect: short}
+  - {given: {tokens: 800}, expect: default}
+  - {at: Mon 10:00, expect: default}
+  - {given: {tokens: 800}, at: Mon 10:00, expect: {route: openai/gtp-4}}
+"""
+
+
+def test_a_test_gives_only_what_the_rules_read_that_are_tried(language: Any) -> None:
+    program = language.compile(ORDERED)
+    outcomes = run(program, parse(Source("routing.yml", ORDERED)).tests)
+    assert [outcome.problem for outcome in outcomes] == [
+        None,
+        None,
+        "the policy reads `weekday`, which is not given",
+        "the policy reads `tokens`, which is not given",
+        "expected route `openai/gtp-4`, got `openai/gpt-4`",
+    ]
+    assert outcomes[-1].help == "did you mean `openai/gpt-4`?"

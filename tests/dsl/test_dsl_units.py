@@ -64,7 +64,7 @@ def test_a_number_reads_as_the_integer_of_its_unit(text: str, type_: Type, value
         ("5min", "write `5m`"),
         ("8K", "write `8k`"),
         ("5 %", "write `5%`"),
-        ("$5/1k", "write `$5`, or `$5/Mtok`"),
+        ("$5/1k", "write `$5000/Mtok`"),
         ("$5k", "neither an amount nor a rate"),
         ("0.70001", "not a whole number of ten-thousandths"),
         ("1.0005k", "not a whole number"),

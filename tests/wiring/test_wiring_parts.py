@@ -78,9 +78,11 @@ def test_a_provider_of_the_policy_reads_its_own_variable(tmp_path: Path) -> None
         "targets:\n  house/big: {price: 0, context_window: 8k}\n"
         "routing_policy:\n  - {name: all, route: house/big}\n"
     )
-    # What stands behind an address of one's own may need no credential.
+    # A forgotten key is not taken for an open door.
     without = settings(tmp_path, policy)
-    assert build_providers(without, load_program(without))["house"].usable
+    assert not build_providers(without, load_program(without))["house"].usable
+    given = settings(tmp_path, policy, {"HOUSE_API_KEY": "any"})
+    assert build_providers(given, load_program(given))["house"].usable
     missing = {"HOUSE_API_KEY_FILE": str(tmp_path / "nowhere")}
     (problem,) = problems(settings(tmp_path, policy, missing))
     assert "`HOUSE_API_KEY_FILE`" in problem

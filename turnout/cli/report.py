@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from turnout.dsl.diagnostic import Diagnostic, Severity, sort
-from turnout.dsl.source import Span
+from turnout.dsl.source import Source, Span
 
 from .colour import PLAIN, Palette
 
@@ -25,7 +25,9 @@ _LEAD = 40  # columns kept before the caret in a line that is cut
 
 def render_text(diagnostics: Iterable[Diagnostic], palette: Palette = PLAIN) -> str:
     """Findings by place: what, the source line, a caret under the span, what to write instead."""
-    return "\n".join(_finding(diagnostic, palette) for diagnostic in sort(diagnostics))
+    findings = sort(diagnostics)
+    secrets = tuple(finding.span for finding in findings if finding.code in _SECRET)
+    return "\n".join(_finding(finding, palette, secrets) for finding in findings)
 
 
 def render_json(diagnostics: Iterable[Diagnostic]) -> str:
@@ -89,14 +91,14 @@ def printable(text: str) -> str:
 _NOUNS: dict[Severity, str] = {"error": "error", "warning": "warning", "info": "note"}
 
 
-def _finding(diagnostic: Diagnostic, palette: Palette) -> str:
+def _finding(diagnostic: Diagnostic, palette: Palette, secrets: Sequence[Span]) -> str:
     span = diagnostic.span
     label = f"{diagnostic.severity}[{diagnostic.code} {diagnostic.name}]"
     gutter = _gutter(diagnostic)
     lines = [
         f"{render_place(span)}: {palette.paint(diagnostic.severity, label)}"
         f" {palette.paint('strong', printable(diagnostic.message))}",
-        *_excerpt(span, gutter, diagnostic.severity, palette, hide=diagnostic.code in _SECRET),
+        *_excerpt(span, gutter, diagnostic.severity, palette, secrets),
     ]
     if diagnostic.help:
         lines.append(f"{'':{gutter}} = help: {printable(diagnostic.help)}")
@@ -107,7 +109,7 @@ def _finding(diagnostic: Diagnostic, palette: Palette) -> str:
         lines.append(
             f"{'':{gutter}} = note: {render_place(related.span)}: {printable(related.message)}",
         )
-        lines += _excerpt(related.span, gutter, "info", palette)
+        lines += _excerpt(related.span, gutter, "info", palette, secrets)
     return "\n".join(lines) + "\n"
 
 
@@ -118,15 +120,13 @@ def _gutter(diagnostic: Diagnostic) -> int:
 
 
 def _excerpt(
-    span: Span, gutter: int, style: str, palette: Palette, *, hide: bool = False
+    span: Span, gutter: int, style: str, palette: Palette, secrets: Sequence[Span]
 ) -> list[str]:
     """The source line with carets under the part of the span that lies in it."""
     line, column = span.line, span.column
-    text = span.source.line_text(line)
+    text = _without(secrets, span.source, line)
     last = span.end_column - 1 if span.end_line == line else len(text)
     before, marked, after = text[: column - 1], text[column - 1 : last], text[last:]
-    if hide:
-        marked = "•" * 8
     shown = _expand(before)
     start = width_of(shown)
     carets = max(1, width_of(_expand(marked, start)))
@@ -137,6 +137,17 @@ def _excerpt(
         f"{palette.paint('faint', f'{line:>{gutter}}')} {bar} {shown}".rstrip(),
         f"{'':{gutter}} {bar} {'':{start}}{palette.paint(style, '^' * carets)}",
     ]
+
+
+def _without(secrets: Sequence[Span], source: Source, line: int) -> str:
+    """A line of the source, with dots where it holds a secret."""
+    text = source.line_text(line)
+    start = source.offset(line, 1)
+    for secret in secrets:
+        low, high = max(secret.start - start, 0), min(secret.end - start, len(text))
+        if secret.source == source and low < high:
+            text = text[:low] + "•" * (high - low) + text[high:]
+    return text
 
 
 def width_of(text: str) -> int:
