@@ -146,7 +146,11 @@ def test_an_interrupted_command_ends_with_130(tmp_path: Path) -> None:
     fifo = tmp_path / "policy.yml"
     os.mkfifo(fifo)  # reading it blocks until somebody writes
     process = subprocess.Popen(
-        [*TURNOUT, "policy", "lint", str(fifo)], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        [*TURNOUT, "policy", "lint", str(fifo)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        # A shell that runs the tests in its background has them ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     writing = open_when_read(fifo, process)
     # A signal between opening and reading is seen only after the read: a person presses again.
