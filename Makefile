@@ -78,6 +78,7 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 	touch $@
 
 $(VENV)/.node: $(VENV)/.dev $(NODE_PROJECT)/package.json
+	@for tool in curl openssl; do command -v $$tool >/dev/null || deploy/system-packages $$tool || exit 1; done
 	@command -v node >/dev/null && command -v npm >/dev/null || deploy/system-packages nodejs npm
 	cd $(NODE_PROJECT) && npm install --silent --no-audit --no-fund --no-package-lock
 	touch $@
