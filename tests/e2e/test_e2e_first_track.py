@@ -14,10 +14,10 @@ import pytest
 from turnout.simulator.process import SimulatorProcess
 
 SIZES = [
-    # words of the prompt, the rule, the target
-    (60, "cheap_for_simple", "groq/llama-3-8b"),
-    (680, "smart_for_complex", "anthropic/claude-sonnet"),
-    (280, "default", "openai/gpt-4"),
+    # words of the prompt (80, 700 and 300 tokens with their message), the rule, the target
+    (72, "cheap_for_simple", "groq/llama-3-8b"),
+    (692, "smart_for_complex", "anthropic/claude-sonnet"),
+    (292, "default", "openai/gpt-4"),
 ]
 
 
@@ -59,6 +59,7 @@ def test_the_length_of_the_prompt_decides(
     trace = trace_of(served, raw.headers["x-request-id"])
     assert (trace["rule"], trace["target"]) == (rule, target)
     assert [hop["outcome"] for hop in trace["hops"]] == ["ok"]
+    assert trace["tokens"]["input"] == words + 8
     assert trace["tokens"]["output"] > 0
     assert float(trace["cost"]) > 0
     tried = [step["rule"] for step in trace["trail"] if step["outcome"] != "not_tried"]
