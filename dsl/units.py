@@ -4,6 +4,8 @@ The integer units are those of `schema.Type`; everything is exact, a value that 
 of its unit is refused, never rounded. Errors are `ValueError` whose text is fit for a diagnostic.
 
 What does not belong here: which type an attribute wants, and the conversions between types.
+
+Over 300 lines because each kind of literal is read and written side by side.
 """
 
 import re
