@@ -183,6 +183,15 @@ async def test_a_signal_right_after_the_start_is_obeyed(
         await asyncio.sleep(delay_s)
         server.signal(number)
         assert await server.end() == 0
+
+
+async def test_an_interrupt_while_the_workers_are_being_started_is_not_lost(start: Start) -> None:
+    """Each in another millisecond of the start: once, a signal in the wrong one was ignored."""
+    for milliseconds in range(0, 12, 2):
+        async with start(2, until="bound") as server:
+            await asyncio.sleep(milliseconds / 1_000)
+            server.signal(signal.SIGINT)
+            assert await server.end() == 0
         assert server.notes("started") == server.notes("closed")
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -85,6 +86,8 @@ class _Crew:
         self._folder = folder
         # A new interpreter for each: no lock, thread or counter is inherited half-way.
         self._context = multiprocessing.get_context("spawn")
+        # Else the first worker's start starts it, and unblocks SIGINT in doing so.
+        resource_tracker.ensure_running()
         self._workers: dict[int, _Worker] = {}
         self._failures = 0
         self._awake, wake = os.pipe()
@@ -145,14 +148,12 @@ class _Crew:
             args=(self._settings, self._gateway_factory, self._listening, theirs),
             name="turnout-worker",
         )
-        # Ctrl-C goes to the whole group; the workers leave it to this process, from their first
-        # instruction on. Blocked meanwhile, so that none is lost here.
+        # Ctrl-C goes to the whole group; the workers leave it to this process. They inherit it as
+        # blocked, until they ignore it: never ignored here, where it would be lost for good.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             process.start()
         finally:
-            signal.signal(signal.SIGINT, handler)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         theirs.close()
         self._workers[process.sentinel] = _Worker(process, ours, time.monotonic())
@@ -189,6 +190,8 @@ def _work(
     report: Connection,
 ) -> None:
     """The life of one worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     stop = Stop()
     stop.catch(signal.SIGTERM)
     log_to_stderr(settings)
