@@ -25,8 +25,9 @@ check: $(VENV)/.dev ## format, lint, types, imports, generated pages, example po
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
-	$(BIN)/policy lint policies/*.yml
-	$(BIN)/policy test policies/*.yml
+	$(BIN)/policy lint policies/*.yml policies/complete/routing.yml
+	$(BIN)/policy test policies/*.yml policies/complete/routing.yml
+	$(BIN)/policy fmt --check $(filter-out policies/first.yml,$(wildcard policies/*.yml policies/*/*.yml))
 
 test: check $(VENV)/.node ## everything, with counts that fit 20 minutes
 	$(BIN)/coverage erase
@@ -35,15 +36,16 @@ test: check $(VENV)/.node ## everything, with counts that fit 20 minutes
 	$(BIN)/coverage report --skip-covered --skip-empty --sort=cover
 	$(BIN)/python tests/coverage_floors.py
 
-proof: check $(VENV)/.node ## the full figures: many more examples, the soak of 20 000 requests
-	TURNOUT_EXAMPLES=5000 $(BIN)/python -m pytest -q
+proof: check $(VENV)/.node ## the full figures: many more examples, 200 000 mutated policies, the soak of 20 000 requests
+	TURNOUT_EXAMPLES=5000 TURNOUT_MUTATIONS=200000 $(BIN)/python -m pytest -q
 	$(BIN)/python -m benchmarks.soak --requests 20000
 
 soak: $(VENV)/.dev ## 20 000 requests, half streamed, a tenth cut off
 	$(BIN)/python -m benchmarks.soak --requests 20000
 
-bench: $(VENV)/.dev ## the gateway's CPU time per request, by stage
+bench: $(VENV)/.dev ## the gateway's CPU time per request by stage, and the time of a decision
 	$(BIN)/python -m benchmarks.gateway
+	$(BIN)/python -m benchmarks.decision
 
 docs: $(VENV)/.dev ## the pages that are made from tables in the code
 	$(BIN)/python docs/generate.py

@@ -51,7 +51,7 @@ def messages_body(call: Call) -> bytes:
 
     Adds to `call.dropped`.
     """
-    body = {name: value for name, value in call.request.body.items() if value is not None}
+    body = {name: value for name, value in call.body.items() if value is not None}
     for name in sorted(call.refused & body.keys()):
         if body.pop(name) != 1:
             call.dropped.append(name)

@@ -78,13 +78,13 @@ class OpenAIDialect:
         if call.request.operation is Operation.EMBEDDINGS:
             raw = await self._upstream.fetch("/embeddings", embeddings_body(call), call)
             return read_embeddings(raw, call, secrets)
-        body = chat_body(call, self.departures(call.request.body, call))
+        body = chat_body(call, self.departures(call.body, call))
         raw = await self._upstream.fetch("/chat/completions", body, call)
         return read_chat(raw, call, secrets, self.finish)
 
     async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         """Chat as chunks. Raises: ProviderError, at any point."""
-        body = chat_body(call, self.departures(call.request.body, call))
+        body = chat_body(call, self.departures(call.body, call))
         relay = Relay(call, self._upstream.secrets, self.finish)
         events = await self._upstream.open("/chat/completions", body, call)
         try:
@@ -118,14 +118,14 @@ class OpenAIDialect:
 
 
 def chat_body(call: Call, departures: Mapping[str, bytes]) -> bytes:
-    """The request's own bytes with the upstream's model; a stream also asks for usage.
+    """The request's own bytes with the upstream's model and what the policy sets.
 
-    Adds to `call.dropped`.
+    A stream also asks for usage. Adds to `call.dropped`.
     """
     request = call.request
-    members = {"model": orjson.dumps(call.upstream_model), **departures}
+    members = {"model": orjson.dumps(call.upstream_model), **overrides(call), **departures}
     for name in sorted(call.refused):
-        if request.body.get(name) not in (None, 1):
+        if call.body.get(name) not in (None, 1):
             members[name] = b"null"
             call.dropped.append(name)
     options = request.body.get("stream_options")
@@ -137,6 +137,17 @@ def chat_body(call: Call, departures: Mapping[str, bytes]) -> bytes:
         # Clients send it without streaming, and OpenAI refuses that.
         members["stream_options"] = b"null"
     return splice(request.raw, request.body, members)
+
+
+def overrides(call: Call) -> dict[str, bytes]:
+    """Members (as JSON) that the policy writes over the client's; null where one gives way."""
+    if not call.sets:
+        return {}
+    return {
+        name: orjson.dumps(value)
+        for name, value in call.body.items()
+        if name in call.sets or value is not call.request.body[name]
+    }
 
 
 def _wants_usage(body: Mapping[str, Any]) -> bool:

@@ -22,9 +22,11 @@ Json = dict[str, Any]
 
 
 def embeddings_body(call: Call) -> bytes:
-    """The request's own bytes with the upstream's model."""
+    """The request's own bytes with the upstream's model; of what a policy can set, `user` only."""
     body = call.request.body
     members = {"model": orjson.dumps(call.upstream_model)}
+    if "user" in call.sets:
+        members["user"] = orjson.dumps(call.sets["user"])
     if "encoding_format" in body and not body["encoding_format"]:
         # Some servers refuse null or an empty name.
         members["encoding_format"] = b'"float"'

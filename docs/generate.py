@@ -1,18 +1,27 @@
-"""Writes the pages that are made from tables in the code: attributes and faults.
+"""Writes the pages that are made from the code: attributes, faults, and one for each code of lint.
 
 Usage: python docs/generate.py [--check]; with `--check` nothing is written, and the exit code is 1
 where a page is not up to date.
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from turnout.dsl.schema import Parameter, Type
+from turnout.cli.report import render_text
+from turnout.dsl.lint.page import Page, beside, completed
+from turnout.dsl.lint.registry import pages
+from turnout.dsl.lint.run import lint
+from turnout.dsl.schema import Attribute, Parameter, Schema, Type
+from turnout.dsl.source import Source
 from turnout.engine.attributes import ATTRIBUTES
+from turnout.engine.catalog import language_schema
 from turnout.engine.provider import FAULTS
 
 HERE = Path(__file__).parent
 MADE = "<!-- made by docs/generate.py; edit the table in the code -->\n"
+TODAY = 20_778  # a day for the examples, 2026-11-21, so that pages do not change by themselves
+LEVELS = {"error": "error", "warning": "warning", "info": "note"}
 WRITTEN = {
     Type.BOOL: "`true`, `false`",
     Type.NUMBER: "`100`, `32k`, `2M`",
@@ -31,15 +40,20 @@ ASKED = {
     Parameter.NONE: "{}",
     Parameter.TARGET: '{}("provider/model")',
     Parameter.HEADER: '{}["x-name"]',
+    Parameter.META: '{}["name"]',
+    Parameter.SALT: '{}("salt")',
+    Parameter.LIST: '{}("list")',
+    Parameter.PATTERN: '{}("pattern")',
+    Parameter.BUDGET: "{}",
 }
 
 
 def attributes() -> str:
     """The page of everything a condition may read."""
     rows = [
-        f"| `{ASKED[a.parameter].format(a.name)}` | {a.type.value} | {WRITTEN[a.type]} | "
-        f"{'always' if a.always_known else 'where given'} | {a.doc} |"
+        f"| `{_asked(a)}` | {a.type.value} | {WRITTEN[a.type]} | {_known(a)} | {_doc(a)} |"
         for a in ATTRIBUTES
+        if not a.hidden
     ]
     return "\n".join(
         [
@@ -59,6 +73,32 @@ def attributes() -> str:
             "",
         ]
     )
+
+
+def _asked(attribute: Attribute) -> str:
+    if attribute.parameter is Parameter.BUDGET:
+        name, _, part = attribute.name.partition(".")
+        return f'{name}("name").{part}'
+    return ASKED[attribute.parameter].format(attribute.name)
+
+
+def _known(attribute: Attribute) -> str:
+    if attribute.too_late is not None:
+        return "never in a condition"
+    if attribute.fetched:
+        return "after a call"
+    if attribute.always_known:
+        return "always"
+    if attribute.live:
+        return "after enough samples, or as declared"
+    return "where given"
+
+
+def _doc(attribute: Attribute) -> str:
+    doc = attribute.doc
+    if attribute.domain is not None:
+        doc += f" One of {', '.join(f'`{value}`' for value in attribute.domain)}."
+    return f"{doc} Caller-controlled." if attribute.untrusted and "caller-c" not in doc else doc
 
 
 def faults() -> str:
@@ -85,6 +125,70 @@ def faults() -> str:
     )
 
 
+def code_page(page: Page, schema: Schema) -> str:
+    """The page of a code, with what lint says of its first example."""
+    found = lint(Source("routing.yml", completed(page.avoid)), schema, TODAY, beside).findings
+    said = [
+        "Of the first, lint says:",
+        "",
+        "```text",
+        render_text(found).rstrip("\n"),
+        "```",
+        "",
+    ]
+    return "\n".join(
+        [
+            *page.markdown.split("\n")[:1],
+            "",
+            MADE.replace("the table in the code", f"`dsl/lint/{page.name.replace('-', '_')}.py`"),
+            *page.markdown.split("\n")[2:],
+            *(said if found else ()),
+            f"[All codes](README.md) · `policy lint --explain {page.code}`",
+            "",
+        ]
+    )
+
+
+def codes(found: Iterable[Page]) -> str:
+    """The index of the codes' pages."""
+    rows = [
+        f"| [{page.code}]({page.code}.md) | `{page.name}` | {LEVELS[page.level]} | {page.title} |"
+        for page in found
+    ]
+    return "\n".join(
+        [
+            "# Codes of lint",
+            "",
+            MADE.replace("the table in the code", "the files in `dsl/lint/`"),
+            "What `policy lint` finds. An *error* keeps a policy from being used; a *warning* is",
+            "worth a look; a *note* is said once. Where a code can be several, the worst is named.",
+            "",
+            "A warning or a note that is right to stay is taken back in the file, with the reason,",
+            "at the end of its line or alone on the line above:",
+            "",
+            "```yaml",
+            "# turnout: ignore RP403 because the two providers share nothing",
+            "```",
+            "",
+            "| code | name | level | finding |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def written() -> dict[str, str]:
+    """All pages that are made, by their place below `docs`."""
+    schema = language_schema()
+    found = pages()
+    return {
+        "attributes.md": attributes(),
+        "faults.md": faults(),
+        "codes/README.md": codes(found.values()),
+    } | {f"codes/{page.code}.md": code_page(page, schema) for page in found.values()}
+
+
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
 
@@ -92,12 +196,19 @@ def _yes(value: bool) -> str:
 def main() -> int:
     """Write the pages, or check them."""
     stale = []
-    for name, text in {"attributes.md": attributes(), "faults.md": faults()}.items():
+    made = written()
+    for name, text in made.items():
         page = HERE / name
-        if not page.exists() or page.read_text() != text:
+        if not page.exists() or page.read_text(encoding="utf-8") != text:
             stale.append(name)
             if "--check" not in sys.argv:
-                page.write_text(text)
+                page.parent.mkdir(exist_ok=True)
+                page.write_text(text, encoding="utf-8")
+    for page in sorted((HERE / "codes").glob("*.md")):
+        if f"codes/{page.name}" not in made:  # of a code that is no more
+            stale.append(f"codes/{page.name}")
+            if "--check" not in sys.argv:
+                page.unlink()
     if "--check" in sys.argv and stale:
         print(f"not up to date: {', '.join(stale)}; run `make docs`")
         return 1

@@ -7,6 +7,7 @@ a declared domain and values of two kinds are refused here, each with the fix.
 from . import tree
 from .core import Coalesce, Const, Named, Read, Term
 from .diagnostic import Diagnostic
+from .keys import attribute_of
 from .nearest import nearest
 from .refusal import Refused
 from .schema import Type
@@ -150,7 +151,7 @@ def _in_domain(scope: Scope, term: Term, other: Term) -> Term:
 def _domain(scope: Scope, term: Term) -> tuple[str, ...] | None:
     while isinstance(term, Named | Coalesce):
         term = term.operand
-    attribute = scope.attributes.get(term.key) if isinstance(term, Read) else None
+    attribute = scope.attributes.get(attribute_of(term.key)) if isinstance(term, Read) else None
     return None if attribute is None else attribute.domain
 
 

@@ -142,6 +142,7 @@ def _target(row: Mapping[str, Any]) -> Target:
             **row,
             "tariff": None if row["tariff"] is None else _tariff(row["tariff"]),
             "expected": Expected(**row["expected"]),
+            "tags": tuple(row.get("tags", ())),
         }
     )
 

@@ -9,7 +9,7 @@ import zoneinfo
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from . import tree
+from . import declared, tree
 from .canonical import Recording, canonical, digest, reopen
 from .core import (
     REQUESTED,
@@ -19,25 +19,34 @@ from .core import (
     Const,
     Hop,
     Known,
+    Latch,
     Member,
+    Mirror,
     Named,
+    Plan,
     Program,
     Read,
+    Reject,
     Slot,
     Term,
 )
-from .diagnostic import Diagnostic, PolicyError, Related, sort
+from .diagnostic import Diagnostic, PolicyError, sort
+from .facts import PREFIX
 from .fields import MAX_FINDINGS
-from .infer import define, infer
+from .hold import hold
+from .hops import DEADLINE_US, hop
+from .include import Load, no_files
+from .infer import attribute_read, define, infer
+from .keys import ALIASES
 from .nearest import nearest, suggestion
 from .parse import parse
-from .refusal import Poisoned, Refused
-from .routes import DEADLINE_US, duplicates, form_of, hop, too_slow, with_fallback
+from .refusal import Poisoned, Refused, warning
+from .routes import Form, Lowering, form_of
 from .schema import WEEKDAYS, Attribute, Parameter, Schema, Type
-from .scope import ALIASES, FUNCTIONS, Scope
+from .scope import FUNCTIONS, Place, Scope
 from .source import Source, Span
 from .targets import Targets
-from .walk import children, leaves_first, reads
+from .walk import children, gateway_terms, leaves_first, reads
 
 GENERATION = ("chat", "completions", "responses", "messages")
 THE_POLICY = "policy"  # what a client's model name stands for where the rules decide
@@ -49,9 +58,12 @@ def check(policy: tree.Policy, schema: Schema) -> tuple[Program | None, tuple[Di
     return _Check(policy, schema).run()
 
 
-def compile_policy(source: Source, schema: Schema) -> Program:
-    """The program of a source. Raises: PolicyError with every finding, if one is an error."""
-    program, findings = check(parse(source), schema)
+def compile_policy(source: Source, schema: Schema, load: Load = no_files) -> Program:
+    """The program of a source; `load` reads what it includes.
+
+    Raises: PolicyError with every finding, if one is an error.
+    """
+    program, findings = check(parse(source, load), schema)
     if program is None:
         raise PolicyError(findings)
     return program
@@ -79,7 +91,16 @@ class _Check:
         self._attributes = self._with_domains()
         self._targets = Targets(policy, replace(schema, catalog=self._catalog))
         definitions = {entry.name.value: entry for entry in policy.definitions}
-        self._scope = Scope(self._attributes, definitions, self._targets, self._findings)
+        self._scope = Scope(
+            self._attributes,
+            definitions,
+            self._targets,
+            self._findings,
+            lists={entry.name.value: entry for entry in policy.lists},
+            budgets=frozenset(entry.name.value for entry in declared.written_budgets(policy)),
+            can_embed=policy.embed is not None,
+        )
+        self._latches: list[Latch] = []
         self._guard: Term = Member(
             Read("request_type", Type.ENUM), frozenset(GENERATION)
         )  # one object for all clauses: it is evaluated once
@@ -89,32 +110,29 @@ class _Check:
         self._findings += self._targets.problems()
         self._check_names()
         self._check_timezone()
-        for declared in policy.targets:
-            self._look_up(declared.name)
+        for entry in policy.targets:
+            self._look_up(entry.name)
         models = dict(self._models())
-        for rule in policy.rules:
-            if not self._is_full:
-                for finding in (*form_of(rule.route).check(self._targets), *duplicates(rule)):
-                    self._take(finding)
-            for entry in rule.fallback or ():
-                self._resolve(entry.to)
-        for entry in policy.fallback_chain:
-            self._resolve(entry.to)
+        self._check_routes()
         for name in self._scope.definitions:
             refusal = None if self._is_full else define(name, self._scope)
             if refusal is not None:
                 self._take(refusal)
+        embedding = declared.embedding(policy, self._targets, self._take)
         chain = tuple(self._hops(policy.fallback_chain))
         clauses = tuple(self._clause(index, rule) for index, rule in enumerate(policy.rules))
         deadline_us = DEADLINE_US if policy.deadline_us is None else policy.deadline_us
-        for clause in clauses:
-            self._findings += too_slow(clause.plan, chain, deadline_us)
-        self._check_order(clauses)
+        limits = tuple(declared.limits(policy, self._term))
+        cache = declared.cache(policy, self._term)
+        tenants = tuple(declared.tenants(policy, self._attributes, self._take))
+        budgets = tuple(declared.budgets(policy, self._attributes, self._take))
+        slots_used = list(gateway_terms(clauses, chain, limits, self._latches, cache))
+        invariants = tuple(declared.invariants(policy, self._term))  # about every target found
         findings = sort(self._findings)
         if any(finding.severity == "error" for finding in findings):
             return None, findings
         text = canonical(policy, self._catalog, self._targets.found, self._schema.providers)
-        terms = list(_terms(clauses, chain))
+        wait_us = policy.budget_wait_us
         return (
             Program(
                 clauses=clauses,
@@ -128,14 +146,23 @@ class _Check:
                 ),
                 deadline_us=deadline_us,
                 timezone=policy.timezone.value if policy.timezone else "UTC",
-                slots=self._slots(terms),
+                slots=self._slots(slots_used),
                 targets=dict(self._targets.found),
                 models=models,
                 providers=dict(self._targets.providers),
-                token_cuts=token_cuts(terms),
+                token_cuts=token_cuts(slots_used),
                 schema=replace(self._schema, attributes=self._attributes),
                 canonical=text,
                 digest=digest(text),
+                limits=limits,
+                latches=tuple(self._latches),
+                invariants=invariants,
+                lists=declared.lists(policy),
+                embedding=embedding,
+                tenants={tenant.name: tenant for tenant in tenants},
+                budgets=budgets,
+                budget_wait_us=declared.BUDGET_WAIT_US if wait_us is None else wait_us,
+                cache=cache,
             ),
             findings,
         )
@@ -247,69 +274,101 @@ class _Check:
 
     # --- clauses ---------------------------------------------------------------------------------
 
-    def _check_order(self, clauses: tuple[Clause, ...]) -> None:
-        """What is certain without a proof: rules behind one that takes all, and a missing last."""
-        rules = self._policy.rules
-        all_taken = next((rule for rule in rules if rule.condition is None), None)
-        if all_taken is None:
-            failed = any(finding.severity == "error" for finding in self._findings)
-            if rules and not self._policy.fallback_chain and not failed:
-                self._findings.append(
-                    Diagnostic(
-                        "RP203",
-                        "info",
-                        "every rule has a condition and there is no `fallback_chain`: a request "
-                        "that no rule takes is answered 404 `no_rule_matched`",
-                        rules[-1].name.span,
-                        "end with a rule without `condition`, or write a `fallback_chain`",
-                    )
-                )
-            return
-        first = rules.index(all_taken)
-        for clause, rule in zip(clauses[first + 1 :], rules[first + 1 :], strict=True):
-            # A rule about the request's kind may be about what the unconditional one leaves.
-            if rule.condition is not None and (
-                clause.test is None or "request_type" in reads([clause.test])
-            ):
-                continue
-            if self._is_full:
-                return
-            self._take(
-                Diagnostic(
-                    "RP202",
-                    "error",
-                    f"the rule `{rule.name.value}` can never run: `{all_taken.name.value}` has no "
-                    "condition and takes every request before it",
-                    rule.name.span,
-                    f"move it above `{all_taken.name.value}`",
-                    (Related("takes every request", all_taken.name.span),),
-                )
-            )
+    def _check_routes(self) -> None:
+        """What is wrong with the targets and shares of routes, fallbacks and mirrors."""
+        for rule in self._policy.rules:
+            if not self._is_full:
+                for finding in form_of(rule.route).check(self._targets):
+                    self._take(finding)
+            for entry in rule.fallback or ():
+                self._resolve(entry.to)
+            if rule.extra.mirror is not None:
+                self._resolve(rule.extra.mirror.to)
+        default = self._policy.rule_defaults.mirror
+        if default is not None:
+            self._resolve(default.to)
+        for entry in self._policy.fallback_chain:
+            self._resolve(entry.to)
 
     def _clause(self, index: int, rule: tree.Rule) -> Clause:
         form = form_of(rule.route)
-        test = self._term(rule.condition, form.target)
-        plan = form.lower(rule, self._policy.defaults)
-        if rule.fallback is not None:
-            plan = with_fallback(plan, tuple(self._hops(rule.fallback)))
+        before = len(self._scope.findings)
+        test = self._term(rule.condition, Place(form.target))
+        options = _over(rule.extra, self._policy.rule_defaults)
+        if test is not None and options.hold_us is not None:
+            test = self._held(test, rule, options.hold_us)
+        plan = self._plan(rule, form, options)
+        if isinstance(rule.route, tree.ChoiceRoute):
+            self._say_once(before)
         if test is None:
             applies = self._guard
         elif "request_type" in reads([test]):
             applies = test
         else:
             applies = And((self._guard, test))
-        return Clause(index, rule.name.value, test, applies, plan, reads([applies]), rule.span)
+        return Clause(
+            index,
+            rule.name.value,
+            test,
+            applies,
+            plan,
+            reads([applies]),
+            rule.span,
+            tuple(tag.value for tag in options.tags or ()),
+            options.expires,
+        )
+
+    def _plan(self, rule: tree.Rule, form: Form, options: tree.RuleOptions) -> Plan:
+        lowering = Lowering(rule, self._policy.defaults, self._scope, self._term, self._take)
+        route = form.lower(lowering)
+        fallback = None if rule.fallback is None else tuple(self._hops(rule.fallback))
+        if isinstance(route, Reject):
+            return Plan(route, ())
+        mirror = None
+        if options.mirror is not None:
+            entry = options.mirror
+            bucket = lowering.read("bucket.request", f"{rule.name.value}.mirror")
+            sample = Const(entry.sample, Type.NUMBER)
+            to = hop(entry.to.value, tree.HopOptions(), self._policy.defaults, None, entry.to)
+            mirror = Mirror(to, Compare("<", bucket, sample), entry.span)
+        sets = {field.value: value for field, value, _ in options.sets or ()}
+        return Plan(route, fallback, sets, mirror)
+
+    def _held(self, test: Term, rule: tree.Rule, hold_us: int) -> Term:
+        def read(argument: str) -> Read:
+            return attribute_read("held", self._scope, argument)
+
+        held, latches = hold(test, rule.name.value, hold_us, self._scope.slots, read)
+        self._latches += latches
+        if not latches and rule.extra.hold_us is not None:
+            self._findings.append(
+                warning(
+                    "RP010",
+                    "there is nothing to hold here: the condition compares no live value of a "
+                    "named target",
+                    rule.extra.spans.get("hold", rule.name.span),
+                    'remove `hold`, or name the target, such as `p95("openai/gpt-4") > 8s`',
+                )
+            )
+        return held
+
+    def _say_once(self, before: int) -> None:
+        """A `where` is read for each candidate; what is said of it is said once."""
+        fresh = self._scope.findings[before:]
+        self._scope.findings[before:] = list(dict.fromkeys(fresh))
 
     def _hops(self, entries: Iterable[tree.HopEntry]) -> Iterator[Hop]:
         for entry in entries:
-            when = self._term(entry.when, entry.to.value)
+            when = None
+            if entry.when is not None:
+                when = self._term(entry.when, Place(entry.to.value))
             yield hop(entry.to.value, entry.options, self._policy.defaults, when, entry.to)
 
-    def _term(self, expression: tree.Expression | None, target: str | None) -> Term | None:
+    def _term(self, expression: tree.Expression | None, place: Place) -> Term | None:
         if expression is None or self._is_full:
             return None
         try:
-            term = infer(expression, self._scope, target)
+            term = infer(expression, self._scope, place)
         except Poisoned:
             return None
         if isinstance(term, Diagnostic):
@@ -320,14 +379,20 @@ class _Check:
     def _slots(self, terms: list[Term]) -> Mapping[str, Slot]:
         request_type = Slot("request_type", self._attributes["request_type"], None)
         known = {"request_type": request_type} | self._scope.slots
-        return {key: known[key] for key in reads(terms)}
+        keys = (key for key in reads(terms) if not key.startswith(PREFIX))
+        return {key: known[key] for key in keys}
 
 
-def _terms(clauses: tuple[Clause, ...], chain: tuple[Hop, ...]) -> Iterator[Term]:
-    for clause in clauses:
-        yield clause.applies
-        yield from (entry.when for entry in clause.plan.fallback or () if entry.when is not None)
-    yield from (entry.when for entry in chain if entry.when is not None)
+def _over(own: tree.RuleOptions, defaults: tree.RuleOptions) -> tree.RuleOptions:
+    """A rule's options, each over the default of the file as a whole."""
+    return tree.RuleOptions(
+        hold_us=defaults.hold_us if own.hold_us is None else own.hold_us,
+        sets=defaults.sets if own.sets is None else own.sets,
+        mirror=defaults.mirror if own.mirror is None else own.mirror,
+        expires=defaults.expires if own.expires is None else own.expires,
+        tags=defaults.tags if own.tags is None else own.tags,
+        spans=own.spans,
+    )
 
 
 def token_cuts(terms: Iterable[Term]) -> tuple[int, ...] | None:

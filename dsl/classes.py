@@ -7,8 +7,17 @@ learns of it are the outcomes of its own tests, so any text with the same outcom
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from .core import Compare, Const, Hop, Member, Program, Read, Term, TextTest
-from .walk import leaves_first
+from .core import (
+    Compare,
+    Const,
+    Member,
+    Program,
+    Read,
+    Term,
+    TextTest,
+)
+from .kleene import TEXT_TESTS
+from .walk import leaves_first, program_terms
 
 # Stands for what no test names. A policy can hold it too; the outcomes are compared in any case.
 OTHER = "…"
@@ -25,6 +34,7 @@ class TextClasses:
     prefixes: frozenset[str] = frozenset()
     suffixes: frozenset[str] = frozenset()
     parts: frozenset[str] = frozenset()
+    patterns: frozenset[str] = frozenset()
     is_opaque: bool = False
 
     def outcomes(self, text: str) -> tuple[frozenset[str], ...]:
@@ -34,6 +44,7 @@ class TextClasses:
             frozenset(filter(text.startswith, self.prefixes)),
             frozenset(filter(text.endswith, self.suffixes)),
             frozenset(part for part in self.parts if part in text),
+            frozenset(p for p in self.patterns if TEXT_TESTS["matches"](text, p)),
         )
 
     def representative(self, text: str) -> str | None:
@@ -41,7 +52,7 @@ class TextClasses:
         if self.is_opaque:
             return None
         wanted = self.outcomes(text)
-        same, prefixes, suffixes, parts = wanted
+        same, prefixes, suffixes, parts, _ = wanted
         if same:
             return text
         prefix, suffix = max(prefixes, key=len, default=""), max(suffixes, key=len, default="")
@@ -62,7 +73,7 @@ class TextClasses:
 def text_classes(program: Program, keys: Iterable[str]) -> Mapping[str, TextClasses]:
     """The tests that a program makes of the texts in these slots."""
     found = {key: _Tests() for key in keys}
-    for term in leaves_first(_roots(program)):
+    for term in leaves_first(program_terms(program)):
         match term:
             case Compare(_, left, right):
                 for side, other in ((left, right), (right, left)):
@@ -82,7 +93,7 @@ def text_classes(program: Program, keys: Iterable[str]) -> Mapping[str, TextClas
 class _Tests:
     def __init__(self) -> None:
         self.equal: set[str] = set()
-        self.by_kind: dict[str, set[str]] = {"starts_with": set(), "ends_with": set(), "has": set()}
+        self.by_kind: dict[str, set[str]] = {kind: set() for kind in TEXT_TESTS}
         self.is_opaque = False
 
     def compare(self, other: Term) -> None:
@@ -97,6 +108,7 @@ class _Tests:
             frozenset(self.by_kind["starts_with"]),
             frozenset(self.by_kind["ends_with"]),
             frozenset(self.by_kind["has"]),
+            frozenset(self.by_kind["matches"]),
             self.is_opaque,
         )
 
@@ -106,14 +118,3 @@ def _of(found: Mapping[str, _Tests], operand: Term) -> Iterator[_Tests]:
     for term in leaves_first([operand]):
         if isinstance(term, Read) and term.key in found:
             yield found[term.key]
-
-
-def _roots(program: Program) -> Iterator[Term]:
-    for clause in program.clauses:
-        yield clause.applies
-        yield from _guards((clause.plan.route, *(clause.plan.fallback or ())))
-    yield from _guards(program.chain)
-
-
-def _guards(hops: Iterable[Hop]) -> Iterator[Term]:
-    return (hop.when for hop in hops if hop.when is not None)

@@ -89,9 +89,9 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class TextTest:
-    """A test of text against a constant."""
+    """A test of text against a constant; of `matches` that is an RE2 pattern, found anywhere."""
 
-    kind: Literal["starts_with", "ends_with", "has"]
+    kind: Literal["starts_with", "ends_with", "has", "matches"]
     operand: "Term"
     text: str
     span: Span | None = None
@@ -223,14 +223,90 @@ class Hop:
     catch: frozenset[str] | None
     when: Term | None
     span: Span
+    backoff_us: int = 250_000
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A target that a choice may fall on.
+
+    `fits` is whether the target can serve the request at all: usable, its window large enough, its
+    abilities those needed. False drops the candidate. `where` drops it only where it is false.
+    `rank` is what the choice minimises; None where the order of the list decides.
+    """
+
+    hop: Hop
+    fits: Term
+    where: Term | None
+    rank: Term | None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """`cheapest_of`, `fastest_of`, `first_of`: one of several targets; `choose` says which."""
+
+    form: Literal["cheapest_of", "fastest_of", "first_of"]
+    candidates: tuple[Candidate, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A share of a split: the buckets below `upto` that no earlier arm has.
+
+    `upto` is a number of 0..10 000: a constant, or with a ramp a term over `date` and `time`.
+    """
+
+    hop: Hop
+    upto: Term
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Traffic by shares: the first arm whose `upto` is above the bucket (0..9 999).
+
+    `bucket` is a Read of a `bucket…(salt)` key. The last arm reaches up to 10 000.
+    """
+
+    bucket: Term
+    arms: tuple[Arm, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A refusal: the HTTP status, what the client is told, and when it may come again."""
+
+    status: int
+    message: str
+    retry_after_us: int | None
+    span: Span
+
+
+Route = Hop | Choice | Split | Reject
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """A copy of the request to a target whose answer is thrown away, where `sampled` is true."""
+
+    hop: Hop
+    sampled: Term
+    span: Span
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a clause does: the route first, then its own fallback, else the program's chain."""
+    """What a clause does: the route first, then its own fallback, else the program's chain.
 
-    route: Hop
+    `sets`: fields of the request and the values that are written over the client's, for every hop
+    (`max_tokens` stands for whatever field the target accepts).
+    """
+
+    route: Route
     fallback: tuple[Hop, ...] | None
+    sets: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    mirror: Mirror | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,18 +324,108 @@ class Clause:
     plan: Plan
     reads: tuple[str, ...]
     span: Span
+    tags: tuple[str, ...] = ()
+    expires: int | None = None  # days since 1970-01-01; the rule still runs then, and warns
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
     """A snapshot key that a program may read: which attribute, asked with what.
 
-    `argument` is a target id, REQUESTED, a lower-case header name, or None.
+    `argument` is a target id, REQUESTED, a lower-case header or metadata name, a salt, the name of
+    a list or a budget, a pattern, or None. `window_us` is the stretch of time a live value is
+    about, None for the usual one.
     """
 
     key: str
     attribute: Attribute
     argument: str | None
+    window_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """An entry of `require`: which targets may serve a request, wherever it goes.
+
+    It applies unless `when` is false (None: always), and lets a target pass only where `target` is
+    true. `target` reads the facts of the target in question (`facts`), keys `target.region` and
+    the like, and may read the request too.
+    """
+
+    name: str
+    when: Term | None
+    target: Term
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Latch:
+    """A comparison of live values that stays true for `hold_us` once it was.
+
+    The condition reads `key`: a truth that is in the snapshot where it is latched. `test` is over
+    live values of named targets only, so it can be tried at every tick, without any request.
+    """
+
+    key: str
+    test: Term
+    hold_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    """What must never (or always) hold of a request and where it goes. Typed here, proved by lint.
+
+    `test` may read `route` (the target's id) beside the request.
+    """
+
+    name: str
+    kind: Literal["never", "always"]
+    test: Term
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """What makes the embeddings that `similar_to` compares."""
+
+    target: str
+    timeout_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """What the file says of a tenant. Money in nano-USD; rates per minute."""
+
+    name: str
+    tier: str | None = None
+    region: str | None = None
+    rpm: int | None = None
+    tpm: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A spending limit. `of` None: each tenant (team, user …) its own counter.
+
+    `steps`: (share of the limit in 10 000, what happens there), rising.
+    """
+
+    name: str
+    scope: Literal["tenant", "team", "user", "key", "model"]
+    of: str | None
+    limit_nano_usd: int
+    period: Literal["day", "week", "month"]
+    steps: tuple[tuple[int, Literal["alert", "reject"]], ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """What may be answered from the cache; conditions None where nothing was written."""
+
+    ttl_us: int
+    only: Term | None
+    never: Term | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +445,8 @@ class Program:
     `requested` is where a request goes that no rule is about (embeddings): to what was asked for.
     `targets`: every target a plan or a term may name, by id. `models`: client-facing names to a
     target id, or None for `policy`. `token_cuts`: the sorted numbers that `tokens` is compared
-    with, or None where some term needs the exact count. `digest` is `sha256:…` of `canonical`,
+    with, or None where some term needs the exact count. `lists`: named lists of texts. `digest` is
+    `sha256:…` of `canonical`,
     the JSON text (policy document and resolved catalogue rows) from which `check.restore` builds
     the same program again.
     """
@@ -297,3 +464,12 @@ class Program:
     schema: Schema = field(repr=False)
     canonical: str = field(repr=False)
     digest: str = ""
+    limits: tuple[Limit, ...] = ()
+    latches: tuple[Latch, ...] = ()
+    invariants: tuple[Invariant, ...] = ()
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    embedding: Embedding | None = None
+    tenants: Mapping[str, Tenant] = field(default_factory=dict)
+    budgets: tuple[Budget, ...] = ()
+    budget_wait_us: int = 2_000_000
+    cache: Cache | None = None

@@ -21,10 +21,13 @@ NAMES: dict[str, str] = {
     "RP003": "comment-cuts-condition",
     "RP004": "duplicate-name",
     "RP005": "unknown-field",
+    "RP006": "bad-include",
     "RP007": "literal-secret",
     "RP008": "missing-field",
     "RP009": "wrong-shape",
     "RP010": "bad-value",
+    "RP011": "bad-ignore",
+    "RP012": "unused-ignore",
     "RP101": "unknown-attribute",
     "RP102": "unknown-function",
     "RP103": "condition-expected",
@@ -32,17 +35,35 @@ NAMES: dict[str, str] = {
     "RP111": "incompatible-units",
     "RP112": "value-outside-enum",
     "RP113": "outside-range",
+    "RP114": "too-late",
     "RP115": "equality-on-measurement",
     "RP116": "bare-target-value",
     "RP117": "open-attribute",
+    "RP120": "bad-pattern",
     "RP202": "unreachable-rule",
     "RP203": "uncovered-request",
     "RP301": "unknown-target",
+    "RP302": "bad-shares",
     "RP303": "duplicate-hop",
+    "RP304": "same-provider-fallback",
     "RP305": "timeouts-exceed-deadline",
+    "RP307": "refusal-retried",
+    "RP329": "unproved-invariants",
     "RP331": "missing-price",
+    "RP332": "unknown-budget",
     "RP333": "unbounded-price",
+    "RP339": "not-enforced-yet",
+    "RP401": "odd-time-window",
+    "RP403": "flapping-threshold",
     "RP405": "missing-prior",
+    "RP420": "unsticky-split",
+    "RP430": "untrusted-input",
+    "RP501": "untested-rule",
+    "RP503": "expired-rule",
+    "RP601": "constant-first",
+    "RP602": "double-negation",
+    "RP603": "unsorted-list",
+    "RP604": "long-condition",
 }
 
 
@@ -64,7 +85,7 @@ class Diagnostic:
     span: Span
     help: str | None = None
     related: tuple[Related, ...] = ()
-    witness: Mapping[str, object] | None = field(default=None)
+    witness: Mapping[str, object] | None = field(default=None, hash=False)
 
     @property
     def name(self) -> str:

@@ -113,7 +113,7 @@ def examine(source: Source) -> Document:
     refusal = _refusal(source)
     if refusal is not None:
         return Document(None, (refusal,))
-    masked, unmask = _mask_hops(text)
+    masked, unmask = mask_hops(text)
     reader = _Reader(source, 0, unmask)
     root = reader.compose(masked)
     if not reader.broken:
@@ -465,7 +465,7 @@ def _is_cut(text: str) -> bool:
     return any(text.count(a) > text.count(b) for a, b in ("()", "[]")) or text.count('"') % 2 == 1
 
 
-def _mask_hops(text: str) -> tuple[str, dict[int, str]]:
+def mask_hops(text: str) -> tuple[str, dict[int, str]]:
     """Hide what YAML would read inside `(timeout: 2s, …)`; also the table that undoes it."""
     if "(" not in text:
         return text, {}

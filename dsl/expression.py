@@ -218,6 +218,15 @@ def _arithmetic(b: _Builder, p: "list[Token | _Part]", span: Span) -> _Part:
     return tree.Arithmetic(str(_token(p, 1)), left, right, span)  # type: ignore[arg-type]
 
 
+def _call(b: _Builder, p: "list[Token | _Part]", span: Span) -> _Part:
+    part = None
+    last = _token(p, -1)
+    if last.type == "PART":
+        start = last.start_pos or 0
+        part = tree.Name(str(last)[1:], b.place.span(start + 1, start + len(last)))
+    return tree.Call(b.name(_token(p, 0)), _nodes(p), span, part)
+
+
 _BUILDERS: dict[str, _Make] = {
     "disjunction": lambda b, p, span: tree.Junction("or", _nodes(p), span),
     "conjunction": lambda b, p, span: tree.Junction("and", _nodes(p), span),
@@ -233,7 +242,7 @@ _BUILDERS: dict[str, _Make] = {
     "literal": lambda b, p, span: b.literal(_token(p, 0)),
     "name": lambda b, p, span: b.name(_token(p, 0)),
     "index": lambda b, p, span: tree.Index(b.name(_token(p, 0)), b.literal(_token(p, 2)), span),
-    "call": lambda b, p, span: tree.Call(b.name(_token(p, 0)), _nodes(p), span),
+    "call": _call,
     "group": lambda b, p, span: replace(_nodes(p)[0], span=span),
 }
 
@@ -248,9 +257,12 @@ _REFUSED: dict[str, tuple[str, str]] = {
     "BAD_NOT": ("`!` is no operator", "write `not`"),
     "BAD_TERNARY": ("`?` is no operator", "write two rules, or `x ?? y` for a default"),
     "BAD_QUOTE": ("`{0}` does not quote text", 'write `"`'),
-    "BAD_MATCHES": ("`matches` is not known yet", "use `starts_with`, `ends_with` or `has`"),
     "BAD_COMMENT": ("a comment cannot stand here", "put it on a line of its own, above the rule"),
     "BAD_POWER": ("`{0}` is no operator", "operators are + - * / and comparisons"),
+    "BAD_PATTERN": (
+        "`{0}` is no operator",
+        'write `x matches "…"`, with `not` in front for the opposite',
+    ),
     "BAD_DOT": ("a `.` cannot stand here", "write numbers as `0.5`, ranges as `1..5`"),
 }
 _ORDER = {"=<": "<=", "=>": ">=", "≤": "<=", "≥": ">=", "===": "==", "!==": "!="}
@@ -260,6 +272,9 @@ _WORDS = {
     "includes": "has",
     "startswith": "starts_with",
     "endswith": "ends_with",
+    "match": "matches",
+    "regex": "matches",
+    "like": "matches",
     "is": "==",
     "eq": "==",
     "equals": "==",
@@ -333,7 +348,8 @@ class _Mistake:
     def _refused(self, token: "Token") -> Diagnostic:
         text, span = str(token), self.place.token(token)
         if token.type == "BAD_DOT" and self.place.text[: token.start_pos].rstrip().endswith(")"):
-            return _diagnostic("nothing can follow a call with a `.`", span, "remove it")
+            help = 'only a call has parts: write such as `budget("team").left`'
+            return _diagnostic("a `.` cannot stand here", span, help)
         if text in "€£¥":
             apart = self._unit_apart(token)
             if apart is not None:
@@ -426,6 +442,9 @@ class _Mistake:
             if opening is None:
                 return _diagnostic(f"this `{text}` closes nothing", span, "remove it")
             return _diagnostic(f"`{text}` cannot close `{opening}`", span, _expected(accepts))
+        if token.type == "PART":
+            help = 'only a call has parts, such as `budget("team").left`'
+            return _diagnostic(f"`{_middle(text)}` cannot stand here", span, help)
         if token.type == "NAME":
             unit = self._unit_apart(token)
             if unit is not None:
@@ -437,7 +456,7 @@ class _Mistake:
                         f"`{before}` is no operator", self.place.token(before), "write `not`"
                     )
             meant = _WORDS.get(text) or _WORDS.get(text.lower())
-            meant = meant or nearest(text, KEYWORDS - {"true", "false", "matches"})
+            meant = meant or nearest(text, KEYWORDS - {"true", "false"})
             if meant is not None:
                 return _diagnostic(f"`{text}` is no operator", span, f"write `{meant}`")
         if token.type in _OPERANDS or token.type == "NOT":
@@ -626,8 +645,9 @@ def _write(node: _Part) -> tuple[str, int]:
             return text, _PRIMARY
         case tree.Index(name, key):
             return f"{name.text}[{quote(key.text)}]", _PRIMARY
-        case tree.Call(name, arguments):
-            return f"{name.text}({', '.join(_at(a, _OR) for a in arguments)})", _PRIMARY
+        case tree.Call(name, arguments, part=part):
+            text = f"{name.text}({', '.join(_at(a, _OR) for a in arguments)})"
+            return text if part is None else f"{text}.{part.text}", _PRIMARY
         case tree.Negate(operand):
             return f"-{_at(operand, _UNARY)}", _UNARY
         case tree.Arithmetic(operator, left, right):

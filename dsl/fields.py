@@ -3,31 +3,48 @@
 Every reader gives None where the value is missing or wrong and has then said so exactly once; a
 `Hole`, whose finding exists already, is passed over in silence.
 
-What does not belong here: which keys a section has (`parse`).
+What does not belong here: which keys a section has (`vocabulary`), and what they make (`parse`).
+Over 300 lines because each kind of value is read, bounded and put into words in one place.
 """
 
-from collections.abc import Collection, Mapping
-from types import MappingProxyType
+import re
+from collections.abc import Collection
+from decimal import Decimal
 
 from .diagnostic import Diagnostic, PolicyError, Related, Severity
 from .document import Entry, Hole, ListNode, MapNode, Node, ScalarNode
-from .nearest import nearest
+from .nearest import nearest, suggestion
 from .schema import Type
 from .source import Span
 from .traps import shown
 from .tree import Text
-from .units import parse_quantity
+from .units import parse_date, parse_quantity
+from .vocabulary import PERIODS, Period, Section, Words
 
 MAX_FINDINGS = 200
 
 NOT_YET = "this version does not know it: remove it"
-_NOTHING: Mapping[str, str] = MappingProxyType({})
 _WANTED = {
     Type.DURATION: ("a duration", "write one such as `2s` or `800ms`"),
     Type.NUMBER: ("a count", "write one such as `100` or `32k`"),
     Type.RATE: ("a price per million tokens", "write one such as `$2.50/Mtok`"),
     Type.MONEY: ("an amount of money", "write one such as `$0.01`"),
+    Type.PERCENT: ("a percentage", "write one such as `5%`"),
 }
+_PERIODS_MEANT = {
+    "d": "day",
+    "daily": "day",
+    "days": "day",
+    "w": "week",
+    "weekly": "week",
+    "weeks": "week",
+    "mo": "month",
+    "mon": "month",
+    "monthly": "month",
+    "months": "month",
+}
+_ALLOWANCE = re.compile(r"([^/\s]+)(?:\s*/\s*(?:1\s*)?|\s+per\s+|\s+a\s+)([A-Za-z]+)")
+_DECIMAL = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,12})?")
 
 
 class Reader:
@@ -71,40 +88,42 @@ class Reader:
     def section(
         self,
         node: Node,
-        what: str,
-        legal: Collection[str],
-        later: Collection[str] = (),
-        meant: Mapping[str, str] = _NOTHING,
+        section: Section,
     ) -> dict[str, Node] | None:
-        """The values of a mapping by key, every key being one of the language.
+        """The values of a mapping by key, every key being one of its section.
 
-        `later`: keys of the language that this version does not read; `meant`: what people write
-        for a legal key, however far the spelling is. Unknown keys are findings, the rest is given.
-        None where an unknown key may stand for a missing one.
+        Unknown keys are findings, the rest is given. None where there is no mapping.
         """
-        entries = self.entries(node, what)
+        entries = self.entries(node, section.what)
         if entries is None:
             return None
+        legal = section.names
         values: dict[str, Node] = {}
         for entry in entries:
-            key = entry.key.text
-            if key in legal:
-                values[key] = entry.value
-            elif key in later:
-                self.find("RP005", f"`{key}` is not known yet in {what}", entry.key.span, NOT_YET)
+            if entry.key.text in legal:
+                values[entry.key.text] = entry.value
             else:
-                close = nearest(key, legal) or meant.get(key.lower())
-                word = key if close else nearest(key, later)
-                help = f"did you mean `{close}`?" if close else None
-                if help is None and word:
-                    help = f"`{word}` is not known yet: remove it"
-                self.find(
-                    "RP005",
-                    f"unknown key `{shown(key)}` in {what}",
-                    entry.key.span,
-                    help or f"keys here: {', '.join(sorted(legal))}",
-                )
+                self.unknown_key(entry.key, section)
         return values
+
+    def unknown_key(self, key: ScalarNode, section: Section) -> None:
+        """Refuse a key that its section does not have."""
+        word, what, legal = key.text, section.what, section.names
+        if word in section.later:
+            self.find("RP005", f"`{word}` is not known yet in {what}", key.span, NOT_YET)
+            return
+        if word in section.misplaced:
+            message = f"`{word}` has no place in {what}"
+            self.find("RP005", message, key.span, section.misplaced[word])
+            return
+        close = nearest(word, legal) or section.meant.get(word.lower())
+        help = f"did you mean `{close}`?" if close else None
+        other = nearest(word, (*section.misplaced, *section.later)) if help is None else None
+        if other is not None:
+            help = section.misplaced.get(other, "it is not known yet: remove it")
+            help = f"did you mean `{other}`? {help}"
+        help = help or f"keys here: {', '.join(sorted(legal))}"
+        self.find("RP005", f"unknown key `{shown(word)}` in {what}", key.span, help)
 
     def items(self, node: Node, what: str) -> tuple[Node, ...]:
         """The items of a list; empty where there is none."""
@@ -162,6 +181,108 @@ class Reader:
         """An amount, in nano-dollars; a bare 0 counts."""
         return self._quantity(node, what, Type.MONEY, least=0)
 
+    def share(self, node: Node, what: str, least: int = 1, most: int = 10_000) -> int | None:
+        """A percentage, of 10 000."""
+        value = self._quantity(node, what, Type.PERCENT, least=0)
+        if value is None or least <= value <= most:
+            return value
+        message = f"{what} must be at most {most // 100}%"
+        message = f"{what} must be above zero" if value < least else message
+        self.find("RP010", message, node.span, _WANTED[Type.PERCENT][1])
+        return None
+
+    def allowance(self, node: Node, what: str) -> tuple[int, Period] | None:
+        """An amount for a time, as nano-dollars and the period."""
+        text = self.text(node, what)
+        if text is None:
+            return None
+        help = "write one such as `$20/day`, `$100/week` or `$500/month`"
+        parts = _ALLOWANCE.fullmatch(text.value)
+        amount, word = parts.groups() if parts else (text.value, "")
+        try:
+            type_, value = parse_quantity(amount)
+        except ValueError as problem:
+            message, _, fix = str(problem).partition(": ")
+            self.find("RP110", message, text.span, fix if fix.startswith("write `") else help)
+            return None
+        if parts is None and type_ is Type.MONEY:
+            message = f"`{shown(amount)}` does not say for which time"
+            self.find(
+                "RP110", message, text.span, f"write `{shown(amount)}/month`, or `/day`, `/week`"
+            )
+            return None
+        if type_ is not Type.MONEY:
+            is_bare = type_ in (Type.NUMBER, Type.SCORE) and amount[-1:].isdigit()
+            code = "RP110" if is_bare else "RP111"
+            fixed = f"write `${amount}/{word or 'month'}`" if is_bare else help
+            message = f"`{shown(text.value)}` is not an amount of money"
+            self.find(code, message, text.span, fixed)
+            return None
+        period = next((known for known in PERIODS if known == word), None)
+        if period is None:
+            meant = _PERIODS_MEANT.get(word.lower()) or nearest(word, PERIODS)
+            fix = f"did you mean `{amount}/{meant}`?" if meant else help
+            self.find("RP110", f"`{shown(word)}` is no time of a budget", text.span, fix)
+            return None
+        if value <= 0:
+            self.find("RP010", f"{what} must be above zero", text.span, help)
+            return None
+        return value, period
+
+    def date(self, node: Node, what: str) -> int | None:
+        """A day, as days since 1970-01-01."""
+        text = self.text(node, what)
+        if text is None:
+            return None
+        try:
+            return parse_date(text.value)
+        except ValueError as problem:
+            message, _, help = str(problem).partition(": ")
+            self.find("RP010", message, text.span, help or None)
+            return None
+
+    def integer(self, node: Node, what: str, least: int, most: int, example: str) -> int | None:
+        """A whole number without a unit, within bounds."""
+        text = self.text(node, what)
+        if text is None:
+            return None
+        if re.fullmatch(r"-?[0-9]{1,18}", text.value) and least <= int(text.value) <= most:
+            return int(text.value)
+        message = f"{what} is a whole number from {least} to {most}, not `{shown(text.value)}`"
+        self.find("RP010", message, text.span, f"write one such as `{example}`")
+        return None
+
+    def number(self, node: Node, what: str, least: int, most: int) -> int | float | None:
+        """A number without a unit, within bounds."""
+        text = self.text(node, what)
+        if text is None:
+            return None
+        value = Decimal(text.value) if _DECIMAL.fullmatch(text.value) else None
+        if value is not None and least <= value <= most:
+            return float(value) if "." in text.value else int(value)
+        message = f"{what} is a number from {least} to {most}, not `{shown(text.value)}`"
+        self.find("RP010", message, text.span, "write one such as `0.7`")
+        return None
+
+    def word(self, node: Node, what: str, words: Words) -> Text | None:
+        """One word of a closed list; a wrong one is a finding and given nevertheless."""
+        text = self.text(node, what)
+        if text is not None and text.value not in words.words:
+            known = words.words
+            close = nearest(text.value, known) or words.meant.get(text.value.lower())
+            help = f"did you mean `{close}`?" if close else f"write {_either(known)}"
+            self.find("RP112", f"unknown {what} `{shown(text.value)}`", text.span, help)
+        return text
+
+    def reference(self, text: Text, what: str, known: Collection[str]) -> bool:
+        """Whether a word names one of those known; a finding where it does not."""
+        if text.value in known:
+            return True
+        listed = ", ".join(sorted(known)[:12])
+        help = suggestion(text.value, known) or (f"known here: {listed}" if listed else None)
+        self.find("RP101", f"unknown {what} `{shown(text.value)}`", text.span, help)
+        return False
+
     def _quantity(
         self, node: Node, what: str, wanted: Type, least: int, most: int | None = None
     ) -> int | None:
@@ -203,6 +324,7 @@ class Reader:
                 Type.DURATION: f"{value}s",
                 Type.RATE: f"${value}/Mtok",
                 Type.MONEY: f"${value}",
+                Type.PERCENT: f"{value}%",
             }[wanted]
             self.find("RP110", f"`{shown(value)}` lacks its unit", text.span, f"write `{fixed}`")
         elif wanted is Type.RATE and type_ is Type.MONEY:
@@ -227,3 +349,9 @@ class Reader:
             found = "a list" if isinstance(node, ListNode) else "keys with values"
             span = Span(node.span.source, node.span.start, node.span.start + 1)
         self.find("RP009", f"{what} is {found} where {wanted} must be", span, help)
+
+
+def _either(words: Collection[str]) -> str:
+    """Words as a choice: `a`, `b` or `c`."""
+    quoted = [f"`{word}`" for word in words]
+    return " or ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))

@@ -18,6 +18,7 @@ from .core import (
     Switch,
     Term,
 )
+from .keys import attribute_of
 from .schema import Attribute
 from .walk import leaves_first
 
@@ -59,7 +60,7 @@ def combine(term: Term, of: Callable[[Term], Bounds]) -> Bounds:
 
 
 def _declared(read: Read, attributes: Mapping[str, Attribute]) -> Bounds:
-    attribute = attributes.get(read.key.partition("(")[0])
+    attribute = attributes.get(attribute_of(read.key))
     if attribute is None:
         return WORD
     low = WORD[0] if attribute.minimum is None else attribute.minimum

@@ -1,41 +1,84 @@
-"""What a route may be: one class per form, which checks it and lowers it to a plan.
+"""What a route may be: one class per form, which checks it and lowers it.
 
-A form says how it is written (`keys`: the words of its mapping; a bare word has none), whether a
-written route is of its form, what is wrong with it, and which plan it means. The engine runs plans
-and never hears of forms. To add a form: a class here, in `FORMS`.
+A form says whether a written route is of its form, which targets it names, what is wrong with it,
+and what it means. The engine runs plans and never hears of forms. To add a form: a class here, in
+`FORMS`.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import ClassVar, Protocol
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from . import tree
-from .core import REQUESTED, Clocks, Hop, Plan, Term
-from .diagnostic import Diagnostic, Related
-from .refusal import Refused, warning
-from .schema import Type
+from .core import (
+    REQUESTED,
+    And,
+    Arm,
+    Candidate,
+    Choice,
+    Coalesce,
+    Compare,
+    Const,
+    Hop,
+    Not,
+    Read,
+    Reject,
+    Route,
+    Split,
+    Term,
+)
+from .diagnostic import Diagnostic
+from .hops import hop
+from .infer import attribute_read, expected_cost, live_value
+from .keys import ALIASES
+from .nearest import nearest
+from .refusal import Poisoned, Refused
+from .schema import Target, Type
+from .scope import Place, Scope
+from .split import bucket_of, problems, uptos
 from .targets import Targets
-from .units import format_value
 
-# The built-in clocks of a hop, in microseconds, and the number of retries.
-CONNECT_US = 5_000_000
-TTFT_US = 30_000_000
-IDLE_US = 120_000_000
-TIMEOUT_US = 30_000_000
-RETRIES = 1
-DEADLINE_US = 600_000_000
+# An ability of a target, and the attribute of a request that needs it.
+NEEDS = (
+    ("tools", "has_tools"),
+    ("vision", "has_images"),
+    ("audio", "has_audio"),
+    ("json", "has_schema"),
+)
+BY_DEFAULT = "p95"  # what the fastest is told by
+
+
+@dataclass(frozen=True, slots=True)
+class Lowering:
+    """What a form needs to say what it means.
+
+    `condition` reads an expression in a place, None where it was refused (and reported); `take`
+    takes a finding down.
+    """
+
+    rule: tree.Rule
+    defaults: tree.HopOptions
+    scope: Scope
+    condition: Callable[[tree.Expression, Place], Term | None]
+    take: Callable[[Diagnostic], None]
+
+    def hop(self, name: tree.Text) -> Hop:
+        """The hop to a target of this rule."""
+        return hop(name.value, self.rule.options, self.defaults, None, name)
+
+    def read(self, attribute: str, argument: str | None = None) -> Read:
+        """A read of an attribute, in the program's slots."""
+        return attribute_read(attribute, self.scope, argument)
 
 
 class Form(Protocol):
     """A way to write a route."""
 
-    keys: ClassVar[tuple[str, ...]]
-
     @classmethod
-    def reads(cls, route: tree.Text) -> bool:
+    def reads(cls, route: tree.Route) -> bool:
         """Whether a written route is of this form."""
 
-    def __init__(self, route: tree.Text) -> None:
+    def __init__(self, route: Any) -> None:
         """Take a route of this form."""
 
     @property
@@ -43,21 +86,19 @@ class Form(Protocol):
         """What bare `cost` and `latency` are about; None where there is not exactly one target."""
 
     def check(self, targets: Targets) -> Iterator[Diagnostic]:
-        """What is wrong with the targets it names."""
+        """What is wrong with the targets it names, and with what else it says."""
 
-    def lower(self, rule: tree.Rule, defaults: tree.HopOptions) -> Plan:
-        """The plan without the rule's own fallback."""
+    def lower(self, lowering: Lowering) -> Route:
+        """What it means, where nothing was wrong."""
 
 
 class Requested:
     """`route: requested`: what the client asked for."""
 
-    keys: ClassVar[tuple[str, ...]] = ()
-
     @classmethod
-    def reads(cls, route: tree.Text) -> bool:
+    def reads(cls, route: tree.Route) -> bool:
         """Whether the route is the word itself."""
-        return route.value == REQUESTED
+        return isinstance(route, tree.Text) and route.value == REQUESTED
 
     def __init__(self, route: tree.Text) -> None:
         """Take the word."""
@@ -72,20 +113,18 @@ class Requested:
         """Nothing can be wrong here: an unknown model is refused when it is asked for."""
         return iter(())
 
-    def lower(self, rule: tree.Rule, defaults: tree.HopOptions) -> Plan:
+    def lower(self, lowering: Lowering) -> Route:
         """One hop, to what was asked for."""
-        return Plan(hop(REQUESTED, rule.options, defaults, None, rule.route), None)
+        return lowering.hop(self._route)
 
 
 class SingleTarget:
     """`route: openai/gpt-4`: one target."""
 
-    keys: ClassVar[tuple[str, ...]] = ()
-
     @classmethod
-    def reads(cls, route: tree.Text) -> bool:
+    def reads(cls, route: tree.Route) -> bool:
         """Any other word names a target."""
-        return route.value != REQUESTED
+        return isinstance(route, tree.Text)
 
     def __init__(self, route: tree.Text) -> None:
         """Take the target's name."""
@@ -98,126 +137,172 @@ class SingleTarget:
 
     def check(self, targets: Targets) -> Iterator[Diagnostic]:
         """The target has to be known and priced."""
-        try:
-            targets.resolve_priced(self._route.value, self._route.span)
-        except Refused as refused:
-            yield refused.diagnostic
+        yield from _unfit(self._route, targets)
 
-    def lower(self, rule: tree.Rule, defaults: tree.HopOptions) -> Plan:
+    def lower(self, lowering: Lowering) -> Route:
         """One hop, to the target."""
-        return Plan(hop(self._route.value, rule.options, defaults, None, rule.route), None)
+        return lowering.hop(self._route)
 
 
-FORMS: tuple[type[Form], ...] = (Requested, SingleTarget)
+class OneOfSeveral:
+    """`{cheapest_of: [a, b]}`, `{fastest_of: [a, b], by: ttft.p95}`, `{first_of: [a, b]}`."""
+
+    @classmethod
+    def reads(cls, route: tree.Route) -> bool:
+        """Whether it is a choice."""
+        return isinstance(route, tree.ChoiceRoute)
+
+    def __init__(self, route: tree.ChoiceRoute) -> None:
+        """Take the choice."""
+        self._route = route
+
+    @property
+    def target(self) -> str | None:
+        """None: in the rule's condition nothing is chosen yet."""
+        return None
+
+    def check(self, targets: Targets) -> Iterator[Diagnostic]:
+        """Every candidate has to be a target that is known and priced."""
+        yield from _named(self._route.targets, targets)
+
+    def lower(self, lowering: Lowering) -> Route:
+        """Each target with what it needs to fit, to be wanted, and to be ranked."""
+        candidates: list[Candidate] = []
+        for name in self._route.targets:
+            target = lowering.scope.targets.found.get(name.value)
+            if target is None or name.value in lowering.scope.targets.refused:
+                continue  # reported by `check`
+            where = None
+            if self._route.where is not None:
+                place = Place(target.id, target, has_facts=True)
+                where = lowering.condition(self._route.where, place)
+                if where is None:
+                    break  # what is wrong is so for the others, too
+            rank = self._rank(name, target, lowering)
+            candidates.append(Candidate(lowering.hop(name), _fits(target, lowering), where, rank))
+        return Choice(self._route.form, tuple(candidates), self._route.span)
+
+    def _rank(self, name: tree.Text, target: Target, lowering: Lowering) -> Term | None:
+        by = self._route.by
+        measure = BY_DEFAULT if by is None else by.value
+        try:
+            match self._route.form:
+                case "cheapest_of":
+                    return expected_cost(target.id, lowering.scope, name.span)
+                case "fastest_of":
+                    attribute = lowering.scope.attributes[ALIASES.get(measure, measure)]
+                    return live_value(attribute, target.id, lowering.scope, name.span)
+                case _:
+                    return None
+        except Refused as refused:
+            lowering.take(refused.diagnostic)
+        except Poisoned:
+            pass
+        return None
 
 
-def form_of(route: tree.Text) -> Form:
+class SplitTraffic:
+    """`{split: {a: 95%, b: 5%}, sticky: session, ramp: {b: 50%, from: …, to: …}}`."""
+
+    @classmethod
+    def reads(cls, route: tree.Route) -> bool:
+        """Whether it is a split."""
+        return isinstance(route, tree.SplitRoute)
+
+    def __init__(self, route: tree.SplitRoute) -> None:
+        """Take the split."""
+        self._route = route
+
+    @property
+    def target(self) -> str | None:
+        """None: each arm has its own."""
+        return None
+
+    def check(self, targets: Targets) -> Iterator[Diagnostic]:
+        """Every arm has to be a target that is known and priced, and the shares add up."""
+        yield from _named(tuple(share.target for share in self._route.shares), targets)
+        yield from problems(self._route)
+
+    def lower(self, lowering: Lowering) -> Route:
+        """Arms in the order written; the salt of the bucket is the rule's name."""
+        salt = lowering.rule.name.value
+        bucket = lowering.read(bucket_of(self._route.sticky), salt)
+        ends = uptos(self._route, lowering.read)
+        arms = tuple(
+            Arm(lowering.hop(share.target), end)
+            for share, end in zip(self._route.shares, ends, strict=True)
+        )
+        return Split(bucket, arms, self._route.span)
+
+
+class Refusal:
+    """`{reject: 429, message: "…", retry_after: 1h}`."""
+
+    @classmethod
+    def reads(cls, route: tree.Route) -> bool:
+        """Whether it is a rejection."""
+        return isinstance(route, tree.RejectRoute)
+
+    def __init__(self, route: tree.RejectRoute) -> None:
+        """Take the rejection."""
+        self._route = route
+
+    @property
+    def target(self) -> str | None:
+        """None: nothing is asked."""
+        return None
+
+    def check(self, targets: Targets) -> Iterator[Diagnostic]:
+        """Nothing: it asks nobody."""
+        return iter(())
+
+    def lower(self, lowering: Lowering) -> Route:
+        """What the client is told."""
+        route = self._route
+        message = f"the rule `{lowering.rule.name.value}` refuses this request"
+        if route.message is not None:
+            message = route.message.value
+        return Reject(route.status, message, route.retry_after_us, route.span)
+
+
+FORMS: tuple[type[Form], ...] = (Requested, SingleTarget, OneOfSeveral, SplitTraffic, Refusal)
+
+
+def form_of(route: tree.Route) -> Form:
     """The form that a route is written in."""
     return next(form for form in FORMS if form.reads(route))(route)
 
 
-def hop(
-    target: str,
-    options: tree.HopOptions,
-    defaults: tree.HopOptions,
-    when: Term | None,
-    place: tree.Text,
-) -> Hop:
-    """A hop with its clocks resolved: its own over the defaults of the file over the built-in."""
-
-    def clock(name: str, built_in: int) -> int:
-        own, default = getattr(options, name), getattr(defaults, name)
-        return int(own if own is not None else default if default is not None else built_in)
-
-    catch = options.catch if options.catch is not None else defaults.catch
-    clocks = Clocks(
-        connect_us=clock("connect_us", CONNECT_US),
-        ttft_us=clock("ttft_us", TTFT_US),
-        idle_us=clock("idle_us", IDLE_US),
-        timeout_us=clock("timeout_us", TIMEOUT_US),
-        written_timeout=options.timeout_us is not None,
-        written_ttft=options.ttft_us is not None,
-    )
-    return Hop(
-        target,
-        clocks,
-        clock("retries", RETRIES),
-        None if catch is None else frozenset(text.value for text in catch),
-        when,
-        place.span,
-    )
+def _fits(target: Target, lowering: Lowering) -> Term:
+    """Whether a target can serve a request at all, by what is declared or catalogued of it."""
+    is_usable = lowering.read("usable", target.id)
+    tests: list[Term] = [Coalesce(is_usable, Const(True, Type.BOOL), Type.BOOL)]
+    if target.context_window is not None:
+        window = Const(target.context_window, Type.NUMBER)
+        tests.append(Compare("<=", lowering.read("tokens"), window))
+    for ability, attribute in NEEDS:
+        if target.abilities.get(ability) is False:
+            tests.append(Not(lowering.read(attribute)))
+    return And(tuple(tests))
 
 
-def duplicates(rule: tree.Rule) -> Iterator[Diagnostic]:
-    """Targets that a rule's own fallback names again (RP303)."""
-    seen = {rule.route.value: rule.route.span}
-    for entry in rule.fallback or ():
-        name = entry.to.value
-        if name in seen:
+def _unfit(name: tree.Text, targets: Targets) -> Iterator[Diagnostic]:
+    try:
+        targets.resolve_priced(name.value, name.span)
+    except Refused as refused:
+        yield refused.diagnostic
+
+
+def _named(names: tuple[tree.Text, ...], targets: Targets) -> Iterator[Diagnostic]:
+    """What is wrong with the targets of a choice or a split."""
+    for name in names:
+        if name.value == REQUESTED or nearest(name.value, (REQUESTED,)):
             yield Diagnostic(
-                "RP303",
+                "RP301",
                 "error",
-                f"`{name}` is tried already, so this entry never runs",
-                entry.to.span,
-                "remove it, or name another target",
-                (Related("it is named here first", seen[name]),),
+                f"several targets are named here, `{name.value}` is none",
+                name.span,
+                "write `provider/model`, such as `openai/gpt-4`",
             )
         else:
-            seen[name] = entry.to.span
-
-
-def too_slow(plan: Plan, chain: Sequence[Hop], deadline_us: int) -> Iterator[Diagnostic]:
-    """Hops that the deadline may keep, or surely keeps, from being tried (RP305).
-
-    Surely: the timeouts written for the hops before it use the deadline up, one attempt each, and
-    none of these hops has a condition to be entered. A hop's timeout covers its retries.
-    """
-    deadline = format_value(deadline_us, Type.DURATION)
-    hops = _untried((plan.route, *(chain if plan.fallback is None else plan.fallback)))
-    spent_us = written_us = 0
-    for position, entry in enumerate(hops):
-        if written_us >= deadline_us:
-            yield Diagnostic(
-                "RP305",
-                "error",
-                f"`{entry.target}` is never tried: the timeouts before it reach the deadline "
-                f"of {deadline}",
-                entry.span,
-                "shorten the timeouts before it, or raise `deadline:`",
-            )
-            return
-        if position and spent_us >= deadline_us:
-            yield warning(
-                "RP305",
-                f"`{entry.target}` may never be tried: the timeouts before it can add up to "
-                f"{format_value(spent_us, Type.DURATION)}, the deadline is {deadline}",
-                entry.span,
-                "write shorter timeouts before it, or raise `deadline:`",
-            )
-            return
-        is_conditional = position > 0 and (entry.when is not None or entry.catch is not None)
-        clocks = entry.clocks
-        spent_us += clocks.timeout_us
-        if clocks.written_timeout and not is_conditional:
-            written_us += clocks.timeout_us
-        if position == len(hops) - 1 and clocks.written_timeout and spent_us > deadline_us:
-            yield warning(
-                "RP305",
-                f"the timeouts up to `{entry.target}` add up to "
-                f"{format_value(spent_us, Type.DURATION)}, the deadline is {deadline}",
-                entry.span,
-                "write shorter timeouts, or raise `deadline:`",
-            )
-
-
-def _untried(hops: Sequence[Hop]) -> list[Hop]:
-    """The hops in order, each target once: those tried are skipped."""
-    seen: dict[str, Hop] = {}
-    for entry in hops:
-        seen.setdefault(entry.target, entry)
-    return list(seen.values())
-
-
-def with_fallback(plan: Plan, fallback: tuple[Hop, ...] | None) -> Plan:
-    """The plan with a rule's own fallback in place of the program's chain."""
-    return replace(plan, fallback=fallback)
+            yield from _unfit(name, targets)

@@ -37,11 +37,16 @@ WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 class Parameter(Enum):
-    """What an attribute is asked with: nothing, a target, or a header's name."""
+    """What an attribute is asked with; the comment says how it is written and its snapshot key."""
 
-    NONE = "none"
-    TARGET = "target"
-    HEADER = "header"
+    NONE = "none"  # `tokens`
+    TARGET = "target"  # `p95("openai/gpt-4")`, `p95("openai/gpt-4", 5m)`: `p95(openai/gpt-4, 5m)`
+    HEADER = "header"  # `header["x-team"]`: `header.x-team`
+    META = "meta"  # `meta["project"]`: `meta.project`
+    SALT = "salt"  # `bucket("canary")`: `bucket(canary)`
+    LIST = "list"  # `similar_to("code_review")`: `similar_to(code_review)`
+    PATTERN = "pattern"  # `matches("^fix")`: `matches(^fix)`
+    BUDGET = "budget"  # `budget("team").left` of the attribute `budget.left`: `budget(team).left`
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,9 @@ class Attribute:
 
     `minimum` and `maximum` are in the type's unit. `live` marks values of a target that change
     with traffic; they are unknown below enough samples unless the target declares a prior.
+    `windowed`: a second argument may name the stretch of time. `fetched`: reading it costs a call,
+    so it is read last. `untrusted`: the caller writes it. `too_late` says why a condition can never
+    read it, where that is so. `hidden`: made by lowering, not for people to write.
     """
 
     name: str
@@ -61,6 +69,11 @@ class Attribute:
     live: bool = False
     minimum: int | None = None
     maximum: int | None = None
+    windowed: bool = False
+    fetched: bool = False
+    untrusted: bool = False
+    too_late: str | None = None
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +119,8 @@ class Target:
     region: str | None = None
     expected: Expected = field(default_factory=Expected)
     abilities: Mapping[str, bool] = field(default_factory=dict)
+    owner: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 class Catalog(Protocol):

@@ -1,4 +1,4 @@
-"""What the names of one policy mean while its conditions are read."""
+"""What the names of one policy mean while its conditions are read, and where they stand."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,20 +6,32 @@ from dataclasses import dataclass, field
 from . import tree
 from .core import Slot, Term
 from .diagnostic import Diagnostic
-from .schema import Attribute, Type
+from .schema import Attribute, Target, Type
 from .targets import Targets
 
-# Names that stand for an attribute of the rule's target, or for the same attribute.
-ALIASES = {
-    "prompt_tokens": "tokens",
-    "latency": "p95",
-    "latency.p50": "p50",
-    "latency.p95": "p95",
-}
 FUNCTIONS = ("known", "min", "max", "worst_case", "cost")
 REQUESTED_ATTRIBUTE = Attribute(
     "requested", Type.TEXT, "The target that the request's model stands for."
 )
+ROUTE = "route"  # in an invariant: the id of the target that a request goes to
+TAGS = "tags"  # in a limit and in `where`: the tags of the target in question
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an expression stands, so what its bare names of a target are about.
+
+    `target` is what bare `cost` and `latency` are about: a target, REQUESTED, or None where there
+    is not exactly one. `row` is the candidate of a `where`, whose facts are constants there.
+    `has_facts`: the facts of a target may be read; without a `row` they are keys `target.…`.
+    `has_route`: an invariant, which may read `route`, and whose bare cost is that of the target
+    there.
+    """
+
+    target: str | None = None
+    row: Target | None = None
+    has_facts: bool = False
+    has_route: bool = False
 
 
 @dataclass
@@ -28,6 +40,7 @@ class Scope:
 
     `findings` are warnings and notes; `slots` are the snapshot keys of the terms made so far;
     `costs` are the terms of costs by kind and target, each made once however often it is written.
+    `budgets` are the names of budgets; `can_embed`: the policy says what makes embeddings.
     """
 
     attributes: Mapping[str, Attribute]
@@ -38,3 +51,6 @@ class Scope:
     noted_open: set[str] = field(default_factory=set)
     poisoned: set[str] = field(default_factory=set)
     costs: dict[tuple[str, str], Term] = field(default_factory=dict)
+    lists: Mapping[str, tree.ListEntry] = field(default_factory=dict)
+    budgets: frozenset[str] = frozenset()
+    can_embed: bool = False

@@ -8,10 +8,12 @@ Reading one from JSON (`read_snapshot`) is here too, since tests, logs and `expl
 Over 300 lines because the values and the words about what cannot be read stand side by side.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
+from .keys import ALIASES, key_of
 from .nearest import nearest, suggestion
 from .schema import Attribute, Parameter, Type, Value
 from .units import format_value, parse_date, parse_quantity, parse_time, parse_weekday, quote
@@ -31,7 +33,17 @@ BY_HAND: dict[str, Value] = {
     "tier": "default",
 }
 _CLOCK = ("time", "weekday", "date")
-_ALIASES = {"prompt_tokens": "tokens", "latency": "p95", "latency.p95": "p95", "latency.p50": "p50"}
+_EXAMPLES = {
+    Parameter.TARGET: "openai/gpt-4",
+    Parameter.HEADER: "x-team",
+    Parameter.META: "project",
+    Parameter.SALT: "canary",
+    Parameter.LIST: "words",
+    Parameter.PATTERN: "^fix",
+    Parameter.BUDGET: "team",
+}
+# What a live value of time is until there is traffic: the prior of this name.
+_PRIORS = {"p95": "p95_us", "ttft.p50": "ttft_us", "ttft.p95": "ttft_us"}
 _REQUESTED = "requested"
 
 
@@ -115,18 +127,34 @@ def read_given(data: Mapping[str, object], program: "Program", at: str | None = 
     attributes = program.schema.attributes
     snapshot = Snapshot({k: v for k, v in BY_HAND.items() if k in attributes})
     for name, attribute in attributes.items():
-        if attribute.type is Type.BOOL and attribute.always_known:
+        if (
+            attribute.type is Type.BOOL
+            and attribute.always_known
+            and attribute.parameter is Parameter.NONE
+        ):
             snapshot[name] = False
+    snapshot.update(read_said(data, program, at))
+    _derive(snapshot, program)
+    return snapshot
+
+
+def read_said(
+    data: Mapping[str, object], program: "Program", at: str | None = None
+) -> dict[str, Value | None]:
+    """The values that are given in so many words, by slot key; nothing is added to them.
+
+    Raises: SnapshotError where a value cannot be read.
+    """
+    values: dict[str, Value | None] = {}
     moment = data.get("at", at)
     if moment is not None:
-        snapshot.update(_moment(str(moment)))
+        values.update(_moment(str(moment)))
     for written, value in data.items():
         if written == "at":
             continue
         key, read_as = _key(written, program)
-        snapshot[key] = None if value is None else _value(written, value, read_as)
-    _derive(snapshot, program)
-    return snapshot
+        values[key] = None if value is None else _value(written, value, read_as)
+    return values
 
 
 def _key(written: str, program: "Program") -> tuple[str, Attribute]:
@@ -134,46 +162,95 @@ def _key(written: str, program: "Program") -> tuple[str, Attribute]:
     attributes = program.schema.attributes
     if written == _REQUESTED:
         return _REQUESTED, Attribute(_REQUESTED, Type.TEXT, "")
-    name, argument = _split(written)
-    name = _ALIASES.get(name, name)
+    name, argument = _split(written, attributes)
+    name = ALIASES.get(name, name)
     attribute = attributes.get(name)
     if attribute is None:
+        known = (a for a in attributes if not attributes[a].hidden)
         raise SnapshotError(
             written,
             f"unknown attribute `{name}`",
-            suggestion(name, (*attributes, *_ALIASES, "at")),
+            suggestion(name, (*known, *ALIASES, "at")),
         )
     if attribute.parameter is Parameter.NONE:
         if argument is not None:
             raise SnapshotError(written, f"`{name}` takes no argument", f"write `{name}`")
         return name, attribute
     if argument is None:
-        example = "x-team" if attribute.parameter is Parameter.HEADER else "openai/gpt-4"
-        form = f"header.{example}" if attribute.parameter is Parameter.HEADER else None
-        raise SnapshotError(
-            written, f"`{name}` of what?", f"write `{form or f'{name}({example})'}`"
-        )
-    if attribute.parameter is Parameter.HEADER:
-        return f"{name}.{argument.lower()}", attribute
-    if argument != _REQUESTED and argument not in program.targets:
-        close = nearest(argument, program.targets)
-        if close is not None:
-            raise SnapshotError(
-                written,
-                f"the policy names no target `{argument}`",
-                f"did you mean `{name}({close})`?",
-            )
-    return f"{name}({argument})", attribute
+        example = key_of(attribute, _EXAMPLES[attribute.parameter])
+        raise SnapshotError(written, f"`{name}` of what?", f"write `{example}`")
+    if attribute.parameter is not Parameter.PATTERN:
+        argument = argument.strip()
+    argument = _unquoted(argument)
+    window_us: int | None = None
+    match attribute.parameter:
+        case Parameter.HEADER | Parameter.META:
+            argument = argument.lower()
+        case Parameter.TARGET:
+            argument, window_us = _windowed(written, argument, attribute)
+            _close_by(written, argument, attribute, window_us, (*program.targets, _REQUESTED))
+        case Parameter.LIST:
+            _close_by(written, argument, attribute, None, program.lists)
+        case Parameter.BUDGET:
+            budgets = (budget.name for budget in program.budgets)
+            _close_by(written, argument, attribute, None, budgets)
+        case Parameter.SALT:
+            salts = (s.argument or "" for s in program.slots.values() if s.attribute is attribute)
+            _close_by(written, argument, attribute, None, salts)
+        case _:
+            pass
+    return key_of(attribute, argument, window_us), attribute
 
 
-def _split(written: str) -> tuple[str, str | None]:
+def _split(written: str, attributes: Mapping[str, Attribute]) -> tuple[str, str | None]:
+    """A written key as the attribute's name and what it is asked with."""
+    for name in ("header", "meta"):
+        if written.startswith(f"{name}.") and written not in attributes:
+            return name, written.removeprefix(f"{name}.")
     for opening, closing in (("(", ")"), ("[", "]")):
-        if opening in written and written.endswith(closing):
-            name, _, rest = written.partition(opening)
-            return name.strip(), rest[:-1].strip().strip("\"'")
-    if written.startswith("header."):
-        return "header", written.removeprefix("header.")
+        name, opened, rest = written.partition(opening)
+        argument, closed, part = rest.rpartition(closing)
+        if opened and closed and (not part or part.startswith(".")):
+            return name.strip() + part.strip(), argument
     return written, None
+
+
+def _unquoted(argument: str) -> str:
+    is_quoted = len(argument) > 1 and argument[0] == argument[-1] and argument[0] in "\"'"
+    return argument[1:-1] if is_quoted else argument
+
+
+def _windowed(written: str, argument: str, attribute: Attribute) -> tuple[str, int | None]:
+    """The target of a live value, and its window where one is written: `openai/gpt-4, 5m`."""
+    target, comma, window = argument.rpartition(",")
+    if not comma or not attribute.windowed:
+        return argument, None
+    try:
+        found, window_us = parse_quantity(window.strip())
+    except ValueError as error:
+        raise SnapshotError(written, *_told(error)) from None
+    if found is not Type.DURATION:
+        raise SnapshotError(written, f"`{window.strip()}` is not a duration", "write it as `5m`")
+    return _unquoted(target.strip()), window_us
+
+
+def _close_by(
+    written: str,
+    argument: str,
+    attribute: Attribute,
+    window_us: int | None,
+    known: Iterable[str],
+) -> None:
+    """Refuse what is most likely misspelt; what the policy does not name at all does no harm."""
+    names = tuple(known)
+    close = None if argument in names else nearest(argument, names)
+    if close is not None:
+        what = "target" if attribute.parameter is Parameter.TARGET else attribute.parameter.value
+        raise SnapshotError(
+            written,
+            f"the policy names no {what} `{argument}`",
+            f"did you mean `{key_of(attribute, close, window_us)}`?",
+        )
 
 
 def _value(key: str, value: object, attribute: Attribute) -> Value:
@@ -315,17 +392,40 @@ def _derive(snapshot: Snapshot, program: "Program") -> None:
         else:
             snapshot.reasons[_REQUESTED] = "the client left the choice to the policy"
     for key, slot in program.slots.items():
-        if slot.attribute.name not in ("expected_output", "p95") or key in snapshot:
+        if key in snapshot:
             continue
         name = requested if slot.argument == _REQUESTED else slot.argument
-        target_row = program.targets.get(str(name))
-        if slot.attribute.name == "p95":
-            if target_row is not None and target_row.expected.p95_us is not None:
-                snapshot[key] = target_row.expected.p95_us
-            continue
-        prior = None if target_row is None else target_row.expected.output
-        bounds = [v for v in (prior, snapshot["max_tokens"]) if isinstance(v, int)]
-        if bounds:
-            snapshot[key] = min(bounds)
-        else:
-            snapshot.reasons[key] = "neither `max_tokens` nor a declared `expected: {output: …}`"
+        row = program.targets.get(str(name))
+        match slot.attribute.name:
+            case "p95" | "ttft.p50" | "ttft.p95" as measure:
+                prior = None if row is None else getattr(row.expected, _PRIORS[measure])
+                if prior is not None:
+                    snapshot[key] = prior
+            case "healthy":
+                snapshot[key] = True
+            case "rate_limited":
+                snapshot[key] = False
+            case "breaker":
+                snapshot[key] = "closed"
+            case "inflight":
+                snapshot[key] = 0
+            case "bucket" if isinstance(session := snapshot["session"], str):
+                snapshot[key] = bucket(slot.argument or "", session)
+            case "expected_output":
+                _expect_output(snapshot, key, None if row is None else row.expected.output)
+            case _:
+                pass
+
+
+def _expect_output(snapshot: Snapshot, key: str, prior: int | None) -> None:
+    bounds = [v for v in (prior, snapshot["max_tokens"]) if isinstance(v, int)]
+    if bounds:
+        snapshot[key] = min(bounds)
+    else:
+        snapshot.reasons[key] = "neither `max_tokens` nor a declared `expected: {output: …}`"
+
+
+def bucket(salt: str, kept_by: str) -> int:
+    """The bucket, 0..9 999, of a session (a hash already) for a salt; SQL can compute it, too."""
+    digest = hashlib.sha256(f"{salt}\0{kept_by}".encode()).hexdigest()
+    return int(digest[:15], 16) % 10_000

@@ -221,6 +221,8 @@ def _overlay(base: Target, entry: tree.TargetEntry) -> Target:
         region=base.region if entry.region is None else entry.region,
         expected=expected,
         abilities={**base.abilities, **entry.abilities},
+        owner=base.owner if entry.owner is None else entry.owner,
+        tags=tuple(tag.value for tag in entry.tags) or base.tags,
     )
 
 

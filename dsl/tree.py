@@ -7,7 +7,7 @@ Expressions here are untyped: names are not resolved, literals keep their text. 
 from dataclasses import dataclass, field
 from typing import Literal as OneOf
 
-from .source import Span
+from .source import Source, Span
 
 # --- expressions ---------------------------------------------------------------------------------
 
@@ -43,11 +43,12 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`p95("openai/gpt-4")`, `known(x)`, `min(a, b)`."""
+    """`p95("openai/gpt-4")`, `known(x)`; `part` is the `left` of `budget("team").left`."""
 
     name: Name
     arguments: tuple["Expression", ...]
     span: Span
+    part: Name | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,9 @@ class Default:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`a < b` and the like; `starts_with`, `ends_with`, `has` compare text."""
+    """`a < b` and the like; `starts_with`, `ends_with`, `has`, `matches` compare text."""
 
-    operator: OneOf["==", "!=", "<", "<=", ">", ">=", "starts_with", "ends_with", "has"]
+    operator: OneOf["==", "!=", "<", "<=", ">", ">=", "starts_with", "ends_with", "has", "matches"]
     left: "Expression"
     right: "Expression"
     span: Span
@@ -170,6 +171,7 @@ class HopOptions:
     idle_us: int | None = None
     retries: int | None = None
     catch: tuple[Text, ...] | None = None
+    backoff_us: int | None = None
     spans: dict[str, Span] = field(default_factory=dict, compare=False, hash=False)
 
 
@@ -184,15 +186,98 @@ class HopEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class ChoiceRoute:
+    """`{cheapest_of: [a, b], where: p95 < 8s}`, `{fastest_of: [a, b], by: ttft.p95}`."""
+
+    form: OneOf["cheapest_of", "fastest_of", "first_of"]
+    targets: tuple[Text, ...]
+    by: Text | None
+    where: Expression | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A target and its share of a split, of 10 000; `share_span` is where the share stands."""
+
+    target: Text
+    share: int
+    share_span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """Shares that are reached step by step between two days (each at 00:00 in the timezone).
+
+    `starts` and `ends` are days since 1970-01-01.
+    """
+
+    shares: tuple[Share, ...]
+    starts: int
+    ends: int
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRoute:
+    """`{split: {a: 95%, b: 5%}, sticky: session, ramp: {b: 50%, from: …, to: …}}`."""
+
+    shares: tuple[Share, ...]
+    sticky: Text | None
+    ramp: Ramp | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class RejectRoute:
+    """`{reject: 429, message: "…", retry_after: 1h}`."""
+
+    status: int
+    status_span: Span
+    message: Text | None
+    retry_after_us: int | None
+    span: Span
+
+
+Route = Text | ChoiceRoute | SplitRoute | RejectRoute
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorEntry:
+    """`{to: x, sample: 5%}`; `sample` of 10 000."""
+
+    to: Text
+    sample: int
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class RuleOptions:
+    """What a rule may say beyond the clocks of its hop; None where nothing was written.
+
+    `sets`: field of the request, its value (text, truth, or number as written) and its place.
+    `expires` is in days since 1970-01-01.
+    """
+
+    hold_us: int | None = None
+    sets: tuple[tuple[Text, bool | int | float | str, Span], ...] | None = None
+    mirror: MirrorEntry | None = None
+    expires: int | None = None
+    tags: tuple[Text, ...] | None = None
+    spans: dict[str, Span] = field(default_factory=dict, compare=False, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One entry of `routing_policy`, in the order of the file."""
 
     name: Text
     condition: Expression | None
-    route: Text
+    route: Route
     options: HopOptions
     fallback: tuple[HopEntry, ...] | None
     span: Span
+    extra: RuleOptions = field(default_factory=RuleOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +329,89 @@ class TargetEntry:
     expected_output: int | None
     abilities: dict[str, bool]
     span: Span
+    owner: str | None = None
+    tags: tuple[Text, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LimitEntry:
+    """An entry of `require`: `{name, when, target}`."""
+
+    name: Text
+    when: Expression | None
+    target: Expression
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class InvariantEntry:
+    """An entry of `invariants`: `{name, never: …}` or `{name, always: …}`."""
+
+    name: Text
+    kind: OneOf["never", "always"]
+    test: Expression
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class ListEntry:
+    """An entry of `lists`: a name for texts."""
+
+    name: Text
+    items: tuple[Text, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedEntry:
+    """`embed: {target: …, timeout: 300ms}`."""
+
+    target: Text
+    timeout_us: int | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetEntry:
+    """An entry of `budgets`, or the `budget:` of a tenant. Money in nano-USD."""
+
+    name: Text
+    scope: OneOf["tenant", "team", "user", "key", "model"]
+    of: Text | None
+    limit_nano_usd: int
+    period: OneOf["day", "week", "month"]
+    steps: tuple[tuple[int, OneOf["alert", "reject"]], ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class TenantEntry:
+    """An entry of `tenants`; `budget` is a `BudgetEntry` of scope tenant, named as the tenant."""
+
+    name: Text
+    tier: Text | None
+    region: Text | None
+    rpm: int | None
+    tpm: int | None
+    budget: BudgetEntry | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """The section `cache`."""
+
+    ttl_us: int | None
+    only: Expression | None
+    never: Expression | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Include:
+    """A file named by `include`, with the place where it was named."""
+
+    path: Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,3 +464,13 @@ class Policy:
     tests: tuple[TestCase, ...]
     document: dict[str, object]
     key_spans: dict[str, Span]
+    rule_defaults: RuleOptions = field(default_factory=RuleOptions)
+    limits: tuple[LimitEntry, ...] = ()
+    invariants: tuple[InvariantEntry, ...] = ()
+    lists: tuple[ListEntry, ...] = ()
+    embed: EmbedEntry | None = None
+    tenants: tuple[TenantEntry, ...] = ()
+    budgets: tuple[BudgetEntry, ...] = ()
+    budget_wait_us: int | None = None
+    cache: CacheEntry | None = None
+    sources: tuple[Source, ...] = ()  # the main file first, then the included ones

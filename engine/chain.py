@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from tenacity import (
@@ -22,21 +23,22 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from turnout.dsl.core import REQUESTED, Hop, Plan, Program
+from turnout.dsl.core import REQUESTED, Hop, Program
 from turnout.dsl.schema import Target, Value
 from turnout.dsl.snapshot import Snapshot
 
 from .provider import FAULTS, Answer, Call, Chunk, Fault, Provider, ProviderError
 from .pulse import Pulse
 from .record import Attempt
-from .request import Operation, Request, RequestError
+from .request import Operation, Request, RequestError, Sets
 
 T = TypeVar("T")
 Guard = Callable[[Mapping[str, Value | None]], Value | None]
 
 # While another hop is left, waiting longer than this for the same target is worse than moving on.
 PATIENCE_S = 2.0
-BACKOFF = wait_random_exponential(multiplier=0.25, max=8.0, exp_base=2)
+# Waits before retries double up to this, from the hop's own `backoff`, with full jitter.
+LONGEST_BACKOFF_S = 8.0
 # What may come before the first content (role, empty deltas); more of it is no answer.
 HELD_CHUNKS = 256
 HELD_BYTES = 4 * 1024 * 1024
@@ -54,21 +56,25 @@ NOTHING: frozenset[str] = frozenset()
 
 @dataclass(slots=True)
 class Journey:
-    """One request's way along its plan, with what was tried so far.
+    """One request's way along its hops, with what was tried so far.
 
-    `plan` None: no rule took the request, and there is no chain. `prompt_tokens` is a lower bound
-    of the prompt: a hop whose window is smaller cannot serve it.
-    `guards` are the compiled `when` conditions of hops, by the hop's identity. `ends_at` is the
-    request's deadline by the loop's clock, once the walk has begun.
+    `route` is the first of `hops` where that is the rule's own, not what follows it.
+    `prompt_tokens` is a lower bound of the prompt: a hop whose window is smaller cannot serve it.
+    `guards` are the compiled `when` conditions of hops, by the hop's identity. `limits` names, by
+    target id, the limit that keeps it out. `sets` is written over the client's body for every hop.
+    `ends_at` is the request's deadline by the loop's clock, once the walk has begun.
     """
 
     request: Request
     program: Program
-    plan: Plan | None
+    hops: tuple[Hop, ...]
+    route: Hop | None
     requested: Target | None
     snapshot: Snapshot
     prompt_tokens: int
     guards: Mapping[int, Guard]
+    limits: Mapping[str, str] = field(default_factory=dict)
+    sets: Sets = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
     ends_at: float = math.inf
 
@@ -86,7 +92,8 @@ class Answered:
 class Opened:
     """A stream that has reached its first content: nothing of it went to the client yet.
 
-    `ends_at` (the request's deadline) is by the loop's clock.
+    `leave` is to be called once the stream is over, however it ends. `ends_at` (the request's
+    deadline) is by the loop's clock.
     """
 
     target: Target
@@ -94,6 +101,7 @@ class Opened:
     held: list[Chunk]
     rest: AsyncGenerator[Chunk, None]
     idle_us: int
+    leave: Callable[[], None]
     ends_at: float = math.inf
 
 
@@ -148,10 +156,7 @@ class Chain:
     ) -> T:
         now = asyncio.get_running_loop().time
         deadline_at = journey.ends_at = now() + journey.program.deadline_us / 1e6
-        plan = journey.plan
-        if plan is None:
-            raise _no_rule_matched()
-        stops = self._stops(journey, plan)
+        stops = self._stops(journey)
         failures: list[tuple[Target, ProviderError]] = []
         entered_from_route = False
         for position, stop in enumerate(stops):
@@ -160,7 +165,8 @@ class Chain:
                 continue
             if failures:
                 last = failures[-1][1].fault
-                wanted = _wanted_after(last, plan.route, stop.hop, entered_from_route)
+                route = journey.route if entered_from_route else None
+                wanted = _wanted_after(last, route, stop.hop)
                 if wanted is not None:
                     _skip(journey, stop, wanted)
                     continue
@@ -173,7 +179,7 @@ class Chain:
             clocks = stop.hop.clocks
             if clocks.written_timeout or more:
                 limit_at = min(limit_at, now() + clocks.timeout_us / 1e6)
-            entered_from_route = position == 0
+            entered_from_route = position == 0 and journey.route is not None
             try:
                 return await _with_retries(stop, attempt, limit_at, more)
             except ProviderError as error:
@@ -185,12 +191,11 @@ class Chain:
     def _enters(self, journey: Journey, hop: Hop) -> bool:
         return journey.guards[id(hop)](journey.snapshot) is True
 
-    def _stops(self, journey: Journey, plan: Plan) -> list[_Stop]:
-        hops = (plan.route, *(journey.program.chain if plan.fallback is None else plan.fallback))
+    def _stops(self, journey: Journey) -> list[_Stop]:
         stops: list[_Stop] = []
         seen: set[str] = set()
         first: Target | None = None
-        for index, hop in enumerate(hops):
+        for index, hop in enumerate(journey.hops):
             stop = self._resolve(journey, index, hop, first)
             if stop.target is not None:
                 if stop.target.id in seen:
@@ -210,7 +215,9 @@ class Chain:
             target = journey.program.targets[hop.target]
         provider = self._providers.get(target.provider)
         stop = _Stop(index, hop, target, provider, None)
-        if provider is None or not provider.usable:
+        if (limit := journey.limits.get(target.id)) is not None:
+            stop.excluded = f"the limit `{limit}` keeps it out"
+        elif provider is None or not provider.usable:
             stop.excluded = f"no credential for `{target.provider}`"
         elif target.context_window is not None and journey.prompt_tokens > target.context_window:
             stop.excluded = (
@@ -254,6 +261,8 @@ class Chain:
         except Exception:
             _broke(attempt, call)
             raise
+        finally:
+            self._pulse.left(stop.target.id)
         attempt.outcome = "ok"
         _close(attempt, call)
         attempt.usage = answer.usage
@@ -308,10 +317,21 @@ class Chain:
             _broke(attempt, call)
             await chunks.aclose()
             raise
+        finally:
+            if not (held and held[-1].content):
+                self._pulse.left(stop.target.id)
         attempt.ttft_us = took_us(attempt, journey.request)
         attempt.sent = call.sent
         attempt.dropped = tuple(call.dropped)
-        return Opened(stop.target, attempt, held, chunks, clocks.idle_us, journey.ends_at)
+        return Opened(
+            stop.target,
+            attempt,
+            held,
+            chunks,
+            clocks.idle_us,
+            partial(self._pulse.left, stop.target.id),
+            journey.ends_at,
+        )
 
     def _begin(
         self, journey: Journey, stop: _Stop, number: int, idle_us: int
@@ -325,6 +345,7 @@ class Chain:
             connect_us=stop.hop.clocks.connect_us,
             idle_us=idle_us,
             refused=SAMPLING if stop.target.abilities.get("sampling") is False else NOTHING,
+            sets=journey.sets,
         )
         attempt = Attempt(
             target=stop.target.id,
@@ -336,6 +357,7 @@ class Chain:
             took_us=0,
         )
         journey.attempts.append(attempt)
+        self._pulse.entered(attempt.target)
         return call, attempt
 
     def _failed(self, attempt: Attempt, call: Call, error: ProviderError) -> None:
@@ -344,6 +366,8 @@ class Chain:
         attempt.reason = error.message
         attempt.status = error.status
         attempt.usage = error.usage
+        if error.fault is Fault.RATE_LIMIT:
+            self._pulse.limited(attempt.target, error.retry_after_us)
         # The caller's own mistake says nothing about the target.
         if FAULTS[error.fault].breaker:
             self._pulse.record(attempt.target, attempt.took_us, None, None, failed=True)
@@ -439,9 +463,13 @@ async def _with_retries(
 
     def wait(state: RetryCallState) -> float:
         asked = _asked_wait(state)
-        return asked if asked is not None else BACKOFF(state)
+        return asked if asked is not None else backoff(state)
 
     counted = stop_after_attempt(stop.hop.retries + 1)
+    first_us = stop.hop.backoff_us
+    backoff = wait_random_exponential(
+        multiplier=first_us / 1e6, max=max(LONGEST_BACKOFF_S, first_us / 1e6), exp_base=2
+    )
 
     def enough(state: RetryCallState) -> bool:
         patience = limit_at - now()
@@ -477,13 +505,16 @@ def _asked_wait(state: RetryCallState) -> float | None:
 # --- faults --------------------------------------------------------------------------------------
 
 
-def _wanted_after(last: Fault, route: Hop, hop: Hop, from_route: bool) -> str | None:
-    """None where the hop is entered after this fault, else why not."""
-    if from_route and route.catch is not None and last.value not in route.catch:
+def _wanted_after(last: Fault, route: Hop | None, hop: Hop) -> str | None:
+    """None where the hop is entered after this fault, else why not.
+
+    `route` is the rule's own hop where that is what failed.
+    """
+    if route is not None and route.catch is not None and last.value not in route.catch:
         return f"the rule's `catch` does not name {last.value}"
     if hop.catch is not None:
         return None if last.value in hop.catch else f"its `catch` does not name {last.value}"
-    if FAULTS[last].next_hop or (from_route and route.catch is not None):
+    if FAULTS[last].next_hop or (route is not None and route.catch is not None):
         return None
     return f"{last.value} is not tried elsewhere"
 
@@ -541,15 +572,6 @@ def _told(
         param=error.param,
         retry_after_us=error.retry_after_us if status in (429, 503) else None,
         should_retry=treatment.should_retry,
-    )
-
-
-def _no_rule_matched() -> RequestError:
-    return RequestError(
-        404,
-        "invalid_request_error",
-        "no_rule_matched",
-        "No rule of the policy matches this request, and it has no fallback chain.",
     )
 
 

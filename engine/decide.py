@@ -1,46 +1,79 @@
 """From a live request to a decision: reads the attributes a program asks for, and no others.
 
-`READERS` says how the gateway reads each attribute of `attributes.ATTRIBUTES`. Values are read when
+`readers` says how the gateway reads each attribute of `attributes.ATTRIBUTES`. Values are read when
 the compiled program first asks for them and stay in the snapshot, so that the snapshot is the
-record of what was read. Over 300 lines because the readers of one table stand beside each other.
+record of what was read.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from turnout.dsl.choose import Evaluate
 from turnout.dsl.classes import TextClasses, text_classes
-from turnout.dsl.core import REQUESTED, Clause, Hop, Plan, Program, Slot
+from turnout.dsl.core import Clause, Hop, Plan, Program, Reject, Term
 from turnout.dsl.interpret.compiled import compile_program, compile_term
-from turnout.dsl.schema import Value
+from turnout.dsl.limits import Gate
+from turnout.dsl.schema import Target, Value
 from turnout.dsl.snapshot import Snapshot
+from turnout.dsl.walk import reads
 
 from . import tokens
+from .destination import (
+    Destination,
+    destination,
+    first_allowed,
+    following,
+    hops_of,
+    plan_without_rule,
+)
+from .embedding import keys_of, leave_out
 from .names import Names
 from .pulse import Pulse
+from .readers import BASE_SET, READERS, Reader, reader_of
 from .record import PulseTable
 from .request import Caller, Operation, Request, RequestError
+from .spent import NOTHING_SPENT, Spent
 
 # A count of this many UTF-8 bytes takes about a millisecond; longer ones leave the event loop.
 INLINE_COUNT_BYTES = 16_384
 
-EPOCH = date(1970, 1, 1)
+# Beside the indices of clauses: no rule matched, and no rule is about it (embeddings).
+_NO_RULE, _ASKED_FOR = -1, -2
+
+# Texts of a caller: kept as their classes only.
+_OF_CALLER = ("header", "meta")
+
+Guard = Callable[[Mapping[str, Value | None]], Value | None]
+
 _EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Observed(Snapshot):
     """The snapshot of a live request: a value is read on the first question for it."""
 
-    __slots__ = ("classes", "live", "program", "readers", "request", "requested", "zone")
+    __slots__ = (
+        "classes",
+        "live",
+        "program",
+        "readers",
+        "request",
+        "requested",
+        "spent",
+        "target",
+        "zone",
+    )
 
     request: Request
     requested: str | None
+    target: Target | None
     live: PulseTable
+    spent: Spent
     program: Program
     zone: ZoneInfo
-    readers: Mapping[str, "Reader"]
+    readers: Mapping[str, Reader]
     classes: Mapping[str, TextClasses]
 
     def __missing__(self, key: str) -> Value | None:
@@ -55,206 +88,28 @@ class Observed(Snapshot):
         """The instant of the request in the program's zone."""
         return (_EPOCH_UTC + timedelta(microseconds=self.request.received_us)).astimezone(self.zone)
 
-
-Reader = Callable[[Observed, str], Value | None]
-
-
-# What a client writes may be any JSON number; a snapshot holds integers of 64 bits.
-_LARGEST = 2**63 - 1
-
-
-def _whole(value: Any) -> int | None:
-    if isinstance(value, int) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST:
-        return value
-    return None
-
-
-def _tokens(seen: Observed, key: str) -> int:
-    low, high = tokens.bounds(seen.request)
-    cuts = seen.program.token_cuts
-    if low == high or (cuts is not None and tokens.between(cuts, low, high)):
-        if low != high:
-            seen.intervals[key] = (low, high)
-        return low
-    return tokens.count(seen.request)
-
-
-def _max_tokens(seen: Observed, key: str) -> int | None:
-    limit = seen.request.output_limit
-    if limit is None:
-        seen.reasons[key] = "the request names no output limit"
-    return limit
-
-
-def _temperature(seen: Observed, key: str) -> int | None:
-    value = seen.request.body.get("temperature")
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9:
-        return round(value * 10_000)
-    seen.reasons[key] = "the request names no temperature"
-    return None
-
-
-def _messages(seen: Observed, key: str) -> int:
-    messages = seen.request.body.get("messages")
-    return len(messages) if isinstance(messages, list) else 0
-
-
-def _count_of_answers(seen: Observed, key: str) -> int:
-    value = _whole(seen.request.body.get("n"))
-    return 1 if value is None else value
-
-
-def _has_part(*kinds: str) -> Reader:
-    def read(seen: Observed, key: str) -> bool:
-        messages = seen.request.body.get("messages")
-        if not isinstance(messages, list):
-            return False
-        for message in messages:
-            content = message.get("content") if isinstance(message, dict) else None
-            if isinstance(content, list):
-                for part in content:
-                    if isinstance(part, dict) and part.get("type") in kinds:
-                        return True
-        return False
-
-    return read
-
-
-def _has_schema(seen: Observed, key: str) -> bool:
-    wanted = seen.request.body.get("response_format")
-    return isinstance(wanted, dict) and wanted.get("type") in ("json_schema", "json_object")
-
-
-def _caller(field: str) -> Reader:
-    def read(seen: Observed, key: str) -> str | None:
-        value: str | None = getattr(seen.request.caller, field)
-        if value is None:
-            seen.reasons[key] = f"the caller has no {field}"
-        return value
-
-    return read
-
-
-def _header(name: str) -> Reader:
-    def read(seen: Observed, key: str) -> str | None:
-        value = seen.request.headers.get(name)
-        if value is None:
-            seen.reasons[key] = "the request has no such header"
-        return value
-
-    return read
-
-
-def _live(attribute: str, target: str) -> Reader:
-    def read(seen: Observed, key: str) -> Value | None:
-        if target != REQUESTED:
-            source = key
-        elif seen.requested is None:
-            seen.reasons[key] = "the client left the choice to the policy"
-            return None
-        else:
-            source = f"{attribute}({seen.requested})"
-        value = seen.live.values.get(source)
-        if value is None:
-            seen.reasons[key] = seen.live.reasons.get(source, "no traffic yet")
-        return value
-
-    return read
-
-
-def _expected_output(target: str) -> Reader:
-    recent = _live("expected_output", target)
-
-    def read(seen: Observed, key: str) -> int | None:
-        value = recent(seen, key)
-        allowed = _whole(seen["max_tokens"])
-        known = [v for v in (value, allowed) if isinstance(v, int)]
-        if known:
-            seen.reasons.pop(key, None)
-            return min(known)
-        return None
-
-    return read
-
-
-def _requested(seen: Observed, key: str) -> str | None:
-    if seen.requested is None:
-        seen.reasons[key] = "the client left the choice to the policy"
-    return seen.requested
-
-
-READERS: dict[str, Reader] = {
-    "request_type": lambda seen, key: seen.request.operation.value,
-    "tokens": _tokens,
-    "prompt_tokens": _tokens,
-    "max_tokens": _max_tokens,
-    "temperature": _temperature,
-    "messages": _messages,
-    "n": _count_of_answers,
-    "model": lambda seen, key: seen.request.model,
-    "stream": lambda seen, key: seen.request.stream,
-    "has_tools": lambda seen, key: bool(
-        seen.request.body.get("tools") or seen.request.body.get("functions")
-    ),
-    "has_images": _has_part("image_url", "input_image"),
-    "has_audio": _has_part("input_audio"),
-    "has_schema": _has_schema,
-    "tier": _caller("tier"),
-    "tenant": _caller("tenant"),
-    "team": _caller("team"),
-    "user": _caller("user"),
-    "time": lambda seen, key: seen.local.hour * 60 + seen.local.minute,
-    "weekday": lambda seen, key: seen.local.weekday(),
-    "date": lambda seen, key: (seen.local.date() - EPOCH).days,
-    "requested": _requested,
-}
-
-# What every record holds, whatever the policy read. `tokens` is kept as its bounds if not counted.
-BASE_SET = (
-    "request_type",
-    "model",
-    "max_tokens",
-    "n",
-    "messages",
-    "stream",
-    "has_tools",
-    "has_images",
-    "has_audio",
-    "has_schema",
-    "tenant",
-    "tier",
-    "team",
-    "user",
-)
-
-
-def _reader(slot: Slot) -> Reader:
-    name = slot.attribute.name
-    if name == "header":
-        return _header(slot.argument or "")
-    if name == "expected_output":
-        return _expected_output(slot.argument or "")
-    if slot.attribute.live:
-        return _live(name, slot.argument or "")
-    return READERS[name]
+    @property
+    def today(self) -> int:
+        """The calendar day of the request in the program's zone, in days since 1970-01-01."""
+        return (self.local.date() - _EPOCH_UTC.date()).days
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What the policy says of one request.
 
-    `clause` None: no rule matched, and `plan` is made of the program's chain (None if that is
-    empty too).
+    `clause` None: no rule matched, and `destination` is the program's chain; of embeddings, what
+    was asked for comes first.
     """
 
     program: Program
     snapshot: Observed
     clause: Clause | None
-    plan: Plan | None
+    destination: Destination
 
 
 class Decider:
-    """A program made ready to decide live requests.
+    """A program made ready to decide live requests: every term that it may ask is compiled once.
 
     `guards` are the compiled `when` conditions of its hops, by the hop's identity.
     """
@@ -264,19 +119,46 @@ class Decider:
         self.program = program
         self._index_of = compile_program(program)
         self._zone = ZoneInfo(program.timezone)
-        self._readers = READERS | {key: _reader(slot) for key, slot in program.slots.items()}
-        headers = [key for key, slot in program.slots.items() if slot.attribute.name == "header"]
-        self._classes = text_classes(program, headers)
+        self._readers = READERS | {
+            key: reader_of(slot, program) for key, slot in program.slots.items()
+        }
+        texts = [key for key, slot in program.slots.items() if slot.attribute.name in _OF_CALLER]
+        self._classes = text_classes(program, texts)
         self._reads_tokens = "tokens" in program.slots
-        self._no_match = _chain_as_plan(program.chain)
         self.guards = {id(hop): compile_term(hop.when) for hop in _hops(program) if hop.when}
+        costly = keys_of(program).keys()
+        self._fetching = {
+            id(hop) for hop in _hops(program) if hop.when and costly & set(reads([hop.when]))
+        }
+        # By identity: terms of the program and of the gate, compiled when first asked for.
+        self._terms: dict[int, Guard] = {}
+        self._gate = Gate(program)
+        self._asked_for = plan_without_rule(program, embeddings=True)
+        # What no value of a request changes: most policies need no more.
+        self._settled = {
+            index: destination
+            for index, plan in (
+                (_NO_RULE, None),
+                (_ASKED_FOR, self._asked_for),
+                *((clause.index, clause.plan) for clause in program.clauses),
+            )
+            if (destination := self._of_every_request(plan)) is not None
+        }
 
-    def observe(self, request: Request, requested: str | None, live: PulseTable) -> Observed:
+    def observe(
+        self,
+        request: Request,
+        requested: Target | None,
+        live: PulseTable,
+        spent: Spent = NOTHING_SPENT,
+    ) -> Observed:
         """An empty snapshot of a live request, filled by the questions put to it."""
         seen = Observed()
         seen.request = request
-        seen.requested = requested
+        seen.target = requested
+        seen.requested = None if requested is None else requested.id
         seen.live = live
+        seen.spent = spent
         seen.program = self.program
         seen.zone = self._zone
         seen.readers = self._readers
@@ -284,12 +166,59 @@ class Decider:
         return seen
 
     def decide(self, seen: Observed) -> Decision:
-        """The clause and the plan for a snapshot."""
+        """The clause for a snapshot, and where it sends the request. Raises: NotFetched."""
         index = self._index_of(seen)
-        if index < 0:
-            return Decision(self.program, seen, None, self._no_match)
-        clause = self.program.clauses[index]
-        return Decision(self.program, seen, clause, clause.plan)
+        clause = self.program.clauses[index] if index >= 0 else None
+        if clause is None and seen.request.operation is Operation.EMBEDDINGS:
+            index = _ASKED_FOR
+        found = self._settled.get(index)
+        if found is None:
+            plan = clause.plan if clause is not None else None
+            plan = self._asked_for if index == _ASKED_FOR else plan
+            found = destination(
+                self.program,
+                plan,
+                self._evaluate(seen),
+                self._gate,
+                seen,
+                seen.target,
+            )
+        if self._fetching:
+            # A guard may be asked long after; whatever it costs a call to know is known by then.
+            for hop in found.hops:
+                if id(hop) in self._fetching:
+                    self.guards[id(hop)](seen)
+        return Decision(self.program, seen, clause, found)
+
+    def target_of(self, decision: Decision) -> str | None:
+        """The target that a decided request comes to if nothing fails."""
+        seen = decision.snapshot
+        return first_allowed(decision.destination, self._evaluate(seen), seen.target)
+
+    def excluding(self, target: str, seen: Observed) -> str | None:
+        """The limit that keeps a target of the program out of a request; None if none does."""
+        return self._gate.excluding(target, seen, self._evaluate(seen))
+
+    def _evaluate(self, seen: Observed) -> Evaluate:
+        def value_of(term: Term) -> Value | None:
+            compiled = self._terms.get(id(term))
+            if compiled is None:
+                compiled = self._terms[id(term)] = compile_term(term)
+            return compiled(seen)
+
+        return value_of
+
+    def _of_every_request(self, plan: Plan | None) -> Destination | None:
+        """Where a plan sends every request; None where that depends on the request."""
+        if self.program.limits:
+            return None
+        if plan is None:
+            return Destination(self.program.chain)
+        if plan.mirror is not None or not isinstance(plan.route, Hop | Reject):
+            return None
+        if isinstance(plan.route, Reject):
+            return Destination(())
+        return Destination((plan.route, *following(self.program, plan)), plan.route)
 
     def must_count_first(self, seen: Observed) -> bool:
         """Whether the token count is needed and too long to be made on the event loop."""
@@ -303,13 +232,8 @@ class Decider:
 def _hops(program: Program) -> Iterator[Hop]:
     yield from program.chain
     for clause in program.clauses:
-        yield clause.plan.route
+        yield from hops_of(clause.plan.route)
         yield from clause.plan.fallback or ()
-
-
-def _chain_as_plan(chain: tuple[Hop, ...]) -> Plan | None:
-    # An entry's `catch` looks at the fault before it; here nothing comes before.
-    return Plan(replace(chain[0], catch=None), chain[1:]) if chain else None
 
 
 def recorded(seen: Observed) -> None:
@@ -356,8 +280,8 @@ def observe_body(program: Program, body: dict[str, Any], received_us: int) -> Sn
         target = Names(program, program.schema.catalog).resolve(request.model).target
     except RequestError:
         target = None
-    requested = target.id if target is not None else None
-    seen = decider.observe(request, requested, Pulse().tick(program.targets))
+    seen = decider.observe(request, target, Pulse().tick(program.targets, program.slots.values()))
+    leave_out(seen, program)
     for key in program.slots:
         seen[key]
     return seen

@@ -2,43 +2,44 @@
 
 receive → snapshot → decide → attempt* → relay → settle → record. The HTTP server calls `chat` and
 `embeddings`; everything that is kept of a request leaves as one `DecisionRecord`.
-Over 300 lines because a request's ends (answered, refused, cut, left) settle in one place.
+Over 300 lines because what the gateway does and what can be asked of it share its parts.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from turnout.dsl.core import REQUESTED, Plan, Program
+from turnout.dsl.choose import Option
+from turnout.dsl.core import Clause, Program, Reject
 from turnout.dsl.interpret.traced import trace as traced
-from turnout.dsl.schema import Target
-from turnout.dsl.units import format_usd
+from turnout.dsl.schema import Type
+from turnout.dsl.units import format_value
 
 from . import tokens, trace
-from .budget import worst_case
-from .chain import Answered, Chain, IdleClock, Journey, Opened, took_us
-from .decide import Decider, Decision, recorded
+from .chain import Chain, Journey
+from .decide import Decider, Decision, Observed
+from .destination import explained, is_expired, route_of
+from .embedding import Embedder, leave_out, put
 from .journal import Journal
-from .ledger import charge, usage_source
+from .latch import Latches
+from .mirror import Mirrors
 from .names import Names, Requested
-from .provider import FAULTS, Provider, ProviderError
+from .passage import Passage
+from .provider import Provider
 from .pulse import Pulse
-from .record import Attempt, DecisionRecord, PulseTable
-from .request import Operation, Reply, Request, RequestError, StreamReply, Usage
+from .readers import NotFetched
+from .record import Attempt, DecisionRecord, Late, PulseTable
+from .request import NOTHING_SET, Operation, Reply, Request, RequestError, StreamReply
+from .spent import NOTHING_SPENT, Spent
 from .state.store import StoreError
 
 _log = logging.getLogger("turnout.gateway")
 
 TICK_S = 1.0
-# Output longer than this is estimated from its bytes, so that counting never holds the loop.
-COUNTED_OUTPUT_CHARACTERS = 65_536
-# So is the prompt of a request whose body is longer than this.
-COUNTED_BODY_BYTES = 65_536
+MIRROR_PATIENCE_S = 5.0  # how long a gateway that closes waits for copies under way
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +70,13 @@ class Gateway:
         pulse: Pulse,
         on_record: Callable[[DecisionRecord], None],
         on_tick: Callable[[int], None],
+        on_late: Callable[[Late], None] = lambda _: None,
+        spent: Spent = NOTHING_SPENT,
     ) -> None:
         """Serve a program over providers by name.
 
-        `on_record` sees each finished record, `on_tick` once a second how many wait to be written.
+        `on_record` sees each finished record, `on_tick` once a second how many wait to be written,
+        `on_late` an attempt that ended after its record. `spent` is what budgets are read from.
         """
         self._live = live
         self._providers = providers
@@ -80,8 +84,14 @@ class Gateway:
         self._pulse = pulse
         self._on_record = on_record
         self._on_tick = on_tick
+        self._on_late = on_late
         self._chain = Chain(providers, pulse)
-        self._table = pulse.tick(live.program.targets)
+        self._mirrors = Mirrors(self._chain, pulse)
+        self._embedder = Embedder(live.program, providers)
+        self._latches = Latches(live.program)
+        self._spent = spent
+        self._expired: dict[str, int] = {}  # rules, and the day they were last warned of
+        self._table = self._tick_now()
         self._ticker: asyncio.Task[None] | None = None
         self._started_ns = time.monotonic_ns()
         self._programs = trace.Programs(live.program.schema)
@@ -94,23 +104,43 @@ class Gateway:
         program = self._live.program
         self._journal.archive(program.digest, program.canonical)
         await asyncio.to_thread(tokens.warm)
+        await self._refresh_spent()
         self._ticker = asyncio.create_task(self._tick(), name="pulse")
         self.ready = True
 
     async def close(self) -> None:
-        """Stop the pulse and write out everything that is still queued."""
+        """Let copies end, stop the pulse, and write out everything that is still queued."""
         self.ready = False
+        await self._mirrors.drain(MIRROR_PATIENCE_S)
         if self._ticker is not None:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
+        await self._embedder.close()
         await asyncio.to_thread(self._journal.close)
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self._table = self._pulse.tick(self._live.program.targets)
+            self._table = self._tick_now()
+            await self._refresh_spent()
             self._journal.put_pulse(self._table)
             self._on_tick(self._journal.counts.waiting)
+
+    def _tick_now(self) -> PulseTable:
+        program = self._live.program
+        unusable = frozenset(n for n, provider in self._providers.items() if not provider.usable)
+        table = self._pulse.tick(program.targets, program.slots.values(), unusable)
+        return self._latches.over(table)
+
+    async def _refresh_spent(self) -> None:
+        """Read from the ledger what budgets have used; what is known stays where it cannot be."""
+        program = self._live.program
+        if not program.budgets:
+            return
+        try:
+            await asyncio.to_thread(self._spent.refresh, program, time.time_ns() // 1000)
+        except StoreError as error:
+            _log.warning("what budgets have used cannot be read: %s", error)
 
     # --- requests --------------------------------------------------------------------------------
 
@@ -125,7 +155,7 @@ class Gateway:
         """Answer an embeddings request. Raises: RequestError."""
         return await self._answer(await self._decide(request))
 
-    async def _decide(self, request: Request) -> "_Passage":
+    async def _decide(self, request: Request) -> Passage:
         live = self._live
         if not self._journal.accepting:
             raise RequestError(
@@ -136,33 +166,75 @@ class Gateway:
                 retry_after_us=5_000_000,
             )
         requested = live.names.resolve(request.model)
-        decision = await _decision(live, request, requested, self._table)
-        plan = decision.plan
-        if request.operation is Operation.EMBEDDINGS and decision.clause is None:
-            if requested.target is None:
-                raise RequestError(
-                    400,
-                    "invalid_request_error",
-                    "model_required",
-                    f"Embeddings need the name of an embedding model; `{request.model}` is none.",
-                    param="model",
-                )
-            # The chain follows, of which only hops to the very same model count.
-            plan = Plan(decision.program.requested, None)
+        decision, fetched = await self._decision(live, request, requested)
+        clause = decision.clause
+        if (
+            request.operation is Operation.EMBEDDINGS
+            and clause is None
+            and requested.target is None
+        ):
+            raise RequestError(
+                400,
+                "invalid_request_error",
+                "model_required",
+                f"Embeddings need the name of an embedding model; `{request.model}` is none.",
+                param="model",
+            )
         low, _ = tokens.bounds(request)
         known = decision.snapshot.get("tokens")
         journey = Journey(
             request=request,
             program=decision.program,
-            plan=plan,
+            hops=decision.destination.hops,
+            route=decision.destination.route,
             requested=requested.target,
             snapshot=decision.snapshot,
             prompt_tokens=known if isinstance(known, int) else low,
             guards=live.decider.guards,
+            limits=decision.destination.limits,
+            sets=NOTHING_SET if clause is None else clause.plan.sets,
         )
-        return _Passage(self, decision, journey)
+        passage = Passage(self, decision, journey, self._table.id, fetched)
+        if clause is not None and clause.expires is not None:
+            self._warn_if_expired(decision, clause)
+        if (refusal := _refusal(decision)) is not None:
+            if refusal.code == "policy_rejected":
+                passage.rejected(refusal)
+            else:
+                passage.refused(refusal)
+            raise refusal
+        if passage.mirror is not None:
+            self._mirrors.send(journey, passage.mirror, passage.mirrored)
+        return passage
 
-    async def _answer(self, passage: "_Passage") -> Reply:
+    def _warn_if_expired(self, decision: Decision, clause: Clause) -> None:
+        """Say once a day of a rule past its date that it still runs."""
+        today = decision.snapshot.today
+        if is_expired(clause, today) and self._expired.get(clause.name) != today:
+            self._expired[clause.name] = today
+            day = format_value(clause.expires or 0, Type.DATE)
+            _log.warning("the rule `%s` expired on %s and still runs", clause.name, day)
+
+    async def _observe(self, live: Live, request: Request, requested: Requested) -> Observed:
+        seen = live.decider.observe(request, requested.target, self._table, self._spent)
+        if live.decider.must_count_first(seen):
+            seen["tokens"] = await asyncio.to_thread(tokens.count, request)
+        return seen
+
+    async def _decision(
+        self, live: Live, request: Request, requested: Requested
+    ) -> tuple[Decision, list[Attempt]]:
+        """The decision, and the calls that it cost to know what it reads."""
+        seen = await self._observe(live, request, requested)
+        try:
+            return live.decider.decide(seen), []
+        except NotFetched:
+            fetched = await self._embedder.fetch(request, _kept_from_embedding(live, seen))
+            put(seen, fetched)
+            leave_out(seen, live.program)
+            return live.decider.decide(seen), fetched.attempts
+
+    async def _answer(self, passage: Passage) -> Reply:
         try:
             answered = await self._chain.answer(passage.journey)
         except RequestError as error:
@@ -176,7 +248,7 @@ class Gateway:
             raise
         return passage.answered(answered)
 
-    async def _stream(self, passage: "_Passage") -> StreamReply:
+    async def _stream(self, passage: Passage) -> StreamReply:
         try:
             opened = await self._chain.open(passage.journey)
         except RequestError as error:
@@ -192,9 +264,15 @@ class Gateway:
 
     def finish(self, record: DecisionRecord) -> None:
         """Hand a finished record to the journal and the metrics."""
-        self._pulse.record_own(record.took_us - sum(a.took_us for a in record.attempts))
+        waited = sum(a.took_us for a in record.attempts if a.kind != "mirror")
+        self._pulse.record_own(record.took_us - waited)
         self._journal.put(record)
         self._on_record(record)
+
+    def finish_late(self, late: Late) -> None:
+        """Hand an attempt that outlasted its request to the journal and the metrics."""
+        self._journal.put_late(late)
+        self._on_late(late)
 
     def fell_silent(self, target: str, took_us: int) -> None:
         """Tell the pulse that a stream broke after its first content."""
@@ -204,11 +282,6 @@ class Gateway:
         """Tell the pulse of a stream that came to its end."""
         output = attempt.usage.output if attempt.usage is not None else None
         self._pulse.record(attempt.target, attempt.took_us, attempt.ttft_us, output, failed=False)
-
-    @property
-    def pulse_id(self) -> str:
-        """The table of live values that decisions are made on at this moment."""
-        return self._table.id
 
     # --- looking ---------------------------------------------------------------------------------
 
@@ -232,15 +305,19 @@ class Gateway:
         """The decision on a chat body with the value of every sub-expression; calls nobody."""
         live = self._live
         requested = live.names.resolve(request.model)
-        decision = await _decision(live, request, requested, self._table)
-        plan = decision.plan
+        seen = await self._observe(live, request, requested)
+        # No call is made to explain, and the trail shows every value.
+        leave_out(seen, live.program)
+        decision = live.decider.decide(seen)
         verdict = traced(decision.program, decision.snapshot)
+        clause = decision.clause
         return {
-            "rule": decision.clause.name if decision.clause is not None else None,
-            "route": plan.route.target if plan is not None else None,
-            "target": _target_of(plan, requested.target),
+            "rule": None if clause is None else clause.name,
+            "route": route_of(decision.program, clause),
+            "target": live.decider.target_of(decision),
             "policy": decision.program.digest,
             "trail": verdict.to_json(),
+            **explained(decision.destination, clause, decision.snapshot.today),
         }
 
     async def trace(self, request_id: str, tenant: str) -> dict[str, Any]:
@@ -307,286 +384,58 @@ class Gateway:
         }
 
 
-class _Passage:
-    """A decided request on its way to an answer; whatever happens, it is recorded once."""
-
-    def __init__(self, gateway: Gateway, decision: Decision, journey: Journey) -> None:
-        self._gateway = gateway
-        self._decision = decision
-        self.journey = journey
-        self._pulse_id = gateway.pulse_id
-        self._done = False
-
-    # Each of these ends the passage.
-
-    def answered(self, answered: Answered) -> Reply:
-        attempt = answered.attempt
-        if attempt.usage is None:
-            attempt.usage = self._estimate(answered.answer.text)
-        _price(attempt, answered.target)
-        self._settle()
-        headers = self._headers(answered.target)
-        headers["x-turnout-cost"] = format_usd(self._spent())
-        if attempt.dropped:
-            headers["x-turnout-dropped"] = ",".join(attempt.dropped)
-        self._record(200, "ok", answered.target)
-        return Reply(200, answered.answer.body, headers)
-
-    def refused(self, error: RequestError) -> None:
-        error.headers.update(self._headers(None))
-        self._record(error.status, "error", None, error=error.code or error.type)
-
-    def abandoned(self) -> None:
-        self._record(499, "disconnect", None, error="client_left")
-
-    def broken(self) -> None:
-        self._record(500, "error", None, error="internal")
-
-    def opened(self, opened: Opened) -> StreamReply:
-        self._settle(but=opened.attempt)
-        headers = self._headers(opened.target)
-        headers["x-turnout-cost-estimate"] = format_usd(
-            self._spent() + worst_case(opened.target, self.journey.request)
-        )
-        if opened.attempt.dropped:
-            headers["x-turnout-dropped"] = ",".join(opened.attempt.dropped)
-        reply = StreamReply(200, headers, _nothing())
-        reply.chunks = _Events(self, opened, self.relay(opened, reply))
-        return reply
-
-    async def relay(self, opened: Opened, reply: StreamReply) -> AsyncGenerator[bytes, None]:
-        """The stream's events; ends in a record, whether read to its end, cut or closed."""
-        attempt = opened.attempt
-        output: list[str] = []
-        outcome, status_error = "disconnect", "client_left"
-        idle = IdleClock(opened.idle_us, opened.ends_at)
-        try:
-            for chunk in opened.held:
-                _note(attempt, output, chunk.text, chunk.usage)
-                if chunk.data:
-                    yield chunk.data
-            rest = opened.rest
-            while True:
-                try:
-                    chunk = await idle.next(rest)
-                except StopAsyncIteration:
-                    break
-                _note(attempt, output, chunk.text, chunk.usage)
-                if chunk.data:
-                    yield chunk.data
-            outcome, status_error = "ok", ""
-        except ProviderError as error:
-            outcome, status_error = "cut", error.fault.value
-            attempt.fault, attempt.reason = error.fault.value, error.message
-            if error.usage is not None:
-                attempt.usage = error.usage
-            reply.failed = True
-            yield _error_event(error)
-        finally:
-            idle.stop()
-            attempt.took_us = took_us(attempt, self.journey.request)
-            attempt.outcome = "ok" if outcome == "ok" else "failed"
-            if outcome == "disconnect":
-                attempt.reason = "the client left"
-            if attempt.usage is None:
-                attempt.usage = self._estimate("".join(output))
-            _price(attempt, opened.target)
-            if outcome == "ok":
-                self._gateway.streamed(attempt)
-            elif outcome == "cut":
-                self._gateway.fell_silent(attempt.target, attempt.took_us)
-            try:
-                self._record(200, outcome, opened.target, error=status_error or None)
-            finally:
-                await opened.rest.aclose()
-
-    async def unread(self, opened: Opened) -> None:
-        """The client left before the first event was written."""
-        attempt = opened.attempt
-        attempt.took_us = took_us(attempt, self.journey.request)
-        attempt.outcome, attempt.reason = "failed", "the client left"
-        output: list[str] = []
-        for chunk in opened.held:
-            _note(attempt, output, chunk.text, chunk.usage)
-        if attempt.usage is None:
-            attempt.usage = self._estimate("".join(output))
-        _price(attempt, opened.target)
-        self._record(200, "disconnect", opened.target, error="client_left")
-        await opened.rest.aclose()
-
-    # --- what is kept ----------------------------------------------------------------------------
-
-    def _headers(self, target: Target | None) -> dict[str, str]:
-        clause = self._decision.clause
-        headers = {
-            "x-turnout-policy": self._decision.program.digest,
-            "x-turnout-cache": "BYPASS",
-            "x-turnout-attempts": str(
-                sum(1 for attempt in self.journey.attempts if attempt.outcome != "skipped")
-            ),
-        }
-        if clause is not None:
-            headers["x-turnout-rule"] = clause.name
-        if target is not None:
-            headers["x-turnout-model"] = target.id
-        return headers
-
-    def _spent(self) -> int:
-        return sum(attempt.cost_nano_usd for attempt in self.journey.attempts)
-
-    def _estimate(self, output: str) -> Usage:
-        request = self.journey.request
-        low, high = tokens.bounds(request)
-        prompt = low if low == high else self.journey.snapshot.get("tokens")
-        if "tokens" in self.journey.snapshot.intervals or not isinstance(prompt, int):
-            long = len(request.raw) > COUNTED_BODY_BYTES
-            prompt = max(low, high // 3) if long else tokens.count(request)
-        if len(output) <= COUNTED_OUTPUT_CHARACTERS:
-            written = tokens.count_text(output)
-        else:
-            written = len(output.encode()) // 3
-        return Usage(prompt, written, estimated=True)
-
-    def _record(
-        self, status: int, outcome: str, target: Target | None, error: str | None = None
-    ) -> None:
-        if self._done:
-            return
-        self._done = True
-        request = self.journey.request
-        snapshot = self._decision.snapshot
-        recorded(snapshot)
-        self._settle()
-        clause = self._decision.clause
-        plan = self.journey.plan
-        caller = request.caller
-        self._gateway.finish(
-            DecisionRecord(
-                id=request.id,
-                received_us=request.received_us,
-                took_us=(time.monotonic_ns() - request.started_ns) // 1000,
-                digest=self._decision.program.digest,
-                operation=request.operation.value,
-                tenant=caller.tenant,
-                tier=caller.tier,
-                team=caller.team,
-                user=caller.user,
-                key_id=caller.key_id,
-                session_hash=request.session_hash,
-                model=request.model,
-                stream=request.stream,
-                clause=clause.index if clause is not None else None,
-                rule=clause.name if clause is not None else None,
-                route=plan.route.target if plan is not None else None,
-                target=target.id if target is not None else None,
-                values=dict(snapshot),
-                reasons=dict(snapshot.reasons),
-                intervals=dict(snapshot.intervals),
-                attempts=self.journey.attempts,
-                status=status,
-                error=error,
-                outcome=outcome,
-                pulse_id=self._pulse_id,
-            )
-        )
-
-    def _settle(self, but: Attempt | None = None) -> None:
-        """Price the attempts that are over."""
-        for attempt in self.journey.attempts:
-            if attempt is not but:
-                _settle(attempt, self._target_named(attempt.target), self.journey.request)
-
-    def _target_named(self, name: str) -> Target | None:
-        requested = self.journey.requested
-        if requested is not None and requested.id == name:
-            return requested
-        return self.journey.program.targets.get(name)
-
-
-class _Events(AsyncGenerator[bytes, None]):
-    """A stream's events on their way to the client.
-
-    Closing it before the first event was read is a disconnect like any other; a bare generator
-    would skip its `finally` there.
-    """
-
-    def __init__(self, passage: _Passage, opened: Opened, events: AsyncGenerator[bytes]) -> None:
-        self._passage = passage
-        self._opened = opened
-        self._events = events
-        self._started = False
-
-    async def asend(self, value: None) -> bytes:
-        self._started = True
-        return await self._events.asend(value)
-
-    async def athrow(self, *arguments: Any) -> bytes:
-        return await self._events.athrow(*arguments)
-
-    async def aclose(self) -> None:
-        if not self._started:
-            self._started = True
-            await self._passage.unread(self._opened)
-        await self._events.aclose()
-
-
-async def _decision(
-    live: Live, request: Request, requested: Requested, table: PulseTable
-) -> Decision:
-    target = requested.target
-    seen = live.decider.observe(request, target.id if target is not None else None, table)
-    if live.decider.must_count_first(seen):
-        seen["tokens"] = await asyncio.to_thread(tokens.count, request)
-    return live.decider.decide(seen)
-
-
-def _note(attempt: Attempt, output: list[str], text: str, usage: Usage | None) -> None:
-    if usage is not None:
-        attempt.usage = usage
-    if text:
-        output.append(text)
-
-
-def _price(attempt: Attempt, target: Target) -> None:
-    if attempt.usage is not None and target.tariff is not None:
-        attempt.cost_nano_usd = charge(target.tariff, attempt.usage)
-
-
-def _settle(attempt: Attempt, target: Target | None, request: Request) -> None:
-    """Price a failed attempt: what was reported, or the worst case if nobody can say."""
-    if target is None or attempt.outcome == "ok" or not attempt.sent:
-        return
-    if attempt.usage is not None:
-        _price(attempt, target)
-    elif usage_source(attempt) == "unconfirmed":
-        attempt.unconfirmed_nano_usd = worst_case(target, request)
-
-
-def _error_event(error: ProviderError) -> bytes:
-    treatment = FAULTS[error.fault]
-    body = {
-        "error": {
-            "message": error.message,
-            "type": treatment.type,
-            "param": error.param,
-            "code": error.code or treatment.code,
-        }
-    }
-    return b"data: " + orjson.dumps(body) + b"\n\n"
-
-
 def _model(name: str, owner: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": owner}
 
 
-def _target_of(plan: Plan | None, requested: Target | None) -> str | None:
-    if plan is None:
+def _kept_from_embedding(live: Live, seen: Observed) -> str | None:
+    """Why the policy's embedding target may not have a request; None where it may."""
+    embedding = live.program.embedding
+    if embedding is None:
         return None
-    if plan.route.target == REQUESTED:
-        return requested.id if requested is not None else None
-    return plan.route.target
+    try:
+        limit = live.decider.excluding(embedding.target, seen)
+    except NotFetched:
+        return "a limit on its target asks for what only this call could tell"
+    return None if limit is None else f"the limit `{limit}` keeps its target out"
 
 
-async def _nothing() -> AsyncGenerator[bytes, None]:
-    return
-    yield
+def _refusal(decision: Decision) -> RequestError | None:
+    """What the client is told where the decision leads to no target at all."""
+    found, clause = decision.destination, decision.clause
+    if clause is not None and isinstance(clause.plan.route, Reject):
+        return _rejection(clause.plan.route)
+    if found.hops:
+        return None
+    if clause is None:
+        return RequestError(
+            404,
+            "invalid_request_error",
+            "no_rule_matched",
+            "No rule of the policy matches this request, and it has no fallback chain.",
+        )
+    looked_at = "; ".join(f"{one.target}: {_why(one)}" for one in found.options)
+    return RequestError(
+        403,
+        "invalid_request_error",
+        "no_target_allowed",
+        f"No target may serve this request ({looked_at}).",
+    )
+
+
+def _why(option: Option) -> str:
+    return option.excluded or "not chosen"
+
+
+def _rejection(route: Reject) -> RequestError:
+    types = {429: "rate_limit_error", 503: "service_unavailable_error"}
+    usual = "invalid_request_error" if route.status < 500 else "server_error"
+    return RequestError(
+        route.status,
+        types.get(route.status, usual),
+        "policy_rejected",
+        route.message,
+        retry_after_us=route.retry_after_us,
+        # Without a time to come back at, asking again gets the same answer.
+        should_retry=None if route.retry_after_us is not None else False,
+    )

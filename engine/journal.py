@@ -16,6 +16,7 @@ many again.
 """
 
 import asyncio
+import itertools
 import logging
 import threading
 import time
@@ -23,7 +24,7 @@ from collections import OrderedDict, deque
 from itertools import chain, repeat
 from typing import NamedTuple
 
-from .record import DecisionRecord, PulseTable
+from .record import DecisionRecord, Late, PulseTable, with_late
 from .state.store import Group, Store, StoreError
 
 _log = logging.getLogger("turnout.journal")
@@ -65,6 +66,7 @@ class Journal:
         self._changed = threading.Condition(threading.Lock())
         self._queue: deque[DecisionRecord] = deque()
         self._waiting: dict[str, DecisionRecord] = {}  # by id; also those being written now
+        self._late: dict[str, Late] = {}  # by the request's id; also those being written now
         self._policies: OrderedDict[str, str] = OrderedDict()  # to be written
         self._archived: set[str] = set()
         self._pulses: OrderedDict[str, PulseTable] = OrderedDict()  # recent, not written yet
@@ -104,6 +106,15 @@ class Journal:
             why = "the journal is closed" if self._closing.is_set() else "too many are waiting"
             _log.error("decision %s is lost, and any that follow: %s", record.id, why)
 
+    def put_late(self, late: Late) -> None:
+        """Take an attempt that ended after its record had been put; never blocks."""
+        with self._changed:
+            if len(self._late) >= self._capacity or self._closing.is_set():
+                self._lost += 1
+                return
+            self._late[late.record.id] = late
+            self._wake()
+
     def put_pulse(self, table: PulseTable) -> None:
         """Remember a table of live values; it is written if a decision refers to it."""
         with self._changed:
@@ -132,7 +143,10 @@ class Journal:
         """
         deadline = time.monotonic() + wait_us / 1_000_000
         while True:
+            late = self._late.get(id)
             record = self._waiting.get(id) or await asyncio.to_thread(self._store.record, id)
+            if record is not None and late is not None:
+                record = with_late(record, late.attempt)
             if record is not None and (tenant is None or record.tenant == tenant):
                 return record
             left = deadline - time.monotonic()
@@ -180,18 +194,19 @@ class Journal:
         """The next group once it is closed; None when there is nothing more to come."""
         with self._changed:
             stop = self._closing.is_set
-            self._changed.wait_for(lambda: self._queue or self._policies or stop())
+            self._changed.wait_for(lambda: self._queue or self._late or self._policies or stop())
             if self._queue and not stop():
                 self._changed.wait_for(
                     lambda: len(self._queue) >= _GROUP_RECORDS or stop(), _GROUP_S
                 )
-            if not self._queue and not self._policies:
+            if not self._queue and not self._late and not self._policies:
                 return None
             many = min(len(self._queue), _GROUP_RECORDS)
             records = [self._queue.popleft() for _ in range(many)]
             ids = {record.pulse_id: None for record in records if record.pulse_id is not None}
             pulses = [self._pulses[id] for id in ids if id in self._pulses]
-            return Group(records, pulses, list(self._policies.items()))
+            late = list(itertools.islice(self._late.values(), _GROUP_RECORDS))
+            return Group(records, pulses, list(self._policies.items()), late)
 
     def _write(self, group: Group) -> None:
         """Write a group, however long it takes; where it cannot be written, write its parts."""
@@ -223,6 +238,7 @@ class Journal:
             *(Group(policies=[policy]) for policy in group.policies),
             *(Group(pulses=[pulse]) for pulse in group.pulses),
             *(Group(records=[record]) for record in group.records),
+            *(Group(late=[late]) for late in group.late),
         ]
         if len(parts) > 1:
             for part in parts:
@@ -242,6 +258,8 @@ class Journal:
         with self._changed:
             for record in group.records:
                 self._waiting.pop(record.id, None)
+            for late in group.late:
+                self._late.pop(late.record.id, None)
             for table in group.pulses:
                 self._pulses.pop(table.id, None)
             for digest, _ in group.policies:

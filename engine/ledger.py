@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from turnout.dsl.schema import Tariff
 
-from .record import Attempt, DecisionRecord
+from .record import Attempt, DecisionRecord, Late
 from .request import Usage
 
 _PER_TARIFF_UNIT = 1_000_000  # rates are per million tokens
@@ -50,7 +50,8 @@ class Entry(NamedTuple):
     `tokens_out` includes `tokens_reasoning`; all are None where no usage is known.
     `usage_source`: `upstream`, `estimated`, `none` (the provider refused, nothing was used) or
     `unconfirmed` (sent, and nobody knows what was used; it may have cost `unconfirmed_nano_usd`
-    and is in no sum of `cost_nano_usd`). `outcome` is `ok` or `failed`, `fault` says why.
+    and is in no sum of `cost_nano_usd`). `outcome` is `ok` or `failed`, `fault` says why. `kind`:
+    what the attempt was for, `answer`, `mirror` or `embedding`; `hop` is below 0 of the last two.
     """
 
     time_us: int
@@ -76,11 +77,17 @@ class Entry(NamedTuple):
     unconfirmed_nano_usd: int
     outcome: str
     fault: str | None
+    kind: str
 
 
 def entries(record: DecisionRecord) -> list[Entry]:
     """The ledger's rows of a request: one per attempt whose request bytes left."""
     return [_entry(record, attempt) for attempt in record.attempts if attempt.sent]
+
+
+def entries_of(late: Late) -> list[Entry]:
+    """The ledger's row of an attempt that ended after its record, where its bytes left."""
+    return [_entry(late.record, late.attempt)] if late.attempt.sent else []
 
 
 def usage_source(attempt: Attempt) -> str:
@@ -117,6 +124,7 @@ def _entry(record: DecisionRecord, attempt: Attempt) -> Entry:
         unconfirmed_nano_usd=_bounded(attempt.unconfirmed_nano_usd),
         outcome=attempt.outcome,
         fault=attempt.fault,
+        kind=attempt.kind,
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from .record import DecisionRecord
+from .record import Attempt, DecisionRecord, Late
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -120,19 +120,27 @@ class Metrics:
             record.took_us / 1e6
         )
         for attempt in record.attempts:
-            tried = self._bounded(attempt.target)
-            self._attempts.labels(tried, attempt.outcome, attempt.fault or NONE).inc()
-            if attempt.outcome != "skipped":
-                self._attempt_latency.labels(tried, attempt.outcome).observe(attempt.took_us / 1e6)
-            if attempt.ttft_us is not None:
-                self._first_token.labels(tried).observe(attempt.ttft_us / 1e6)
-            if attempt.cost_nano_usd:
-                self._cost.labels(tried, rule, tenant).inc(attempt.cost_nano_usd)
-            if attempt.usage is not None:
-                for kind in ("input", "output", "cached", "cache_write", "reasoning"):
-                    count = getattr(attempt.usage, kind)
-                    if count:
-                        self._tokens.labels(tried, kind, tenant).inc(count)
+            self._observe_attempt(attempt, rule, tenant)
+
+    def observe_late(self, late: Late) -> None:
+        """Count an attempt that ended after its request was counted."""
+        tenant = late.record.tenant if late.record.tenant in self._tenants else OTHER
+        self._observe_attempt(late.attempt, late.record.rule or NONE, tenant)
+
+    def _observe_attempt(self, attempt: Attempt, rule: str, tenant: str) -> None:
+        tried = self._bounded(attempt.target)
+        self._attempts.labels(tried, attempt.outcome, attempt.fault or NONE).inc()
+        if attempt.outcome != "skipped":
+            self._attempt_latency.labels(tried, attempt.outcome).observe(attempt.took_us / 1e6)
+        if attempt.ttft_us is not None:
+            self._first_token.labels(tried).observe(attempt.ttft_us / 1e6)
+        if attempt.cost_nano_usd:
+            self._cost.labels(tried, rule, tenant).inc(attempt.cost_nano_usd)
+        if attempt.usage is not None:
+            for kind in ("input", "output", "cached", "cache_write", "reasoning"):
+                count = getattr(attempt.usage, kind)
+                if count:
+                    self._tokens.labels(tried, kind, tenant).inc(count)
 
     def stream_opened(self) -> None:
         """Count a stream that begins; `stream_closed` must follow."""

@@ -3,28 +3,41 @@
 What does not belong here: calling a provider (`gateway`) and reading live requests (`decide`).
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from turnout.dsl.check import check
-from turnout.dsl.core import REQUESTED, Program
-from turnout.dsl.diagnostic import Diagnostic, PolicyError, sort
+from turnout.dsl.core import REQUESTED, Clause, Program
+from turnout.dsl.diagnostic import Diagnostic, PolicyError
 from turnout.dsl.expect import Outcome
 from turnout.dsl.expect import run as run_tests
+from turnout.dsl.include import Load, no_files
 from turnout.dsl.interpret.compiled import compile_program
 from turnout.dsl.interpret.traced import trace
-from turnout.dsl.parse import parse_with_warnings
+from turnout.dsl.lint.run import lint
+from turnout.dsl.schema import Target
 from turnout.dsl.snapshot import Snapshot, read_snapshot
 from turnout.dsl.source import Source
 from turnout.dsl.tree import TestCase
 
 from .catalog import language_schema
+from .destination import (
+    Destination,
+    by_reference,
+    explained,
+    first_allowed,
+    replayed,
+    route_of,
+)
+from .include import beside
 from .names import Names
 from .request import RequestError
-from .trace import render_trail
+from .trace_text import render_destination, render_trail
+
+DAY_S = 24 * 60 * 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +45,23 @@ class Decision:
     """What a policy says of a snapshot.
 
     `rule` and `index` are None where no rule matched; then `route` is the first entry of the
-    fallback chain, or None without one. `route` is the target as written (it may be `requested`).
+    fallback chain, or None without one. `route` is as written (it may be `requested`, or a choice);
+    `target` is what it comes to for this snapshot: None of a rejection, and where nothing is left.
     """
 
     rule: str | None
     route: str | None
     index: int | None
+    target: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """Why a policy decides as it does: `trail` has every rule with the value of each part.
 
-    `target` is what the route stands for: another word than `route` only where that is
-    `requested`, and None where nobody asked for a target. `str()` is for people.
+    `target` is what the route comes to: None of a rejection, where nobody asked for a target, and
+    where nothing is left. `destination` says how it was come to (`destination.explained` has its
+    shape). `str()` is for people.
     """
 
     rule: str | None
@@ -53,20 +69,24 @@ class Explanation:
     target: str | None
     policy: str
     trail: list[dict[str, Any]]
+    destination: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """The explanation as data: `{rule, route, target, policy, trail}`."""
+        """The explanation as data: `{rule, route, target, policy, trail, choice, limits, …}`."""
         return {
             "rule": self.rule,
             "route": self.route,
             "target": self.target,
             "policy": self.policy,
             "trail": self.trail,
+            **self.destination,
         }
 
     def __str__(self) -> str:
         """The decision in a line, the policy's digest, and every rule on the way to it."""
-        return f"{self.headline}\n  policy {self.policy}\n\n{render_trail(self.trail)}"
+        way = render_destination(self.destination, self.target)
+        text = f"{self.headline}\n  policy {self.policy}\n\n{render_trail(self.trail)}"
+        return f"{text}\n\n{way}" if way else text
 
     @property
     def headline(self) -> str:
@@ -74,6 +94,8 @@ class Explanation:
         if self.route is None:
             return "→ nothing: no rule matched, and there is no fallback chain"
         where = self.route if self.target in (None, self.route) else f"{self.route}: {self.target}"
+        if self.target is None and (self.destination["choice"] or self.destination["limits"]):
+            where = f"{self.route}: no target is left"
         if self.rule is None:
             return f"→ {where}   no rule matched: the fallback chain"
         number = 1 + next(i for i, step in enumerate(self.trail) if step["rule"] == self.rule)
@@ -94,8 +116,12 @@ class Policy:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "Policy":
-        """Read and compile a file. Raises: PolicyError; OSError, UnicodeError if unreadable."""
-        return cls.parse(Path(path).read_text(encoding="utf-8-sig"), str(path))
+        """Read and compile a file with what it includes.
+
+        Raises: PolicyError; OSError, UnicodeError if the file itself is unreadable.
+        """
+        text = Path(path).read_text(encoding="utf-8-sig")
+        return cls.compile(Source(str(path), text), beside(path))
 
     @classmethod
     def parse(cls, text: str, name: str = "policy") -> "Policy":
@@ -103,17 +129,15 @@ class Policy:
         return cls.compile(Source(name, text))
 
     @classmethod
-    def compile(cls, source: Source) -> "Policy":
-        """Compile a source against the catalogue of today. Raises: PolicyError."""
-        written, found = parse_with_warnings(source)
-        program = None
-        diagnostics = list(found)
-        if written is not None:
-            program, found = check(written, language_schema())
-            diagnostics += found
-        if written is None or program is None or any(d.severity == "error" for d in diagnostics):
-            raise PolicyError(diagnostics)
-        return cls(program, sort(diagnostics), written.tests)
+    def compile(cls, source: Source, load: Load = no_files) -> "Policy":
+        """Compile a source against the catalogue of today; `load` reads what it includes.
+
+        Raises: PolicyError.
+        """
+        linted = lint(source, language_schema(), int(time.time()) // DAY_S, load)
+        if linted.policy is None or linted.program is None:
+            raise PolicyError(linted.findings)
+        return cls(linted.program, linted.findings, linted.policy.tests)
 
     @property
     def digest(self) -> str:
@@ -130,19 +154,23 @@ class Policy:
 
     def decide(self, snapshot: Snapshot | Mapping[str, Any]) -> Decision:
         """Which rule takes a snapshot, given as such or in the JSON form. Raises: SnapshotError."""
-        return self._decision(self._index_of(self._read(snapshot)))
+        seen = self._read(snapshot)
+        return self._decision(self._clause(self._index_of(seen)), seen)[0]
 
     def explain(self, snapshot: Snapshot | Mapping[str, Any]) -> Explanation:
         """Which rule takes a snapshot, with every value on the way. Raises: SnapshotError."""
         seen = self._read(snapshot)
         verdict = trace(self.program, seen)
-        decision = self._decision(-1 if verdict.clause is None else verdict.clause)
+        clause = self._clause(-1 if verdict.clause is None else verdict.clause)
+        decision, found = self._decision(clause, seen)
+        today = seen["date"]
         return Explanation(
             rule=decision.rule,
             route=decision.route,
-            target=self._target(decision.route, seen),
+            target=decision.target,
             policy=self.digest,
             trail=verdict.to_json(),
+            destination=explained(found, clause, today if isinstance(today, int) else None),
         )
 
     def test(self) -> tuple[Outcome, ...]:
@@ -152,23 +180,28 @@ class Policy:
     def _read(self, snapshot: Snapshot | Mapping[str, Any]) -> Snapshot:
         return snapshot if isinstance(snapshot, Snapshot) else self.snapshot(snapshot)
 
-    def _decision(self, index: int) -> Decision:
-        if index < 0:
-            chain = self.program.chain
-            return Decision(None, chain[0].target if chain else None, None)
-        clause = self.program.clauses[index]
-        return Decision(clause.name, clause.plan.route.target, index)
+    def _clause(self, index: int) -> Clause | None:
+        return self.program.clauses[index] if index >= 0 else None
 
-    def _target(self, route: str | None, seen: Snapshot) -> str | None:
-        if route != REQUESTED:
-            return route
-        named = seen[REQUESTED]
-        if named is not None:
-            return str(named)
-        model = seen["model"]
-        try:
-            names = Names(self.program, self.program.schema.catalog)
-            target = None if model is None else names.resolve(str(model)).target
-        except RequestError:  # a name that the gateway would refuse stands for nothing
+    def _decision(self, clause: Clause | None, seen: Snapshot) -> tuple[Decision, Destination]:
+        requested = self._requested(clause, seen)
+        found = replayed(self.program, clause, seen, requested)
+        decision = Decision(
+            rule=None if clause is None else clause.name,
+            route=route_of(self.program, clause),
+            index=None if clause is None else clause.index,
+            target=first_allowed(found, by_reference(seen), requested),
+        )
+        return decision, found
+
+    def _requested(self, clause: Clause | None, seen: Snapshot) -> Target | None:
+        """The target that the client asks for, where the rule gives that."""
+        if clause is None or route_of(self.program, clause) != REQUESTED:
             return None
-        return None if target is None else target.id
+        name = seen[REQUESTED] or seen["model"]
+        if name is None:
+            return None
+        try:
+            return Names(self.program, self.program.schema.catalog).resolve(str(name)).target
+        except RequestError:  # a name that the gateway would refuse stands for nothing
+            return self.program.targets.get(str(name))

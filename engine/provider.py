@@ -7,9 +7,9 @@ alone what happens next: `FAULTS` is the one table that says so.
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from .request import Request, Usage
+from .request import Request, Sets, Usage
 
 
 class Fault(Enum):
@@ -120,6 +120,8 @@ class Call:
     name one. `connect_us` and `idle_us` bound the connection and every gap between bytes.
     `refused` names the steering parameters that this target is known to refuse: the adapter leaves
     them out, and adds to `dropped` those that the client had set.
+    `sets` is what the policy writes over the client's body: adapters read `body`, where that has
+    been done.
     The adapter sets `sent` just before request bytes leave, and adds to `dropped` the names of the
     steering parameters that this wire cannot carry.
     """
@@ -131,8 +133,17 @@ class Call:
     connect_us: int
     idle_us: int
     refused: frozenset[str] = frozenset()
+    sets: Sets = field(default_factory=dict)
     sent: bool = False
     dropped: list[str] = field(default_factory=list)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The request's body with what the policy sets; its bytes (`raw`) are still the client's.
+
+        Made anew at each question where there is something to set.
+        """
+        return self.request.written(self.sets)
 
 
 @dataclass(slots=True)

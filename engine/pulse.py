@@ -3,20 +3,41 @@
 Attempts are recorded on the hot path into rings of fixed size; once a second `tick` makes a table
 of them, and decisions read the table. Latencies are those of attempts that succeeded: a target that
 fails fast is not a fast target. What a breaker makes of failures is not kept here.
+
+The usual window keeps its samples themselves; a window that a policy names (`p95("x", 5m)`) is
+counted by `window`, from the first tick that was asked for it.
+Over 300 lines because what is recorded and what a tick makes of it stand side by side.
 """
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from turnout.dsl.schema import Target, Value
+from turnout.dsl.core import REQUESTED, Slot
+from turnout.dsl.schema import Expected, Target, Value
 
 from .record import PulseTable
+from .window import Window, percentile
 
 _RING = 512  # samples kept of a target; more in the window means the newest of them
 # Beyond those of the policy, clients can name any number of targets (`ft:` models).
 _MOST_UNLISTED = 500
+
+UNHEALTHY_AFTER = 5  # failures in a row
+COOL_DOWN_NS = 30_000_000_000  # after the last of them it is taken for healthy, until the next
+LONGEST_LIMIT_US = 3_600_000_000  # a Retry-After beyond an hour counts as an hour
+
+# What holds where a table says nothing: these stand in a table only where they are otherwise.
+# There are no breakers yet, so `breaker` is `closed` for every target.
+DEFAULTS: Mapping[str, Value] = {
+    "healthy": True,
+    "breaker": "closed",
+    "rate_limited": False,
+    "inflight": 0,
+    "usable": True,
+    "held": False,
+}
 
 
 class _Sample(NamedTuple):
@@ -47,11 +68,44 @@ class _Ring:
         return [sample for sample in self._samples if sample.at_ns >= from_ns]
 
 
+class _Course:
+    """How one target has been doing: samples, and what is true of it at this moment."""
+
+    __slots__ = ("failed_at_ns", "failures", "inflight", "limited_until_ns", "ring", "windows")
+
+    def __init__(self, windows_us: Iterable[int]) -> None:
+        self.ring = _Ring()
+        self.windows = {us: Window(us * 1_000) for us in windows_us}
+        self.failures = 0  # in a row
+        self.failed_at_ns = 0
+        self.limited_until_ns: int | None = None
+        self.inflight = 0
+
+    def add(self, sample: _Sample) -> None:
+        self.ring.add(sample)
+        for window in self.windows.values():
+            window.add(sample.at_ns, sample.took_us, sample.ttft_us, sample.failed)
+        if sample.failed:
+            self.failures += 1
+            self.failed_at_ns = sample.at_ns
+        else:
+            self.failures = 0
+
+    def state(self, now_ns: int) -> Iterator[tuple[str, Value]]:
+        """What is otherwise than `DEFAULTS`."""
+        if self.failures >= UNHEALTHY_AFTER and now_ns - self.failed_at_ns < COOL_DOWN_NS:
+            yield "healthy", False
+        if self.limited_until_ns is not None and now_ns < self.limited_until_ns:
+            yield "rate_limited", True
+        if self.inflight:
+            yield "inflight", self.inflight
+
+
 class Pulse:
     """Live values of targets over a sliding window; one per worker, used from its event loop.
 
-    Cost: `record` 0.6 µs; `tick` 0.1 ms for each target with `_RING` attempts in the window,
-    3 µs for one with none.
+    Cost: `record` 1 µs, and 1.5 µs for each window that the policy names; `tick` 0.3 ms for each
+    target with `_RING` attempts in the window, 5 µs for one with none.
     """
 
     def __init__(
@@ -67,7 +121,8 @@ class Pulse:
         self._utc_ns = utc_ns
         self._min_samples = min_samples
         self._window_ns = window_s * 1_000_000_000
-        self._rings: dict[str, _Ring] = {}
+        self._courses: dict[str, _Course] = {}
+        self._windows_us: frozenset[int] = frozenset()
         self._listed: frozenset[str] = frozenset()
         self._own = _Ring()
         self._table = PulseTable("", 0, {}, {})
@@ -83,15 +138,38 @@ class Pulse:
         failed: bool,
     ) -> None:
         """Note how one attempt at a target went; `target` is its id."""
-        ring = self._rings.get(target)
-        if ring is None:
-            if (
-                target not in self._listed
-                and len(self._rings) >= len(self._listed) + _MOST_UNLISTED
-            ):
-                return
-            ring = self._rings[target] = _Ring()
-        ring.add(_Sample(self._now_ns(), took_us, ttft_us, output_tokens, failed))
+        course = self._course(target)
+        if course is not None:
+            course.add(_Sample(self._now_ns(), took_us, ttft_us, output_tokens, failed))
+
+    def entered(self, target: str) -> None:
+        """Note that an attempt at a target begins; `left` must follow, however it ends."""
+        course = self._course(target)
+        if course is not None:
+            course.inflight += 1
+
+    def left(self, target: str) -> None:
+        """Note that an attempt that `entered` is over: answered, failed, cut or left."""
+        course = self._courses.get(target)
+        if course is not None and course.inflight:
+            course.inflight -= 1
+
+    def limited(self, target: str, retry_after_us: int | None) -> None:
+        """Note a refusal for the rate (429), and how long the target asked to wait, if it did."""
+        course = self._course(target)
+        if course is not None and retry_after_us is not None:
+            wait_us = min(max(retry_after_us, 0), LONGEST_LIMIT_US)
+            course.limited_until_ns = self._now_ns() + wait_us * 1_000
+
+    def _course(self, target: str) -> _Course | None:
+        """The course of a target; None where clients made up too many."""
+        course = self._courses.get(target)
+        if course is None:
+            most = len(self._listed) + _MOST_UNLISTED
+            if target not in self._listed and len(self._courses) >= most:
+                return None
+            course = self._courses[target] = _Course(self._windows_us)
+        return course
 
     def record_own(self, took_us: int) -> None:
         """Note how long the gateway itself worked on a request, without waiting for providers."""
@@ -99,57 +177,139 @@ class Pulse:
 
     def gateway_latency(self) -> int | None:
         """The recent median of what the gateway itself adds, in µs; None without traffic."""
-        return _percentile([sample.took_us for sample in self._recent(self._own)], 50)
+        return _percentile(sorted(sample.took_us for sample in self._recent(self._own)), 50)
 
-    def tick(self, targets: Mapping[str, Target]) -> PulseTable:
+    def tick(
+        self,
+        targets: Mapping[str, Target],
+        slots: Iterable[Slot] = (),
+        unusable: frozenset[str] = frozenset(),
+    ) -> PulseTable:
         """The live values of these targets now; the same table as before if nothing changed.
 
-        Shape: keys `p50(…)`, `p95(…)`, `ttft.p95(…)`, `error_rate(…)` and `expected_output(…)`, the
-        last being the median of output tokens, not yet limited by what a request allows. Below the
-        least number of samples a declared prior stands in, else there is a reason and no value.
-        No attribute reads `ttft.p95` yet; it is there for replays by those that will.
+        `slots` are those that the program may read: they say which windows are wanted beside the
+        usual one, and whether targets that only clients named are wanted too (`requested`).
+        `unusable` names the providers without a credential.
+
+        Shape: keys `p50(…)` to `p99(…)`, `ttft.p50(…)`, `ttft.p95(…)`, `error_rate(…)` and
+        `expected_output(…)`, the last being the median of output tokens, not yet limited by what a
+        request allows. Below the least number of samples a declared prior stands in, else there is
+        a reason and no value. Keys of `DEFAULTS` are there only where the value is another.
         """
         values: dict[str, Value] = {}
         reasons: dict[str, str] = {}
+        slots = [slot for slot in slots if slot.attribute.live]
         self._listed = frozenset(target.id for target in targets.values())
+        self._watch(frozenset(slot.window_us for slot in slots if slot.window_us is not None))
         for target in targets.values():
-            self._measure(target, values, reasons)
+            self._measure(target.id, target.expected, values, reasons)
+            if target.provider in unusable:
+                values[f"usable({target.id})"] = False
+        asked = [slot for slot in slots if slot.argument == REQUESTED]
+        if asked:
+            for id in self._courses.keys() - self._listed:
+                self._measure(id, Expected(), values, reasons)
+        for slot in slots:
+            if slot.window_us is not None:
+                for id in self._meant(slot):
+                    target_row = targets.get(id)
+                    expected = target_row.expected if target_row is not None else Expected()
+                    self._measure_window(slot, id, expected, values, reasons)
         if values != self._table.values or reasons != self._table.reasons or not self._ticks:
             self._ticks += 1
             id = f"pulse_{self._worker}_{self._ticks}"
             self._table = PulseTable(id, self._utc_ns() // 1_000, values, reasons)
         return self._table
 
-    def _measure(self, target: Target, values: dict[str, Value], reasons: dict[str, str]) -> None:
-        ring = self._rings.get(target.id)
-        samples = self._recent(ring) if ring is not None else []
+    def _watch(self, windows_us: frozenset[int]) -> None:
+        """Count for these windows from now on, and for no others."""
+        if windows_us == self._windows_us:
+            return
+        self._windows_us = windows_us
+        for course in self._courses.values():
+            course.windows = {us: course.windows.get(us) or Window(us * 1_000) for us in windows_us}
+
+    def _meant(self, slot: Slot) -> Iterable[str]:
+        """The targets that a slot is about: of `requested` any there is."""
+        if slot.argument == REQUESTED:
+            return self._listed | self._courses.keys()
+        return (slot.argument or "",)
+
+    def _measure(
+        self, id: str, expected: Expected, values: dict[str, Value], reasons: dict[str, str]
+    ) -> None:
+        """The values of a target over the usual window, and its state."""
+        course = self._courses.get(id)
+        samples = self._recent(course.ring) if course is not None else []
         good = [sample for sample in samples if not sample.failed]
-        took = [sample.took_us for sample in good]
-        ttft = [sample.ttft_us for sample in good if sample.ttft_us is not None]
-        outputs = [sample.output_tokens for sample in good if sample.output_tokens is not None]
-        failed = len(samples) - len(good)
-        error_rate = (failed * 10_000 + len(samples) // 2) // len(samples) if samples else None
-        expected = target.expected
+        took = sorted(sample.took_us for sample in good)
+        ttft = sorted(sample.ttft_us for sample in good if sample.ttft_us is not None)
+        outputs = sorted(s.output_tokens for s in good if s.output_tokens is not None)
         for name, count, measured, prior in (
             ("p50", len(took), _percentile(took, 50), None),
+            ("p90", len(took), _percentile(took, 90), None),
             ("p95", len(took), _percentile(took, 95), expected.p95_us),
+            ("p99", len(took), _percentile(took, 99), None),
+            ("ttft.p50", len(ttft), _percentile(ttft, 50), expected.ttft_us),
             ("ttft.p95", len(ttft), _percentile(ttft, 95), expected.ttft_us),
-            ("error_rate", len(samples), error_rate, None),
+            ("error_rate", len(samples), _share(len(samples) - len(good), len(samples)), None),
             ("expected_output", len(outputs), _percentile(outputs, 50), expected.output),
         ):
-            key = f"{name}({target.id})"
-            value = measured if count >= self._min_samples else prior
-            if value is None:
-                reasons[key] = f"{count} of {self._min_samples} samples"
-            else:
-                values[key] = value
+            self._put(f"{name}({id})", count, measured, prior, values, reasons)
+        if course is not None:
+            for name, value in course.state(self._now_ns()):
+                values[f"{name}({id})"] = value
+
+    def _measure_window(
+        self,
+        slot: Slot,
+        id: str,
+        expected: Expected,
+        values: dict[str, Value],
+        reasons: dict[str, str],
+    ) -> None:
+        """The value of a windowed slot for a target."""
+        key = slot.key.replace(f"({slot.argument}", f"({id}", 1)
+        course = self._courses.get(id)
+        window = course.windows.get(slot.window_us or 0) if course is not None else None
+        seen = (window or Window(1)).sums(self._now_ns())
+        name = slot.attribute.name
+        if name == "error_rate":
+            rate = _share(seen.failed, seen.attempts)
+            self._put(key, seen.attempts, rate, None, values, reasons)
+            return
+        of_ttft = name.startswith("ttft.")
+        counts = seen.ttft if of_ttft else seen.took
+        prior = expected.ttft_us if of_ttft else expected.p95_us if name == "p95" else None
+        measured = percentile(counts, int(name.rpartition("p")[2]))
+        self._put(key, counts.total(), measured, prior, values, reasons)
+
+    def _put(
+        self,
+        key: str,
+        count: int,
+        measured: int | None,
+        prior: int | None,
+        values: dict[str, Value],
+        reasons: dict[str, str],
+    ) -> None:
+        value = measured if count >= self._min_samples else prior
+        if value is None:
+            reasons[key] = f"{count} of {self._min_samples} samples"
+        else:
+            values[key] = value
 
     def _recent(self, ring: _Ring) -> list[_Sample]:
         return ring.since(self._now_ns() - self._window_ns)
 
 
-def _percentile(values: list[int], percent: int) -> int | None:
+def _share(part: int, whole: int) -> int | None:
+    """A part as so many of 10 000, to the nearest; None of nothing."""
+    return (part * 10_000 + whole // 2) // whole if whole else None
+
+
+def _percentile(ordered: list[int], percent: int) -> int | None:
     """The smallest value that at least so many percent of all do not exceed (nearest rank)."""
-    if not values:
+    if not ordered:
         return None
-    return sorted(values)[-(-len(values) * percent // 100) - 1]
+    return ordered[-(-len(ordered) * percent // 100) - 1]

@@ -3,11 +3,15 @@
 These are the shapes that `gateway` fills, `journal` and `ledger` write, and `trace` explains.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from turnout.dsl.schema import Value
 
 from .request import Usage
+
+Kind = Literal["answer", "mirror", "embedding"]
+MIRROR_HOP, EMBEDDING_HOP = -1, -2
 
 
 @dataclass(slots=True)
@@ -18,6 +22,8 @@ class Attempt:
     sentence for people. `started_us` is UTC. `sent`: request bytes left, so the ledger has a row.
     Money in nano-USD. `unconfirmed_nano_usd` is the worst case of an attempt that was sent and
     whose answer was not read (a timeout, a disconnect): it may have cost so much.
+    `kind`: what it was for, `answer`, `mirror` or `embedding`; `hop` counts among the answer's own,
+    and is MIRROR_HOP or EMBEDDING_HOP for the others.
     """
 
     target: str
@@ -36,6 +42,7 @@ class Attempt:
     unconfirmed_nano_usd: int = 0
     ttft_us: int | None = None
     dropped: tuple[str, ...] = ()
+    kind: Kind = "answer"
 
 
 @dataclass(slots=True)
@@ -45,8 +52,10 @@ class DecisionRecord:
     `values` has the base set and every slot the policy read (unknown ones are None, with their
     `reasons`); `intervals` the counts that were only bounded. `clause` is the matched rule's index,
     None where none matched and the chain was the plan. `status` is the HTTP status sent, `error`
-    the envelope's code where there was one. `outcome` is `ok`, `error`, `disconnect` or `cut`.
-    `pulse_id` names the table of live values at that moment.
+    the envelope's code where there was one. `outcome` is `ok`, `error`, `rejected` (by a rule),
+    `disconnect` or `cut`. `pulse_id` names the table of live values at that moment.
+    `route` is as written; `chosen` the target that it came to, as the policy names it. `limits`
+    names, by target, the limit that kept it out. `mirror` is where a copy went, or was to go.
     """
 
     id: str
@@ -75,11 +84,29 @@ class DecisionRecord:
     outcome: str = "ok"
     pulse_id: str | None = None
     cache: str = "BYPASS"
+    chosen: str | None = None
+    limits: dict[str, str] = field(default_factory=dict)
+    mirror: str | None = None
 
     @property
     def cost_nano_usd(self) -> int:
         """What all attempts cost together."""
         return sum(attempt.cost_nano_usd for attempt in self.attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """An attempt that ended after its request's record had been made: a mirror's."""
+
+    record: DecisionRecord
+    attempt: Attempt
+
+
+def with_late(record: DecisionRecord, attempt: Attempt) -> DecisionRecord:
+    """The record with an attempt that ended after it; the record itself stays as it is."""
+    if any(one.kind == attempt.kind for one in record.attempts):
+        return record
+    return replace(record, attempts=[attempt, *record.attempts])
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,14 @@ from enum import Enum
 from functools import cached_property
 from typing import Any
 
+Sets = Mapping[str, bool | int | float | str]
+"""Fields of a request that a rule writes over the client's (`set:`)."""
+
+NOTHING_SET: Sets = {}
+
+# All mean the same; `set: {max_tokens: …}` stands for whichever a target takes.
+OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+
 
 class Operation(Enum):
     """What is asked for; the value is `request_type` in conditions."""
@@ -52,12 +60,26 @@ class Request:
     @property
     def output_limit(self) -> int | None:
         """The output tokens that the request allows, by whichever name it says so; None if none."""
-        for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
+        for name in OUTPUT_LIMITS:
             value = self.body.get(name)
             # A snapshot holds integers of 64 bits; nothing longer limits anything.
             if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
                 return value
         return None
+
+    def written(self, sets: Sets) -> dict[str, Any]:
+        """The body with these fields over the client's; one output limit replaces any other.
+
+        A field of the client's that gives way is there as None, which counts as absent.
+        """
+        if not sets:
+            return self.body
+        body = self.body | dict(sets)
+        if "max_tokens" in sets:
+            for name in OUTPUT_LIMITS:
+                if name != "max_tokens" and name in body:
+                    body[name] = None
+        return body
 
     @cached_property
     def session_hash(self) -> str:

@@ -16,13 +16,15 @@ from cachetools import LRUCache
 from turnout.dsl.check import restore
 from turnout.dsl.core import Program
 from turnout.dsl.interpret.traced import trace
-from turnout.dsl.schema import Schema, Type, Value
+from turnout.dsl.schema import Schema, Target, Type, Value
 from turnout.dsl.snapshot import Snapshot
 from turnout.dsl.units import format_usd, format_value
 
 from .attributes import BY_NAME
-from .record import Attempt, DecisionRecord, PulseTable
-from .request import Usage
+from .destination import Destination, explained, replayed
+from .names import Names
+from .record import MIRROR_HOP, Attempt, DecisionRecord, Kind, PulseTable
+from .request import RequestError, Usage
 from .trace_text import NOT_READ, render, render_trail
 
 __all__ = ["Programs", "document", "render", "render_trail", "snapshot"]
@@ -63,9 +65,23 @@ def document(
     is None where the policy is no longer kept; `replayed` says whether it ends in the rule that
     was recorded, and it always should. Each of `hops` is an attempt or a skipped hop:
     `target outcome fault ms`, and what else is known. `tokens` and `cost` (decimal USD) are summed
-    over all attempts; `tokens` is None where no usage is known.
+    over all attempts; `tokens` is None where no usage is known. What `destination.explained` says
+    is there too, worked out again, and None where the policy is no longer kept; `limits` are those
+    of that day.
+    `mirror` (the copy) is like one of `hops`, or None; under way it has the outcome `pending`.
+    `embeddings` are the calls that a signal cost, like `hops`.
     """
-    verdict = None if program is None else trace(program, snapshot(record, program))
+    verdict = None
+    way: dict[str, Any] = dict.fromkeys(_NOTHING)
+    replays = None
+    if program is not None:
+        seen = snapshot(record, program)
+        verdict = trace(program, seen)
+        clause = None if record.clause is None else program.clauses[record.clause]
+        found = replayed(program, clause, seen, _requested(record, program))
+        way = explained(found, clause, int(seen["date"] or 0))
+        chosen = None if found.route is None else found.route.target
+        replays = verdict.clause == record.clause and record.chosen in (None, chosen)
     usages = [attempt.usage for attempt in record.attempts if attempt.usage is not None]
     return {
         "id": record.id,
@@ -98,8 +114,13 @@ def document(
         "intervals": {key: [low, high] for key, (low, high) in sorted(record.intervals.items())},
         "pulse": None if pulse is None else {"id": pulse.id, "time": _instant(pulse.at_us)},
         "trail": None if verdict is None else verdict.to_json(),
-        "replayed": None if verdict is None else verdict.clause == record.clause,
-        "hops": [_hop(attempt) for attempt in record.attempts],
+        "replayed": replays,
+        **way,
+        "limits": [{"limit": name, "target": id} for id, name in record.limits.items()],
+        "chosen": record.chosen,
+        "hops": _of_kind(record, "answer"),
+        "mirror": next(iter(_of_kind(record, "mirror")), _pending(record)),
+        "embeddings": _of_kind(record, "embedding"),
         "tokens": _tokens(usages) if usages else None,
         "cost": format_usd(record.cost_nano_usd),
         "unconfirmed": format_usd(sum(one.unconfirmed_nano_usd for one in record.attempts)),
@@ -129,6 +150,30 @@ def snapshot(record: DecisionRecord, program: Program) -> Snapshot:
 
 
 # --- the document's parts ------------------------------------------------------------------------
+
+
+_NOTHING = explained(Destination(()), None, None)
+
+
+def _requested(record: DecisionRecord, program: Program) -> Target | None:
+    """What the client's model stood for, where limits may ask for its facts."""
+    if not program.limits:
+        return None
+    try:
+        return Names(program, program.schema.catalog).resolve(record.model).target
+    except RequestError:  # the catalogue of today knows it no longer
+        return None
+
+
+def _of_kind(record: DecisionRecord, kind: Kind) -> list[dict[str, Any]]:
+    return [_hop(one) for one in record.attempts if one.kind == kind]
+
+
+def _pending(record: DecisionRecord) -> dict[str, Any] | None:
+    if record.mirror is None:
+        return None
+    at = Attempt(record.mirror, "", "pending", MIRROR_HOP, 0, record.received_us, 0, kind="mirror")
+    return _hop(at)
 
 
 def _hop(attempt: Attempt) -> dict[str, Any]:

@@ -4,6 +4,7 @@ What stands in a trace is `trace.document`'s affair. Whatever a client or a prov
 is shown with its control characters escaped.
 """
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,9 +28,15 @@ def render(document: dict[str, Any]) -> str:
         lines += _trail(document["trail"])
     if document["replayed"] is False:
         lines.append("  ! the gateway decided otherwise then: the values above do not explain it")
+    if way := _way(document, document["chosen"]):
+        lines += ["", *way]
     lines += ["", "hops", *_table([_hop_cells(hop) for hop in document["hops"]])]
     if not document["hops"]:
         lines.append("  none")
+    if document["mirror"] is not None:
+        lines += ["mirror", *_table([_hop_cells(document["mirror"])])]
+    if document["embeddings"]:
+        lines += ["embeddings", *_table([_hop_cells(one) for one in document["embeddings"]])]
     lines += ["", *_table(_sums(document))]
     return "\n".join(map(_printable, lines))
 
@@ -43,7 +50,57 @@ def render_trail(trail: list[dict[str, Any]]) -> str:
     return "\n".join(map(_printable, _trail(trail)))
 
 
-_MARKS = {"true": "✓", "false": "✗", "unknown": "?", "ok": "✓", "failed": "✗", "skipped": "·"}
+def render_destination(said: dict[str, Any], target: str | None) -> str:
+    """How a route came to its target, as `destination.explained` says; empty of a plain one."""
+    return "\n".join(map(_printable, _way(said, target)))
+
+
+def _way(said: dict[str, Any], target: str | None) -> list[str]:
+    lines: list[str] = []
+    if said["choice"]:
+        bucket = said["bucket"]
+        lines.append("choice" if bucket is None else f"choice, by bucket {bucket:,} of 10,000")
+        names = {row["limit"] for row in said["limits"]}
+        rows = []
+        for one in said["choice"]:
+            why = one["excluded"]
+            mark = "✗" if why else "✓" if one["target"] == target else "·"
+            told = f"limit {why}" if why in names else why or one["rank"] or ""
+            rows.append([f"{mark} {one['target']}", told])
+        lines += _table(rows)
+    kept_out: dict[str, list[str]] = {}
+    for row in said["limits"]:
+        kept_out.setdefault(row["limit"], []).append(row["target"])
+    if kept_out:
+        lines += ["limits"]
+        lines += _table([[name, f"keeps out {', '.join(out)}"] for name, out in kept_out.items()])
+    rest = []
+    if said["set"]:
+        rest.append(["set", ", ".join(f"{name} {_json(v)}" for name, v in said["set"].items())])
+    if isinstance(said["mirror"], str):
+        rest.append(["mirror", said["mirror"]])
+    if said["tags"]:
+        rest.append(["tags", ", ".join(said["tags"])])
+    if rest:
+        lines += ["options", *_table(rest)]
+    if said["expired"]:
+        lines.append("! the rule is past its date, and still runs")
+    return lines
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+_MARKS = {
+    "true": "✓",
+    "false": "✗",
+    "unknown": "?",
+    "ok": "✓",
+    "failed": "✗",
+    "skipped": "·",
+    "pending": "·",
+}
 
 
 def _trail(trail: list[dict[str, Any]]) -> list[str]:

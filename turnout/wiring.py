@@ -11,13 +11,17 @@ from turnout.adapters import PROVIDERS, build, key_variable, pooled
 from turnout.dsl.check import compile_policy
 from turnout.dsl.core import Program
 from turnout.dsl.core import Provider as ProviderEntry
+from turnout.dsl.diagnostic import PolicyError
+from turnout.dsl.lint.run import lint
 from turnout.dsl.source import Source
 from turnout.engine.catalog import language_schema
 from turnout.engine.gateway import Gateway, make_live
+from turnout.engine.include import beside
 from turnout.engine.journal import Journal
 from turnout.engine.metrics import of_process
 from turnout.engine.provider import Provider
 from turnout.engine.pulse import Pulse
+from turnout.engine.spent import Spent
 from turnout.engine.state.sqlite import open_store
 from turnout.engine.state.store import Store, StoreError
 from turnout.settings import Settings, SettingsError
@@ -34,7 +38,11 @@ def load_program(settings: Settings) -> Program:
     """The program of the policy file. Raises: OSError, PolicyError."""
     if settings.policy is None:
         return compile_policy(NO_POLICY, language_schema())
-    return compile_policy(read_policy(settings.policy), language_schema())
+    source = read_policy(settings.policy)
+    linted = lint(source, language_schema(), load=beside(settings.policy))
+    if linted.program is None:
+        raise PolicyError(linted.findings)
+    return linted.program
 
 
 def read_policy(path: Path) -> Source:
@@ -89,13 +97,16 @@ def build_gateway(settings: Settings) -> Gateway:
     program = load_program(settings)
     providers = build_providers(settings, program)
     metrics = of_process()
+    store = _open_store(settings)
     gateway = Gateway(
         make_live(program),
         providers,
-        Journal(_open_store(settings)),
+        Journal(store),
         Pulse(),
         metrics.observe,
         metrics.journal_queue,
+        metrics.observe_late,
+        Spent(store),
     )
     if not any(gateway.providers.values()):
         variables = ", ".join(f"`{key_variable(name)}`" for name in gateway.providers)

@@ -6,6 +6,11 @@ which the unknown is already false. Its twin "is false" serves negation. Values 
 or None. Terms that are deep, or that are used more than once, become locals of the function, so
 code stays linear in the size of the program and nesting never exhausts Python's own compiler.
 
+A value that costs a call (`Attribute.fetched`) is asked for only where the other values leave the
+outcome open: it is tried first with every test of such a value going the best way and the worst.
+
+Above INDEXED_FROM rules a program is decided through an index (`index.py`) of the same tests.
+
 Law: equals `traced` for every program and snapshot (tests/dsl/test_dsl_laws.py).
 Cost: about 0.3 to 0.6 microseconds for 20 rules on a plain dict.
 This file is over 300 lines because the emitter is one table with a case for each term.
@@ -13,10 +18,12 @@ This file is over 300 lines because the emitter is one table with a case for eac
 
 import ast
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
+from turnout.dsl import kleene
 from turnout.dsl.core import (
     LIMIT,
     And,
@@ -41,6 +48,11 @@ from turnout.dsl.interval import WORD, Bounds, combine
 from turnout.dsl.schema import Type, Value
 from turnout.dsl.walk import children, leaves_first, reads
 
+from .index import Index
+
+# From this many rules on the index is faster than trying them one after the other: measured by
+# benchmarks/decision.py, where the two cross at about 75 rules.
+INDEXED_FROM = 100
 # Deeper Python expressions than this many terms are cut by a local variable.
 MAX_DEPTH = 12
 
@@ -59,36 +71,112 @@ _CALCULATIONS: dict[str, type[ast.operator]] = {"+": ast.Add, "-": ast.Sub, "*":
 _METHODS = {"starts_with": "startswith", "ends_with": "endswith"}
 
 
-def compile_program(program: Program) -> Callable[[Mapping[str, Value | None]], int]:
+Decide = Callable[[Mapping[str, Value | None]], int]
+Test = Callable[[Mapping[str, Value | None]], bool]
+
+
+def compile_program(program: Program) -> Decide:
     """A function from snapshot to the index of the first clause that applies, -1 for none.
 
     The snapshot answers every key of `Program.slots` (a `Snapshot` does so by itself). A slot is
-    asked for just before the first rule that may read it, and at most once.
+    asked for just before the first rule that may read it, and at most once; with many rules what
+    the index goes by is asked for first. What reading a slot raises comes out of the function.
     """
+    if len(program.clauses) >= INDEXED_FROM:
+        indexed = compile_indexed(program)
+        if indexed is not None:
+            return indexed
+    return compile_linear(program)
+
+
+def compile_linear(program: Program) -> Decide:
+    """As `compile_program`: every rule is tried until one applies."""
+    fetched = _fetched(program)
     emitter = _Emitter(clause.applies for clause in program.clauses)
     for clause in program.clauses:
-        truth = emitter.emit(clause.applies)
-        if _is_constant(truth.true, False):
-            continue
         give_back = ast.Return(ast.Constant(clause.index))
-        if _is_constant(truth.true, True):
-            emitter.body.append(give_back)
+        if emitter.emit_if(clause.applies, give_back, fetched):
             break
-        emitter.body.append(ast.If(truth.true, [give_back], []))
     emitter.body.append(ast.Return(ast.Constant(-1)))
-    return cast("Callable[[Mapping[str, Value | None]], int]", emitter.build("decide"))
+    return cast("Decide", emitter.build("decide"))
 
 
-def compile_term(term: Term) -> Callable[[Mapping[str, Value | None]], Value | None]:
-    """A function from snapshot to the term's value; None is the unknown.
+def compile_indexed(program: Program) -> Decide | None:
+    """As `compile_program`, through an index; None where an index would not help."""
+    fetched = _fetched(program)
+    rules = [clause.applies for clause in program.clauses]
+    if any(clause.index != at for at, clause in enumerate(program.clauses)):
+        return None  # what is left of a program (`residual`) keeps the numbers of its rules
+    index = Index.of(rules, program.slots)
+    return None if index is None else index.compile(lambda at: compile_test(rules[at], fetched))
 
-    All slots of the term are asked for, each once.
+
+def compile_test(term: Term, fetched: frozenset[str] = frozenset()) -> Test:
+    """A function from snapshot to whether a condition is true.
+
+    The keys in `fetched` are asked for only where the others leave that open.
     """
     emitter = _Emitter([term])
+    if not emitter.emit_if(term, ast.Return(ast.Constant(True)), fetched):
+        emitter.body.append(ast.Return(ast.Constant(False)))
+    return cast("Test", emitter.build("test"))
+
+
+def compile_term(
+    term: Term, fetched: frozenset[str] = frozenset()
+) -> Callable[[Mapping[str, Value | None]], Value | None]:
+    """A function from snapshot to the term's value; None is the unknown.
+
+    All slots of the term are asked for, each once; of a condition those in `fetched` only where
+    the others leave its value open.
+    """
+    emitter = _Emitter([term])
+    if term.type is Type.BOOL and not fetched.isdisjoint(reads([term])):
+        best, worst = (
+            emitter.settle(emitter.emit(_assume(term, fetched, outcome))).value
+            for outcome in (True, False)
+        )
+        is_decided = ast.Compare(best, [ast.Is()], [worst])
+        emitter.body.append(ast.If(is_decided, [ast.Return(best)], []))
     form = emitter.emit(term)
     value = emitter.settle(form).value if term.type is Type.BOOL else form.value
     emitter.body.append(ast.Return(value))
     return cast("Callable[[Mapping[str, Value | None]], Value | None]", emitter.build("value"))
+
+
+def _fetched(program: Program) -> frozenset[str]:
+    return frozenset(key for key, slot in program.slots.items() if slot.attribute.fetched)
+
+
+def _assume(term: Term, keys: frozenset[str], outcome: bool) -> Term:
+    """The condition with every test of the keys replaced as if it went for it, or against it.
+
+    Kleene's `and` and `or` keep the order false < unknown < true and `not` turns it round, so the
+    condition's value lies between the two outcomes, whatever the keys turn out to be.
+    """
+    towards, away = Const(outcome, Type.BOOL), Const(not outcome, Type.BOOL)
+    touched: set[int] = set()
+    found: dict[int, tuple[Term, Term]] = {}  # instead of a part: as it stands, and under `not`
+    for part in leaves_first([term]):
+        below = children(part)
+        is_read = isinstance(part, Read) and part.key in keys
+        if not is_read and touched.isdisjoint(id(child) for child in below):
+            continue
+        touched.add(id(part))
+        if part.type is not Type.BOOL:
+            continue
+        pairs = [found.get(id(child), (child, child)) for child in below]
+        match part:
+            case And() | Or():
+                plain, turned = (tuple(pair[side] for pair in pairs) for side in (0, 1))
+                found[id(part)] = type(part)(plain), type(part)(turned)
+            case Not():
+                found[id(part)] = Not(pairs[0][1]), Not(pairs[0][0])
+            case Named():
+                found[id(part)] = pairs[0]
+            case _:
+                found[id(part)] = towards, away
+    return found[id(term)][0] if touched else term
 
 
 @dataclass(slots=True)
@@ -118,6 +206,7 @@ class _Emitter:
         self._locals = 0
         roots = list(roots)
         self._roots = roots  # identities stay theirs for as long as these live
+        self._bound: dict[str, object] = {"__builtins__": {}}
         self._uses = Counter(id(root) for root in roots)
         for part in leaves_first(roots):
             self._uses.update(id(child) for child in children(part))
@@ -134,12 +223,44 @@ class _Emitter:
         function = ast.FunctionDef(name=name, args=arguments, body=self.body, decorator_list=[])
         function.type_params = []  # type: ignore[attr-defined]  # Python 3.12 wants it
         module = ast.fix_missing_locations(ast.Module([function], []))
-        namespace: dict[str, object] = {"__builtins__": {}}
-        exec(compile(module, "<policy>", "exec"), namespace)
-        return cast("Callable[..., object]", namespace[name])
+        exec(compile(module, "<policy>", "exec"), self._bound)
+        return cast("Callable[..., object]", self._bound[name])
+
+    def emit_if(self, term: Term, then: ast.stmt, fetched: frozenset[str]) -> bool:
+        """Do something where a condition is true; whether it always is."""
+        keys = fetched.intersection(reads([term]))
+        if not keys:
+            return self._when(self.emit(term).true, then)
+        if self._when(self.emit(_assume(term, keys, False)).true, then):
+            return True
+        best = self.emit(_assume(term, keys, True)).true
+        if not _is_constant(best, False):
+            with self._inside(best):
+                self._when(self.emit(term).true, then)
+        return False
+
+    def _when(self, truth: ast.expr, then: ast.stmt) -> bool:
+        is_sure = _is_constant(truth, True)
+        if not _is_constant(truth, False):
+            self.body.append(then if is_sure else ast.If(truth, [then], []))
+        return is_sure
+
+    @contextmanager
+    def _inside(self, test: ast.expr) -> Iterator[None]:
+        """What is emitted now happens under a test; what it named is forgotten after it."""
+        outer, self.body = self.body, []
+        forms, slots = len(self._forms), len(self._slots)
+        yield
+        outer.append(ast.If(test, self.body, []))
+        self.body = outer
+        while len(self._forms) > forms:
+            self._forms.popitem()
+        while len(self._slots) > slots:
+            self._slots.popitem()
 
     def emit(self, root: Term) -> _Form:
         """The form of a term; its slots and shared parts are emitted into the body first."""
+        self._roots.append(root)
         for key in reads([root]):
             if key not in self._slots:
                 load = ast.Subscript(_name(_SNAPSHOT), ast.Constant(key), _LOAD)
@@ -247,7 +368,7 @@ class _Emitter:
             case TextTest(kind, operand, text):
                 form = self._of(operand)
                 checks, (given,) = self._checked(form)
-                found = _text_test(kind, given, text)
+                found = self._text_test(kind, given, text)
                 return _truth(
                     _all(*checks, found),
                     _all(*checks, ast.UnaryOp(ast.Not(), found)),
@@ -402,6 +523,16 @@ class _Emitter:
 
         return _value(search(list(first_of.items())), combine(term, self._bounds), depth=depth)
 
+    def _text_test(self, kind: str, value: ast.expr, text: str) -> ast.expr:
+        if kind == "has":
+            return ast.Compare(ast.Constant(text), [ast.In()], [value])
+        if kind == "matches":
+            name = f"p{len(self._bound)}"
+            self._bound[name] = kleene.pattern(text)
+            return ast.Call(_name(name), [value], [])
+        method = ast.Attribute(value, _METHODS[kind], _LOAD)
+        return ast.Call(method, [ast.Constant(text)], [])
+
     def _bounds(self, term: Term) -> Bounds:
         return self._of(term).bounds
 
@@ -506,10 +637,3 @@ def _join(operator: ast.boolop, truths: Iterable[ast.expr], *, neutral: bool) ->
     if not kept:
         return ast.Constant(neutral)
     return kept[0] if len(kept) == 1 else ast.BoolOp(operator, kept)
-
-
-def _text_test(kind: str, value: ast.expr, text: str) -> ast.expr:
-    if kind == "has":
-        return ast.Compare(ast.Constant(text), [ast.In()], [value])
-    method = ast.Attribute(value, _METHODS[kind], _LOAD)
-    return ast.Call(method, [ast.Constant(text)], [])

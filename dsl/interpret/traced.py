@@ -324,12 +324,23 @@ def written_key(key: str) -> str:
 
     >>> written_key("p95(openai/gpt-4)"), written_key("header.x-team")
     ('p95("openai/gpt-4")', 'header["x-team"]')
+    >>> written_key("p95(openai/gpt-4, 5m)"), written_key("budget(team).left")
+    ('p95("openai/gpt-4", 5m)', 'budget("team").left')
     """
-    name, is_call, argument = key.partition("(")
+    name, is_call, rest = key.partition("(")
     if is_call:
-        return f"{name}({quote(argument[:-1])})"
-    if key.startswith("header."):
-        return f"header[{quote(key.removeprefix('header.'))}]"
+        argument, _, part = rest.rpartition(")")
+        target, comma, window = argument.rpartition(", ")
+        if comma and name != "matches" and window[:1].isdigit():
+            return f"{name}({quote(target)}, {window}){part}"
+        return f"{name}({quote(argument)}){part}"
+    if key.startswith("target.tag."):
+        return f"{quote(key.removeprefix('target.tag.'))} in tags"
+    if key.startswith("target."):
+        return key.removeprefix("target.")
+    for table in ("header", "meta"):
+        if key.startswith(f"{table}."):
+            return f"{table}[{quote(key.removeprefix(f'{table}.'))}]"
     return key
 
 

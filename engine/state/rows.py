@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from turnout.engine.record import Attempt, DecisionRecord, PulseTable
+from turnout.engine.record import Attempt, DecisionRecord, Late, PulseTable
 from turnout.engine.request import Usage
 
 Row = tuple[object, ...]
@@ -33,6 +33,16 @@ def decision_row(record: DecisionRecord) -> Row:
 def pulse_row(table: PulseTable) -> Row:
     """A table of live values as a row of `pulses`; the JSON is the last."""
     return (table.id, table.at_us, _to_json(table))
+
+
+def late_row(late: Late) -> Row:
+    """An attempt that ended after its record as a row of `late`; the JSON is the last."""
+    return (late.record.id, late.attempt.started_us, _to_json(late.attempt))
+
+
+def read_attempt(data: bytes) -> Attempt:
+    """The attempt of a row of `late`."""
+    return _attempt(json.loads(data))
 
 
 def read_record(data: bytes) -> DecisionRecord:
@@ -71,7 +81,7 @@ def _known(type: type[Any], given: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name in names}
 
 
-def _to_json(value: DecisionRecord | PulseTable) -> bytes:
+def _to_json(value: DecisionRecord | PulseTable | Attempt) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError:

@@ -13,28 +13,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Column, Connection, Engine, Table, create_engine, event, select
+from sqlalchemy import URL, Column, Connection, Engine, Table, create_engine, event, func, select
 from sqlalchemy.dialects.sqlite import dialect, insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from turnout.engine.ledger import Entry, entries
-from turnout.engine.record import DecisionRecord, PulseTable
+from turnout.engine.ledger import Entry, entries, entries_of
+from turnout.engine.record import DecisionRecord, PulseTable, with_late
+from turnout.engine.spent import SpendRow
 
 from .rows import (
     Row,
     column_text,
     decision_row,
     encodable,
+    late_row,
     pulse_row,
+    read_attempt,
     read_pulse,
     read_record,
 )
 from .store import Group, StoreError
-from .tables import DECISIONS, LEDGER, POLICIES, PULSES
+from .tables import DECISIONS, LATE, LEDGER, POLICIES, PULSES
 
 FILE = "turnout.db"
 _BUSY_S = 30.0
+_BATCH_RECORDS = 1_000  # read at once by whoever reads them all
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _migrating = threading.Lock()  # alembic's context is global to the process
 
@@ -56,7 +60,12 @@ def open_store(home: Path) -> "SqliteStore":
 
 def url_of(home: Path) -> URL:
     """The address of the SQLite file under `TURNOUT_HOME`."""
-    return URL.create("sqlite", database=str(home / FILE))
+    return url_of_file(home / FILE)
+
+
+def url_of_file(file: Path) -> URL:
+    """The address of a SQLite file."""
+    return URL.create("sqlite", database=str(file))
 
 
 def migrate(url: str | URL) -> None:
@@ -99,6 +108,8 @@ class SqliteStore:
             (PULSES, [pulse_row(table) for table in group.pulses]),
             (DECISIONS, [decision_row(record) for record in group.records]),
             (LEDGER, [entry for record in group.records for entry in entries(record)]),
+            (LATE, [late_row(late) for late in group.late]),
+            (LEDGER, [entry for late in group.late for entry in entries_of(late)]),
         ]
         try:
             self._insert(rows)
@@ -108,7 +119,12 @@ class SqliteStore:
     def record(self, id: str) -> DecisionRecord | None:
         """A decision record, equal to the one written."""
         data = self._value(DECISIONS.c.record, DECISIONS.c.id, id)
-        return None if data is None else read_record(data)
+        if data is None:
+            return None
+        record = read_record(data)
+        # Only what was copied can have an attempt that ended after it.
+        late = self._value(LATE.c.attempt, LATE.c.request, id) if record.mirror else None
+        return record if late is None else with_late(record, read_attempt(late))
 
     def pulse(self, id: str) -> PulseTable | None:
         """A table of live values."""
@@ -119,6 +135,52 @@ class SqliteStore:
         """The canonical text of an archived policy."""
         text: str | None = self._value(POLICIES.c.canonical, POLICIES.c.digest, digest)
         return text
+
+    def spending(self, from_us: int, after: int) -> tuple[int, list[SpendRow]]:
+        """Sums of the ledger rows from an instant on that were written after row `after`.
+
+        Writers take turns, so the rows of one are never numbered below those of an earlier one.
+        """
+        who = (LEDGER.c.tenant, LEDGER.c.team, LEDGER.c.user, LEDGER.c.key_id, LEDGER.c.model)
+        spent = func.sum(LEDGER.c.cost_nano_usd + LEDGER.c.unconfirmed_nano_usd)
+        rows = select(*who, spent).where(LEDGER.c.time_us >= from_us).group_by(*who)
+        if after:  # without it the index of times serves better than that of rows
+            rows = rows.where(LEDGER.c.id > after)
+        with _mapped(), self._engine.connect() as connection:
+            # One transaction: both see the same rows.
+            reading = connection.execution_options(turnout_reading=True)
+            last = reading.execute(select(func.max(LEDGER.c.id))).scalar_one_or_none()
+            found = [SpendRow(*row) for row in reading.execute(rows)]
+        return max(last or 0, after), found
+
+    def records(self, since_us: int = 0) -> Iterator[DecisionRecord]:
+        """Every record from an instant on, oldest first, read in batches. Raises: StoreError."""
+        time_us, id = since_us, ""
+        key = (DECISIONS.c.time_us, DECISIONS.c.id)
+        while True:
+            statement = (
+                select(*key, DECISIONS.c.record)
+                .where((key[0] > time_us) | ((key[0] == time_us) & (key[1] > id)))
+                .order_by(*key)
+                .limit(_BATCH_RECORDS)
+            )
+            with _mapped(), self._engine.connect() as connection:
+                reading = connection.execution_options(turnout_reading=True)
+                rows = reading.execute(statement).all()
+            for _, id, data in rows:
+                record = read_record(data)
+                late = self._value(LATE.c.attempt, LATE.c.request, id) if record.mirror else None
+                yield record if late is None else with_late(record, read_attempt(late))
+            if len(rows) < _BATCH_RECORDS:
+                return
+            time_us = rows[-1][0]
+
+    def count(self, since_us: int = 0) -> int:
+        """How many records there are from an instant on. Raises: StoreError."""
+        statement = select(func.count()).where(DECISIONS.c.time_us >= since_us)
+        with _mapped(), self._engine.connect() as connection:
+            reading = connection.execution_options(turnout_reading=True)
+            return int(reading.execute(statement).scalar_one())
 
     def close(self) -> None:
         """Let go of the file; the last process to do so folds the WAL into it."""
@@ -145,6 +207,7 @@ def _insertion(table: Table, columns: Sequence[str]) -> str:
 
 _INSERTIONS = {
     DECISIONS: _insertion(DECISIONS, DECISIONS.c.keys()),
+    LATE: _insertion(LATE, LATE.c.keys()),
     LEDGER: _insertion(LEDGER, Entry._fields),
     PULSES: _insertion(PULSES, PULSES.c.keys()),
     POLICIES: _insertion(POLICIES, POLICIES.c.keys()),

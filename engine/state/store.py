@@ -7,19 +7,21 @@ it. Which library talks to the disk or the server is the store's own affair: err
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from turnout.engine.record import DecisionRecord, PulseTable
+from turnout.engine.record import DecisionRecord, Late, PulseTable
+from turnout.engine.spent import SpendRow
 
 
 @dataclass(slots=True)
 class Group:
     """What is written in one transaction: all of it or nothing.
 
-    `policies` holds (digest, canonical text).
+    `policies` holds (digest, canonical text). `late`: attempts that ended after their records.
     """
 
     records: list[DecisionRecord] = field(default_factory=list)
     pulses: list[PulseTable] = field(default_factory=list)
     policies: list[tuple[str, str]] = field(default_factory=list)
+    late: list[Late] = field(default_factory=list)
 
 
 class StoreError(Exception):
@@ -44,6 +46,12 @@ class Store(Protocol):
 
     def policy(self, digest: str) -> str | None:
         """The canonical text of an archived policy."""
+
+    def spending(self, from_us: int, after: int) -> tuple[int, list[SpendRow]]:
+        """Sums of the ledger rows from an instant on that were written after row `after`.
+
+        The number is the last row's there is, `after` itself where nothing was added.
+        """
 
     def close(self) -> None:
         """Let go of files and connections."""

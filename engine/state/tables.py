@@ -64,8 +64,18 @@ LEDGER = Table(
     Column("unconfirmed_nano_usd", BigInteger, nullable=False),
     Column("outcome", Text, nullable=False),
     Column("fault", Text),
+    Column("kind", Text, nullable=False, server_default="answer"),
     UniqueConstraint("request", "hop", "attempt", name="ledger_attempt"),
     Index("ledger_time", "time_us"),
+)
+
+# Attempts that ended after their request's record was written: mirrors.
+LATE = Table(
+    "late",
+    METADATA,
+    Column("request", Text, primary_key=True),
+    Column("time_us", BigInteger, nullable=False),
+    Column("attempt", LargeBinary, nullable=False),
 )
 
 # Live values of all targets, of the ticks that some decision refers to.

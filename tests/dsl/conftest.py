@@ -6,6 +6,8 @@ import pytest
 from turnout.dsl.check import check
 from turnout.dsl.core import Program
 from turnout.dsl.diagnostic import Diagnostic, sort
+from turnout.dsl.lint.page import beside
+from turnout.dsl.lint.run import Linted, lint
 from turnout.dsl.nearest import nearest
 from turnout.dsl.parse import parse_with_warnings
 from turnout.dsl.schema import Schema, Target, Tariff
@@ -71,6 +73,9 @@ SCHEMA = Schema(
 )
 
 
+TODAY = 20_778  # 2026-11-21, in days since 1970-01-01
+
+
 class Language:
     """The language over a fixed catalogue, for tests."""
 
@@ -83,6 +88,10 @@ class Language:
             return None, findings
         program, more = check(policy, SCHEMA)
         return program, sort((*findings, *more))
+
+    def lint(self, text: str, today: int | None = TODAY) -> Linted:
+        """What lint makes of a text."""
+        return lint(Source("routing.yml", text), SCHEMA, today, beside)
 
     def compile(self, text: str) -> Program:
         """The program of a text without errors."""

@@ -1,5 +1,7 @@
 """What is kept of a caller's text decides the same, and is never the text itself."""
 
+from typing import Any
+
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -66,3 +68,11 @@ routing_policy:
     classes = text_classes(program, ["header.x-tenant"])["header.x-tenant"]
     assert classes.is_opaque
     assert classes.representative("acme") is None
+
+
+def test_a_text_that_matches_a_pattern_is_told_from_one_that_does_not(language: Any) -> None:
+    program = language.compile(language.one_rule('header["x-team"] matches "^team-[0-9]+$"'))
+    classes = text_classes(program, ["header.x-team"])["header.x-team"]
+    assert classes.outcomes("team-7") != classes.outcomes("team-x")
+    assert classes.representative("anything else") == "…"
+    assert classes.representative("team-7") is None  # nothing of the policy's own matches it

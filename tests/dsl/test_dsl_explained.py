@@ -47,6 +47,7 @@ SMALL = Compare("<", N1, TWO)
         (Or(()), "false"),
         (Member(MODEL, frozenset({"b", "a"})), 'model in ["a", "b"]'),
         (TextTest("starts_with", MODEL, 'g"'), 'model starts_with "g\\""'),
+        (TextTest("matches", MODEL, "^gpt-[0-9]"), 'model matches "^gpt-[0-9]"'),
         (Known(MODEL), "known(model)"),
         (Coalesce(N1, ONE, Type.NUMBER), "n1 ?? 1"),
         (Arithmetic("+", N1, Arithmetic("*", N2, TWO, Type.NUMBER), Type.NUMBER), "n1 + (n2 * 2)"),
@@ -138,7 +139,17 @@ def test_a_child_that_is_written_twice_is_shown_once() -> None:
 
 @pytest.mark.parametrize(
     ("key", "text"),
-    [("tokens", "tokens"), ("p95(a/b)", 'p95("a/b")'), ('header.x-"', 'header["x-\\""]')],
+    [
+        ("tokens", "tokens"),
+        ("p95(a/b)", 'p95("a/b")'),
+        ("p95(a/b, 5m)", 'p95("a/b", 5m)'),
+        ("budget(team).resets_in", 'budget("team").resets_in'),
+        ("matches(^fix(a|b), 5)", 'matches("^fix(a|b), 5")'),
+        ('header.x-"', 'header["x-\\""]'),
+        ("meta.project", 'meta["project"]'),
+        ("target.region", "region"),
+        ("target.tag.fast", '"fast" in tags'),
+    ],
 )
 def test_a_key_is_shown_as_a_condition_would_write_it(key: str, text: str) -> None:
     assert written_key(key) == text

@@ -74,6 +74,25 @@ def literal(kind: str, text: str) -> tree.Literal:
         ("'a \"b\"'", literal("string", 'a "b"')),
         ('header["x"]', tree.Index(name("header"), literal("string", "x"), NOWHERE)),
         ("known(a)", tree.Call(name("known"), (name("a"),), NOWHERE)),
+        (
+            'budget("t").left',
+            tree.Call(name("budget"), (literal("string", "t"),), NOWHERE, name("left")),
+        ),
+        (
+            'ttft.p95("x/y", 5m)',
+            tree.Call(
+                name("ttft.p95"), (literal("string", "x/y"), literal("quantity", "5m")), NOWHERE
+            ),
+        ),
+        ('matches("^a")', tree.Call(name("matches"), (literal("string", "^a"),), NOWHERE)),
+        (
+            'a matches "b"',
+            tree.Comparison("matches", name("a"), literal("string", "b"), NOWHERE, NOWHERE),
+        ),
+        (
+            '"fast" in tags',
+            tree.Membership(literal("string", "fast"), name("tags"), False, NOWHERE),
+        ),
         ("-a", tree.Negate(name("a"), NOWHERE)),
         (
             "a ?? 1 + b",
@@ -169,7 +188,8 @@ def test_a_keyword_is_no_name(keyword: str) -> None:
         ('a contains "b"', "contains", "is no operator", "`has`"),
         ("a is 3", "is", "is no operator", "`==`"),
         ("a andd b", "andd", "is no operator", "`and`"),
-        ('a matches "b"', "matches", "not known yet", "starts_with"),
+        ('a =~ "b"', "=~", "no operator", "matches"),
+        ("matches", "matches", "a value is expected", "write a value"),
         ('tier == "free', '"free', "not closed", '`"free"`'),
         ("tier == 'free", "'free", "not closed", "`'free'`"),
         ("tier == “free”", "“", "does not quote", '`"`'),
@@ -203,7 +223,7 @@ def test_a_keyword_is_no_name(keyword: str) -> None:
         ('a "x"', '"x"', "an operator is missing between `a` and", "`and`"),
         ("f(a b)", "b", "`,` is missing", "`, b`"),
         ("header[x] == 3", "x", "a text is expected", '`"x"`'),
-        ('budget("x").left', ".", "nothing can follow a call", "remove it"),
+        ('budget("x"). left', ".", "cannot stand here", "only a call"),
         ("a ? b : c", "?", "`?` is no operator", "two rules"),
         ('"\\q" == a', '"\\q"', "`\\q` is no escape", "backslash"),
         ("a # b", "#", "a comment cannot stand here", "line of its own"),

@@ -34,7 +34,7 @@ def with_condition(condition: str) -> str:
         ("tok\u200bens < 5", "\u200b", "remove it"),
         ("t\u043ekens < 5", "\u043e", "names are written in plain letters a to z"),
         ("tokens < 100;", ";", "remove it"),
-        ('meta["x"] == "a"', "meta", "only `header` takes a key"),
+        ('cookie["x"] == "a"', "cookie", "only `header` and `meta` take a key"),
         ("tie == 5", "tie", "did you mean `tier`?"),
         ('true in true..""', 'true..""', None),
     ],

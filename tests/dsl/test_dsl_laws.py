@@ -1,17 +1,32 @@
 """What must hold for every program and every snapshot: the interpretations mean the same."""
 
-import os
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.dsl.chance import (
+    FETCHED,
+    KINDS,
+    PATTERNS,
+    near,
+    number_terms,
+    policies,
+    program_of,
+    random_values,
+    routes_like,
+    rule_terms,
+    snapshots,
+    thorough,
+    truth_terms,
+    words,
+)
 from turnout.dsl import kleene
 from turnout.dsl.check import restore, token_cuts
+from turnout.dsl.choose import choose
 from turnout.dsl.core import (
     LIMIT,
     And,
@@ -33,131 +48,19 @@ from turnout.dsl.core import (
     Term,
     TextTest,
 )
+from turnout.dsl.facts import facts
 from turnout.dsl.interpret.compiled import compile_program, compile_term
 from turnout.dsl.interpret.traced import Node, evaluate, trace
 from turnout.dsl.interval import bounds
+from turnout.dsl.residual import simplify
 from turnout.dsl.schema import Type, Value
-from turnout.dsl.snapshot import LARGEST, Snapshot
+from turnout.dsl.snapshot import Snapshot
 from turnout.dsl.walk import reads
 
-EXAMPLES = int(os.environ.get("TURNOUT_EXAMPLES", "200"))
-thorough = settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
 TRUTHS = (True, False, None)
-
-# --- strategies ----------------------------------------------------------------------------------
-
-NUMBERS = ("n1", "n2", "n3")
-WORDS = ("w1", "w2")
-FLAGS = ("b1", "b2")
-TEXTS = ("", "a", "ab", "free", "pro", "é\n'\"")
-
-whole = st.one_of(
-    st.integers(-5, 5),
-    st.sampled_from([100, 10_000, 2**31, 2**62, LARGEST, -LARGEST]),
-    st.integers(-LARGEST, LARGEST),
-)
-constants = st.one_of(whole, st.sampled_from([LIMIT, -LIMIT, LIMIT + 1, 2**126, 2**64]))
-snapshots = st.fixed_dictionaries(
-    {name: st.none() | whole for name in NUMBERS}
-    | {name: st.none() | st.sampled_from(TEXTS) for name in WORDS}
-    | {name: st.none() | st.booleans() for name in FLAGS}
-)
-
-leaf_numbers: st.SearchStrategy[Term] = st.one_of(
-    st.sampled_from(NUMBERS).map(lambda key: Read(key, Type.NUMBER)),
-    constants.map(lambda value: Const(value, Type.NUMBER)),
-    st.just(Const(None, Type.NUMBER)),
-)
-words: st.SearchStrategy[Term] = st.one_of(
-    st.sampled_from(WORDS).map(lambda key: Read(key, Type.TEXT)),
-    st.sampled_from(TEXTS).map(lambda value: Const(value, Type.TEXT)),
-    st.builds(
-        lambda a, b: Coalesce(Read(a, Type.TEXT), Read(b, Type.TEXT), Type.TEXT),
-        st.sampled_from(WORDS),
-        st.sampled_from(WORDS),
-    ),
-)
-leaf_truths: st.SearchStrategy[Term] = st.one_of(
-    st.sampled_from(FLAGS).map(lambda key: Read(key, Type.BOOL)),
-    st.sampled_from(TRUTHS).map(lambda value: Const(value, Type.BOOL)),
-)
-
-
-def numbers_of(numbers: Any, truths: Any) -> st.SearchStrategy[Term]:
-    two = st.tuples(numbers, numbers)
-    return st.one_of(
-        st.builds(
-            lambda operator, pair: Arithmetic(operator, pair[0], pair[1], Type.NUMBER),
-            st.sampled_from(["+", "-", "*", "*", "min", "max"]),
-            two,
-        ),
-        two.map(lambda pair: Coalesce(pair[0], pair[1], Type.NUMBER)),
-        st.builds(
-            lambda part, divisor: CeilDiv(part, divisor, Type.NUMBER),
-            numbers,
-            st.sampled_from([1, 2, 1_000_000]),
-        ),
-        st.builds(lambda test, pair: If(test, pair[0], pair[1], Type.NUMBER), truths, two),
-        st.builds(
-            lambda word, cases: Switch(word, tuple(cases), Type.NUMBER),
-            words,
-            st.lists(st.tuples(st.sampled_from(TEXTS), numbers), max_size=4),
-        ),
-        numbers.map(lambda part: Named("x", part, Type.NUMBER)),
-    )
-
-
-def truths_of(numbers: Any, truths: Any) -> st.SearchStrategy[Term]:
-    several = st.lists(truths, max_size=4).map(tuple)
-    return st.one_of(
-        truths.map(Not),
-        several.map(And),
-        several.map(Or),
-        st.builds(Compare, st.sampled_from(sorted(kleene.COMPARISONS)), numbers, numbers),
-        st.builds(Compare, st.sampled_from(["==", "!="]), words, words),
-        st.builds(Compare, st.sampled_from(["==", "!="]), truths, truths),
-        st.builds(Member, numbers, st.frozensets(whole, max_size=4)),
-        st.builds(Member, words, st.frozensets(st.sampled_from(TEXTS), max_size=4)),
-        st.builds(
-            TextTest, st.sampled_from(sorted(kleene.TEXT_TESTS)), words, st.sampled_from(TEXTS)
-        ),
-        (numbers | truths | words).map(Known),
-        st.builds(lambda a, b: Coalesce(a, b, Type.BOOL), truths, truths),
-        st.builds(lambda a, b, c: If(a, b, c, Type.BOOL), truths, truths, truths),
-        st.builds(
-            lambda word, cases: Switch(word, tuple(cases), Type.BOOL),
-            words,
-            st.lists(st.tuples(st.sampled_from(TEXTS), truths), max_size=3),
-        ),
-        truths.map(lambda part: Named("y", part, Type.BOOL)),
-    )
-
-
-def layers(depth: int) -> tuple[st.SearchStrategy[Term], st.SearchStrategy[Term]]:
-    numbers, truths = leaf_numbers, leaf_truths
-    for _ in range(depth):
-        numbers, truths = (
-            st.one_of(leaf_numbers, numbers_of(numbers, truths)),
-            st.one_of(leaf_truths, truths_of(numbers, truths)),
-        )
-    return numbers, truths
-
-
-number_terms, truth_terms = layers(4)
 ONE, TWO = Const(1, Type.NUMBER), Const(2, Type.NUMBER)
 OPERATORS: tuple[Any, ...] = ("==", "!=", "<", "<=", ">", ">=")
 CALCULATIONS: tuple[Any, ...] = ("+", "-", "*", "min", "max")
-KINDS: tuple[Any, ...] = ("starts_with", "ends_with", "has")
-
-
-def program_of(terms: list[Term], like: Program) -> Program:
-    clauses = tuple(
-        Clause(i, f"r{i}", t, t, like.clauses[0].plan, reads([t]), like.clauses[0].span)
-        for i, t in enumerate(terms)
-    )
-    return replace(like, clauses=clauses)
 
 
 @pytest.fixture(scope="session")
@@ -239,6 +142,7 @@ def unary_terms() -> list[tuple[Term, dict[str, Value | None]]]:
             terms = [Switch(form, twice, Type.NUMBER), Switch(form, (), Type.NUMBER)]
             terms.append(Switch(form, (("b", Known(form)), ("ab", Not(Known(form)))), Type.BOOL))
             terms += [TextTest(kind, form, "b") for kind in KINDS]
+            terms += [TextTest("matches", form, pattern) for pattern in PATTERNS]
             terms.append(Member(form, frozenset({"b", ""})))
             cases += [(term, {"a": text}) for term in terms]
     return cases
@@ -289,6 +193,40 @@ def test_a_compiled_term_has_the_value_that_the_trace_shows(
 ) -> None:
     assert compile_term(term)(snapshot) == evaluate(term, snapshot).value
     assert type(compile_term(term)(snapshot)) is type(evaluate(term, snapshot).value)
+
+
+@thorough
+@given(data=st.data(), snapshot=st.one_of(near, snapshots))
+def test_a_route_comes_to_the_same_hop_by_compiled_and_by_traced_terms(
+    some_program: Program, data: st.DataObject, snapshot: dict[str, Value | None]
+) -> None:
+    hop = some_program.requested
+    route = data.draw(routes_like(hop))
+    kept_out = data.draw(st.sets(st.sampled_from("abc")))
+
+    def exclude(target: str) -> str | None:
+        return "a limit" if target in kept_out else None
+
+    compiled = choose(route, lambda term: compile_term(term)(snapshot), exclude)
+    lazily = choose(route, lambda term: compile_term(term, frozenset(FETCHED))(snapshot), exclude)
+    traced = choose(route, lambda term: evaluate(term, snapshot).value, exclude)
+    assert compiled == traced
+    assert lazily == traced
+
+
+@thorough
+@given(limits=st.lists(st.tuples(st.none() | rule_terms, rule_terms), max_size=3), snapshot=near)
+def test_a_limit_keeps_out_the_same_targets_compiled_and_traced(
+    limits: list[tuple[Term | None, Term]], snapshot: dict[str, Value | None]
+) -> None:
+    def passes(value: Callable[[Term], Value | None]) -> list[bool]:
+        return [
+            (when is not None and value(when) is False) or value(target) is True
+            for when, target in limits
+        ]
+
+    compiled = passes(lambda term: compile_term(term)(snapshot))
+    assert compiled == passes(lambda term: evaluate(term, snapshot).value)
 
 
 @thorough
@@ -343,6 +281,29 @@ def test_nothing_is_too_deep_to_compile_or_to_trace(
     assert compile_term(term)(snapshot) == evaluate(term, snapshot).value
 
 
+@pytest.mark.parametrize(
+    ("pattern", "text", "found"),
+    [
+        ("^gpt-4", "gpt-4o", True),
+        ("^gpt-4", "my gpt-4o", False),
+        ("4o$", "gpt-4o", True),
+        ("(?i)GPT", "gpt-4o", True),
+        ("GPT", "gpt-4o", False),
+        ("\\?", "half \ud800", True),
+        ("^half .$", "half \ud800", True),
+        ("ü", "für", True),
+        ("", "", True),
+        ("a", None, None),
+    ],
+)
+def test_matches_finds_an_re2_pattern_anywhere(
+    pattern: str, text: str | None, found: bool | None
+) -> None:
+    term = TextTest("matches", Read("w1", Type.TEXT), pattern)
+    assert evaluate(term, {"w1": text}).value is found
+    assert compile_term(term)({"w1": text}) is found
+
+
 def test_arithmetic_past_128_bits_is_unknown_and_says_so() -> None:
     large = Const(LIMIT, Type.NUMBER)
     one = Read("n1", Type.NUMBER)
@@ -380,90 +341,6 @@ def test_slots_are_asked_for_just_before_the_first_rule_that_may_read_them(
 
 # --- text and archive ----------------------------------------------------------------------------
 
-conditions = st.recursive(
-    st.sampled_from(
-        [
-            "tokens < 100",
-            "100 <= tokens",
-            "tokens in 200..4k",
-            "max_tokens > 1k",
-            "(max_tokens ?? 1k) > tokens",
-            "max_tokens / tokens > 0.5",
-            "tokens / messages <= 30",
-            "temperature == 0",
-            "temperature in [0, 0.7]",
-            'tier == "free"',
-            'tier in ["pro", "default"]',
-            "has_tools",
-            "stream == false",
-            "known(max_tokens)",
-            "time in 22:00..06:00",
-            "weekday in Fri..Mon",
-            "date >= 2026-10-01",
-            'p95("openai/gpt-4") > 8s',
-            "latency > 800ms",
-            'error_rate("groq/llama-3-8b") > 5%',
-            "cost < $0.01",
-            "worst_case(cost) < $0.2",
-            'cost("groq/llama-3-8b") < cost',
-            'header["X-Team"] starts_with "a"',
-            "tiny",
-            "min(tokens, max_tokens) * 2 > 300",
-            'request_type == "chat"',
-        ]
-    ),
-    lambda inner: st.one_of(
-        inner.map(lambda c: f"not ({c})"),
-        st.tuples(inner, inner).map(lambda pair: f"({pair[0]}) and ({pair[1]})"),
-        st.tuples(inner, inner).map(lambda pair: f"({pair[0]}) or ({pair[1]})"),
-        inner.map(lambda c: f"known({c})"),
-    ),
-    max_leaves=6,
-)
-routes = st.sampled_from(
-    ["openai/gpt-4", "groq/llama-3-8b", "anthropic/claude-sonnet", "requested", "own/any"]
-)
-HEAD = """
-attributes: {tier: [free, pro]}
-let: {tiny: tokens < 100 and not has_tools}
-providers: {own: {kind: openai, base_url: "https://own.example/v1"}}
-targets:
-  own/any: {price: {input: $1/Mtok, output: $2/Mtok, request: $0.001}, max_output: 4k}
-models: {auto: policy, house: openai/gpt-4o}
-"""
-policies = st.builds(
-    lambda rules, chain: (
-        HEAD
-        + "routing_policy:\n"
-        + "".join(
-            f"  - {{name: r{i}, condition: '{c}', route: {r}}}\n" for i, (c, r) in enumerate(rules)
-        )
-        + "  - {name: default, route: openai/gpt-4}\n"
-        + ("fallback_chain:\n" if chain else "")
-        + "".join(f"  - {{to: {r}, timeout: 2s, when: '{c}'}}\n" for c, r in chain)
-    ),
-    st.lists(st.tuples(conditions, routes), min_size=1, max_size=4),
-    st.lists(st.tuples(conditions, routes.filter(lambda r: r != "requested")), max_size=2),
-)
-
-
-def random_values(program: Program) -> st.SearchStrategy[dict[str, Value | None]]:
-    def values_of(key: str) -> st.SearchStrategy[Value | None]:
-        attribute = program.slots[key].attribute
-        match attribute.type:
-            case Type.BOOL:
-                return st.none() | st.booleans()
-            case Type.ENUM:
-                return st.none() | st.sampled_from(attribute.domain or ("x",))
-            case Type.TEXT:
-                return st.none() | st.sampled_from(["ads", "b", *program.targets])
-            case _:
-                low = attribute.minimum or 0
-                high = LARGEST if attribute.maximum is None else attribute.maximum
-                return st.none() | st.integers(low, min(high, 20_000)) | st.integers(low, high)
-
-    return st.fixed_dictionaries({key: values_of(key) for key in program.slots})
-
 
 @thorough
 @given(text=policies, data=st.data())
@@ -481,9 +358,30 @@ def test_written_policies_decide_alike_compiled_traced_and_restored(
     assert again.token_cuts == program.token_cuts
     assert dict(again.targets) == dict(program.targets)
     assert compile_program(again)(snapshot) == index
+    for clause in program.clauses:
+        assert _chosen(program, clause, lambda term: compile_term(term)(snapshot)) == _chosen(
+            program, clause, lambda term: evaluate(term, snapshot).value
+        )
     assert [_values(step.expression) for step in trace(again, snapshot).steps] == [
         _values(step.expression) for step in verdict.steps
     ]
+
+
+def _chosen(program: Program, clause: Clause, value: Callable[[Term], Value | None]) -> object:
+    """Where a clause's plan goes, the limits left out by terms over the facts of each target."""
+
+    def exclude(target: str) -> str | None:
+        for limit in program.limits:
+            known = facts(program.targets[target], reads([limit.target]))
+            if limit.when is not None and value(limit.when) is False:
+                continue
+            if value(simplify(limit.target, known)) is not True:
+                return limit.name
+        return None
+
+    chosen = choose(clause.plan.route, value, exclude)
+    mirror = clause.plan.mirror
+    return chosen, mirror and value(mirror.sampled)
 
 
 def _values(node: Node | None) -> object:

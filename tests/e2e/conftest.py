@@ -106,6 +106,27 @@ def providers_of(simulators: dict[str, Any]) -> str:
 
 
 @pytest.fixture(scope="module")
+def addresses(simulators: dict[str, SimulatorProcess]) -> str:
+    """The `providers:` section of a policy over the simulators."""
+    return providers_of(simulators)
+
+
+@pytest.fixture(scope="module")
+def serve_for_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Served]]:
+    """Start `turnout serve` on a policy text for all tests of a module; it must end well."""
+    running: list[Served] = []
+
+    def start_here(policy: str, *flags: str, **environment: str) -> Served:
+        served = start(tmp_path_factory.mktemp("served"), policy, *flags, **environment)
+        running.append(served)
+        return served
+
+    yield start_here
+    for served in running:
+        assert served.stop() == 0
+
+
+@pytest.fixture(scope="module")
 def first_policy(simulators: dict[str, SimulatorProcess]) -> str:
     """The first policy of the examples over the simulators."""
     first = Path(__file__).parents[2] / "policies" / "first.yml"

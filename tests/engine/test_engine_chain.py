@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from turnout.adapters.scripted import Pause, Scripted, said, spoken
-from turnout.dsl.core import REQUESTED, Clocks, Const, Hop, Plan, Program
+from turnout.dsl.core import REQUESTED, Clocks, Const, Hop, Program
 from turnout.dsl.schema import Schema, Target, Tariff, Type
 from turnout.dsl.snapshot import Snapshot
 from turnout.dsl.source import Source, Span
@@ -111,7 +111,8 @@ def journey(
     return Journey(
         request=request(**body),
         program=program,
-        plan=Plan(hops[0], hops[1:]),
+        hops=hops,
+        route=hops[0],
         requested=requested,
         snapshot=Snapshot({"has_images": False}),
         prompt_tokens=prompt_tokens,
@@ -202,6 +203,20 @@ def test_the_servers_retry_after_is_waited_for() -> None:
     )
     assert answered.target.id == "a/m"
     assert seconds == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("backoff_us", [250_000, 1_000_000, 20_000_000])
+def test_waits_before_retries_begin_within_the_hops_own_backoff(backoff_us: int) -> None:
+    down = [ProviderError(Fault.SERVER, "down") for _ in range(3)]
+    longest = 0.0
+    for _ in range(20):
+        trip = journey(replace(hop("a/m", retries=3), backoff_us=backoff_us))
+        _, seconds = turn(chain(Scripted("a", [*down, said("at last")])).answer(trip))
+        # Full jitter: each wait is anything up to its bound, which doubles up to the longest.
+        bounds = [min(backoff_us / 1e6 * 2**n, max(8.0, backoff_us / 1e6)) for n in range(3)]
+        assert seconds <= sum(bounds)
+        longest = max(longest, seconds)
+    assert longest > backoff_us / 1e6 / 4
 
 
 def test_a_long_retry_after_means_the_next_hop_while_one_is_left() -> None:

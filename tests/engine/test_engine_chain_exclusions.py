@@ -57,9 +57,8 @@ def journey(
     )
     decider = Decider(program)
     seen = decider.observe(asked, None, Pulse().tick(program.targets))
-    plan = decider.decide(seen).plan
-    assert plan is not None
-    return Journey(asked, program, plan, None, seen, 1, decider.guards)
+    found = decider.decide(seen).destination
+    return Journey(asked, program, found.hops, found.route, None, seen, 1, decider.guards)
 
 
 def chain(*providers: Scripted) -> Chain:

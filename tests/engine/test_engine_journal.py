@@ -19,15 +19,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine, event
 
 from turnout.engine.journal import Journal
-from turnout.engine.record import Attempt, DecisionRecord, PulseTable
+from turnout.engine.ledger import Entry
+from turnout.engine.record import Attempt, DecisionRecord, Late, PulseTable
 from turnout.engine.request import Usage
+from turnout.engine.spent import SpendRow
+from turnout.engine.state import migrations
 from turnout.engine.state.rows import decision_row, pulse_row, read_pulse, read_record
 from turnout.engine.state.sqlite import FILE, SqliteStore, migrate, open_store, url_of
 from turnout.engine.state.store import Group, StoreError
@@ -457,6 +462,9 @@ class Failing:
     def policy(self, digest: str) -> str | None:
         return None
 
+    def spending(self, from_us: int, after: int) -> tuple[int, list[SpendRow]]:
+        return after, []
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -608,6 +616,43 @@ def test_the_migrations_make_the_tables_that_the_code_uses(tmp_path: Path) -> No
     with create_engine(url_of(tmp_path)).connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, METADATA) == []
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with create_engine(url_of(tmp_path)).begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        columns = ",".join(f'"{name}"' for name in Entry._fields if name != "kind")
+        values = ",".join(str(number) for number in range(len(Entry._fields) - 1))
+        connection.exec_driver_sql(f"insert into ledger ({columns}) values ({values})")
+    store = open_store(tmp_path)
+    store.write(Group(records=[record()]))
+    store.close()
+    assert rows(tmp_path, "select kind from ledger") == [("answer",), ("answer",)]
+
+
+def test_an_attempt_that_ends_after_its_record_is_found_with_it(tmp_path: Path) -> None:
+    journal = Journal(open_store(tmp_path))
+    made = record(mirror="groq/b")
+    late = replace(attempt(-1, kind="mirror"), target="groq/b")
+    journal.put(made)
+    wait_for(lambda: count(tmp_path, "decisions") == 1)
+    journal.put_late(Late(made, late))
+    assert found(journal, made.id) == replace(made, attempts=[late, *made.attempts])
+    journal.close()
+    assert found(Journal(open_store(tmp_path)), made.id).attempts == [late, *made.attempts]
+    assert rows(tmp_path, "select kind, target from ledger order by id") == [
+        ("answer", "groq/a"),
+        ("mirror", "groq/b"),
+    ]
+
+
+def found(journal: Journal, id: str) -> DecisionRecord:
+    kept = asyncio.run(journal.find(id, "acme"))
+    assert kept is not None
+    return kept
 
 
 def test_opening_waits_for_another_process_that_is_opening_too(tmp_path: Path) -> None:

@@ -218,6 +218,7 @@ def test_a_row_says_who_paid_what_for_what() -> None:
         "unconfirmed_nano_usd": 0,
         "outcome": "ok",
         "fault": None,
+        "kind": "answer",
     }
 
 

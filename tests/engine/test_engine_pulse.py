@@ -1,12 +1,30 @@
+import doctest
 import time
+from collections import Counter
 from collections.abc import Iterable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from turnout.dsl.core import REQUESTED, Slot
 from turnout.dsl.schema import Expected, Target, Tariff
+from turnout.engine import window
+from turnout.engine.attributes import BY_NAME
 from turnout.engine.pulse import Pulse
+from turnout.engine.window import Window, class_of, percentile
 
 SECOND = 1_000_000_000
+MEASURED = (
+    "p50",
+    "p90",
+    "p95",
+    "p99",
+    "ttft.p50",
+    "ttft.p95",
+    "error_rate",
+    "expected_output",
+)
 
 
 class Clock:
@@ -42,11 +60,14 @@ def feed(pulse: Pulse, took: Iterable[int], failed: bool = False, target: str = 
 
 
 def test_live_values_are_those_of_the_recent_attempts(pulse: Pulse) -> None:
-    feed(pulse, range(1_000, 101_000, 1_000))
     feed(pulse, [1] * 25, failed=True)
+    feed(pulse, range(1_000, 101_000, 1_000))
     assert pulse.tick(targets("a")).values == {
         "p50(a)": 50_000,
+        "p90(a)": 90_000,
         "p95(a)": 95_000,
+        "p99(a)": 99_000,
+        "ttft.p50(a)": 5_000,
         "ttft.p95(a)": 9_500,
         "error_rate(a)": 2_000,
         "expected_output(a)": 500,
@@ -57,10 +78,7 @@ def test_a_value_of_too_few_samples_is_unknown_and_says_how_few(pulse: Pulse) ->
     feed(pulse, [10, 10, 10])
     table = pulse.tick(targets("a"))
     assert table.values == {}
-    assert table.reasons == dict.fromkeys(
-        ("p50(a)", "p95(a)", "ttft.p95(a)", "error_rate(a)", "expected_output(a)"),
-        "3 of 4 samples",
-    )
+    assert table.reasons == {f"{name}(a)": "3 of 4 samples" for name in MEASURED}
 
 
 def test_a_target_that_was_never_called_is_unknown(pulse: Pulse) -> None:
@@ -70,15 +88,21 @@ def test_a_target_that_was_never_called_is_unknown(pulse: Pulse) -> None:
 def test_failures_count_for_the_error_rate_and_not_for_the_latency(pulse: Pulse) -> None:
     feed(pulse, [1] * 6, failed=True)
     table = pulse.tick(targets("a"))
-    assert (table.values, table.reasons["p95(a)"]) == ({"error_rate(a)": 10_000}, "0 of 4 samples")
+    assert table.values == {"error_rate(a)": 10_000, "healthy(a)": False}
+    assert table.reasons["p95(a)"] == "0 of 4 samples"
 
 
 def test_a_declared_prior_stands_in_until_there_are_samples(pulse: Pulse) -> None:
     cold = targets("a", expected=Expected(p95_us=900, ttft_us=300, output=40))
     feed(pulse, [5_000] * 3)
     table = pulse.tick(cold)
-    assert table.values == {"p95(a)": 900, "ttft.p95(a)": 300, "expected_output(a)": 40}
-    assert set(table.reasons) == {"p50(a)", "error_rate(a)"}
+    assert table.values == {
+        "p95(a)": 900,
+        "ttft.p50(a)": 300,
+        "ttft.p95(a)": 300,
+        "expected_output(a)": 40,
+    }
+    assert set(table.reasons) == {"p50(a)", "p90(a)", "p99(a)", "error_rate(a)"}
     feed(pulse, [5_000])
     assert pulse.tick(cold).values["p95(a)"] == 5_000
 
@@ -151,6 +175,151 @@ def test_targets_that_clients_make_up_do_not_fill_the_memory(pulse: Pulse) -> No
     pulse.tick(targets("a"))
     for number in range(5_000):
         feed(pulse, [1_000], target=f"openai/ft:gpt-4o-mini:{number}")
-    assert len(pulse._rings) <= 501
+    assert len(pulse._courses) <= 501
     feed(pulse, [1_000] * 4)
     assert pulse.tick(targets("a")).values["p50(a)"] == 1_000
+
+
+# --- the state of a target -----------------------------------------------------------------------
+
+
+def test_five_failures_in_a_row_make_a_target_unhealthy_and_a_success_heals_it(
+    pulse: Pulse,
+) -> None:
+    feed(pulse, [1] * 4, failed=True)
+    feed(pulse, [1])
+    feed(pulse, [1] * 4, failed=True)
+    assert "healthy(a)" not in pulse.tick(targets("a")).values
+    feed(pulse, [1], failed=True)
+    assert pulse.tick(targets("a")).values["healthy(a)"] is False
+    feed(pulse, [1])
+    assert "healthy(a)" not in pulse.tick(targets("a")).values
+
+
+def test_an_unhealthy_target_gets_another_chance_after_the_cool_down_and_only_one(
+    pulse: Pulse, clock: Clock
+) -> None:
+    feed(pulse, [1] * 5, failed=True)
+    clock.now_ns = 29 * SECOND
+    assert pulse.tick(targets("a")).values["healthy(a)"] is False
+    clock.now_ns = 30 * SECOND
+    assert "healthy(a)" not in pulse.tick(targets("a")).values
+    feed(pulse, [1], failed=True)
+    assert pulse.tick(targets("a")).values["healthy(a)"] is False
+
+
+def test_a_target_is_rate_limited_as_long_as_it_asked_to_wait(pulse: Pulse, clock: Clock) -> None:
+    pulse.limited("a", None)
+    assert "rate_limited(a)" not in pulse.tick(targets("a")).values
+    pulse.limited("a", 3_000_000)
+    assert pulse.tick(targets("a")).values["rate_limited(a)"] is True
+    clock.now_ns = 3 * SECOND
+    assert "rate_limited(a)" not in pulse.tick(targets("a")).values
+
+
+def test_a_retry_after_of_years_counts_as_an_hour(pulse: Pulse, clock: Clock) -> None:
+    pulse.limited("a", 10**18)
+    clock.now_ns = 3_600 * SECOND
+    assert "rate_limited(a)" not in pulse.tick(targets("a")).values
+
+
+def test_attempts_under_way_are_counted(pulse: Pulse) -> None:
+    pulse.entered("a")
+    pulse.entered("a")
+    assert pulse.tick(targets("a")).values["inflight(a)"] == 2
+    for _ in range(3):
+        pulse.left("a")
+    pulse.left("never entered")
+    assert "inflight(a)" not in pulse.tick(targets("a")).values
+
+
+def test_a_target_without_a_credential_is_not_usable(pulse: Pulse) -> None:
+    values = pulse.tick(targets("a"), unusable=frozenset({"p"})).values
+    assert values == {"usable(a)": False}
+
+
+# --- windows that a policy names -----------------------------------------------------------------
+
+
+def slot(name: str, target: str, window_s: int | None) -> Slot:
+    key = f"{name}({target})" if window_s is None else f"{name}({target}, {window_s}s)"
+    window_us = None if window_s is None else window_s * 1_000_000
+    return Slot(key, BY_NAME[name], target, window_us)
+
+
+def test_a_window_has_values_of_its_own(pulse: Pulse, clock: Clock) -> None:
+    slots = [slot(name, "a", 60) for name in ("p50", "p95", "ttft.p95", "error_rate")]
+    pulse.tick(targets("a"), slots)
+    feed(pulse, [100] * 6)
+    clock.now_ns = 30 * SECOND
+    feed(pulse, [50] * 4)
+    feed(pulse, [1] * 10, failed=True)
+    values = pulse.tick(targets("a"), slots).values
+    assert values["p50(a)"] == 50
+    assert values["p50(a, 60s)"] == 100
+    assert values["p95(a, 60s)"] == 100
+    assert values["ttft.p95(a, 60s)"] == 10
+    assert values["error_rate(a, 60s)"] == 5_000
+    assert values["error_rate(a)"] == 7_143
+
+
+def test_a_window_forgets_and_below_enough_samples_a_prior_stands_in(
+    pulse: Pulse, clock: Clock
+) -> None:
+    slots = [slot("p95", "a", 60), slot("p50", "a", 60)]
+    cold = targets("a", expected=Expected(p95_us=900))
+    pulse.tick(cold, slots)
+    feed(pulse, [100] * 4)
+    assert pulse.tick(cold, slots).values["p95(a, 60s)"] == 100
+    clock.now_ns = 63 * SECOND
+    table = pulse.tick(cold, slots)
+    assert table.values["p95(a, 60s)"] == 900
+    assert table.reasons["p50(a, 60s)"] == "0 of 4 samples"
+
+
+def test_a_window_counts_all_traffic_however_much_there_was(pulse: Pulse, clock: Clock) -> None:
+    slots = [slot("p50", "a", 300)]
+    pulse.tick(targets("a"), slots)
+    feed(pulse, [100] * 3_000)
+    clock.now_ns = 100 * SECOND
+    feed(pulse, [50] * 2_000)
+    assert pulse.tick(targets("a"), slots).values["p50(a, 300s)"] == 100
+
+
+def test_a_window_of_what_was_requested_is_measured_for_every_target(pulse: Pulse) -> None:
+    slots = [slot("p95", REQUESTED, 60), slot("p95", REQUESTED, None)]
+    pulse.tick(targets("a"), slots)
+    feed(pulse, [100] * 4)
+    feed(pulse, [70] * 4, target="openai/named-by-a-client")
+    values = pulse.tick(targets("a"), slots).values
+    assert values["p95(a, 60s)"] == 100
+    assert values["p95(openai/named-by-a-client, 60s)"] == 70
+    assert values["p95(openai/named-by-a-client)"] == 70
+
+
+def test_what_no_policy_asks_for_any_more_is_no_longer_counted(pulse: Pulse) -> None:
+    pulse.tick(targets("a"), [slot("p95", "a", 60)])
+    feed(pulse, [100] * 4)
+    pulse.tick(targets("a"))
+    assert pulse._courses["a"].windows == {}
+
+
+@given(st.integers(0, 10**12))
+def test_a_class_is_at_most_a_sixty_fourth_above_its_values(value: int) -> None:
+    assert value <= class_of(value) <= value + value // 64
+    assert class_of(class_of(value)) == class_of(value)
+
+
+@given(st.lists(st.integers(0, 127), min_size=1), st.integers(1, 100))
+def test_a_percentile_of_classes_is_that_of_their_values(values: list[int], percent: int) -> None:
+    ordered = sorted(values)
+    nearest_rank = ordered[-(-len(ordered) * percent // 100) - 1]
+    assert percentile(Counter(map(class_of, values)), percent) == nearest_rank
+
+
+def test_a_window_without_attempts_has_no_percentile() -> None:
+    assert percentile(Window(SECOND).sums(0).took, 95) is None
+
+
+def test_the_examples_in_the_documentation_are_true() -> None:
+    assert doctest.testmod(window).failed == 0

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from turnout.dsl.diagnostic import PolicyError
+from turnout.engine.destination import route_of
 from turnout.engine.state.sqlite import FILE
 from turnout.settings import Settings, SettingsError
 from turnout.wiring import build_gateway, build_providers, load_program, read_policy
@@ -32,7 +33,7 @@ def problems(of: Settings) -> tuple[str, ...]:
 
 def test_without_a_policy_every_request_gets_what_it_asks_for(tmp_path: Path) -> None:
     program = load_program(settings(tmp_path, None))
-    assert [clause.plan.route.target for clause in program.clauses] == ["requested"]
+    assert [route_of(program, clause) for clause in program.clauses] == ["requested"]
     assert program.chain == ()
 
 

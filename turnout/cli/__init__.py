@@ -15,7 +15,7 @@ from .dispatch import Group, run
 
 # The names of modules in this folder.
 COMMANDS = ("serve", "demo", "trace", "simulator")
-POLICY_COMMANDS = ("lint", "explain", "test")
+POLICY_COMMANDS = ("lint", "fmt", "explain", "test", "why-not", "show", "simulate", "schema")
 
 POLICY = Group(
     program="policy",

@@ -117,7 +117,12 @@ def _carry_out(group: Group, words: list[str]) -> int:
 
 
 def _load(name: str) -> Command:
-    return cast(Command, importlib.import_module(f"{__package__}.{name}"))
+    return cast(Command, importlib.import_module(f"{__package__}.{_module(name)}"))
+
+
+def _module(name: str) -> str:
+    """The module of a command: `why-not` is in `why_not`."""
+    return name.replace("-", "_")
 
 
 def _overview(group: Group) -> str:
@@ -142,7 +147,7 @@ def _overview(group: Group) -> str:
 
 
 def _summary(name: str) -> str:
-    text = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+    text = Path(__file__).with_name(f"{_module(name)}.py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
 
 

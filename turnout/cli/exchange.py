@@ -1,24 +1,33 @@
 """Findings for other tools: SARIF 2.1.0 for code scanning, JUnit XML for test reports."""
 
+import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 from turnout import __version__
-from turnout.dsl.diagnostic import NAMES, Diagnostic, Severity, sort
+from turnout.dsl.diagnostic import Diagnostic, Severity, sort
+from turnout.dsl.ignore import Ignored
+from turnout.dsl.lint.page import Page
+from turnout.dsl.lint.registry import pages
 from turnout.dsl.source import Span
 
 _LEVELS: dict[Severity, str] = {"error": "error", "warning": "warning", "info": "note"}
+_FINGERPRINT = "turnoutFinding/v1"  # a new way to compute it is a new version
 
 
-def render_sarif(diagnostics: Iterable[Diagnostic]) -> str:
-    """Findings as one SARIF run.
+def render_sarif(diagnostics: Iterable[Diagnostic], ignored: Iterable[Ignored] = ()) -> str:
+    """Findings as one SARIF run; ignored ones are in it as suppressed, with their reasons.
 
-    Source: SARIF 2.1.0 (OASIS), sections 3.14, 3.27 and 3.30; columns count code points.
+    Columns count code points. Source: SARIF 2.1.0 (OASIS), 3.14, 3.19, 3.27, 3.30 and 3.35.
     """
-    rows = sort(diagnostics)
+    reasons = {row.finding: row.reason for row in ignored}
+    rows = sort((*diagnostics, *reasons))
     used = sorted({row.code for row in rows})
+    seen: Counter[str] = Counter()
     log = {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -28,18 +37,38 @@ def render_sarif(diagnostics: Iterable[Diagnostic]) -> str:
                     "driver": {
                         "name": "turnout",
                         "version": __version__,
-                        "rules": [{"id": code, "name": NAMES[code]} for code in used],
+                        "rules": [_rule(pages()[code]) for code in used],
                     }
                 },
                 "columnKind": "unicodeCodePoints",
-                "results": [_result(row, used.index(row.code)) for row in rows],
+                "results": [
+                    _result(row, used.index(row.code), reasons.get(row), seen) for row in rows
+                ],
             }
         ],
     }
     return json.dumps(log, indent=2, ensure_ascii=False) + "\n"
 
 
-def _result(diagnostic: Diagnostic, rule: int) -> dict[str, object]:
+def _rule(page: Page) -> dict[str, object]:
+    """A code with its page. A page has no address of its own, so it is named from the root."""
+    return {
+        "id": page.code,
+        "name": page.name,
+        "shortDescription": {"text": page.title},
+        "fullDescription": {"text": " ".join(page.text.split())},
+        "help": {
+            "text": f"{page.text}\n\nAvoid:\n\n{page.avoid}\nPrefer:\n\n{page.prefer}",
+            "markdown": page.markdown,
+        },
+        "defaultConfiguration": {"level": _LEVELS[page.level]},
+        "properties": {"page": page.address},
+    }
+
+
+def _result(
+    diagnostic: Diagnostic, rule: int, reason: str | None, seen: Counter[str]
+) -> dict[str, object]:
     text = diagnostic.message + (f"; {diagnostic.help}" if diagnostic.help else "")
     result: dict[str, object] = {
         "ruleId": diagnostic.code,
@@ -47,6 +76,10 @@ def _result(diagnostic: Diagnostic, rule: int) -> dict[str, object]:
         "level": _LEVELS[diagnostic.severity],
         "message": {"text": text},
         "locations": [_location(diagnostic.span)],
+        "partialFingerprints": {_FINGERPRINT: _fingerprint(diagnostic, seen)},
+        "suppressions": []
+        if reason is None
+        else [{"kind": "inSource", "status": "accepted", "justification": reason}],
     }
     if diagnostic.related:
         result["relatedLocations"] = [
@@ -58,10 +91,21 @@ def _result(diagnostic: Diagnostic, rule: int) -> dict[str, object]:
     return result
 
 
+def _fingerprint(diagnostic: Diagnostic, seen: Counter[str]) -> str:
+    """What stays the same while lines above are added: code, file, line text, and its number."""
+    span = diagnostic.span
+    line = " ".join(span.source.line_text(span.line).split())
+    print_ = hashlib.sha256(
+        "\0".join((diagnostic.code, _uri(span.source.name), line)).encode("utf-8", "replace")
+    ).hexdigest()[:32]
+    seen[print_] += 1
+    return f"{print_}:{seen[print_]}"
+
+
 def _location(span: Span) -> dict[str, object]:
     return {
         "physicalLocation": {
-            "artifactLocation": {"uri": span.source.name.replace("\\", "/")},
+            "artifactLocation": {"uri": _uri(span.source.name)},
             "region": {
                 "startLine": span.line,
                 "startColumn": span.column,
@@ -72,14 +116,20 @@ def _location(span: Span) -> dict[str, object]:
     }
 
 
+def _uri(name: str) -> str:
+    """A file's name as the reference that SARIF wants."""
+    return quote(name.replace("\\", "/"), safe="/", errors="replace")
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One line of a JUnit report; `failure` None means passed."""
+    """One line of a JUnit report; `failure` None means passed, `kind` says what failed."""
 
     suite: str
     name: str
     failure: str | None = None
     detail: str = ""
+    kind: str = "failure"
 
 
 def findings_as_cases(
@@ -96,6 +146,7 @@ def findings_as_cases(
                 name=f"{row.code} {row.name} at {row.span.line}:{row.span.column}",
                 failure=row.message if row.severity in counted else None,
                 detail=row.help or "",
+                kind=row.severity,
             )
             for row in here
         ]
@@ -105,30 +156,37 @@ def findings_as_cases(
 
 
 def render_junit(cases: Iterable[Case]) -> str:
-    """Cases as JUnit XML, a suite per file."""
+    """Cases as JUnit XML, a suite per file.
+
+    Source: the form that Jenkins, GitLab and GitHub actions read; nothing here takes time.
+    """
     suites: dict[str, list[Case]] = {}
     for case in cases:
         suites.setdefault(case.suite, []).append(case)
-    root = ElementTree.Element("testsuites")
+    root = ElementTree.Element("testsuites", name="turnout")
+    total = failing = 0
     for name, listed in suites.items():
         failed = sum(case.failure is not None for case in listed)
-        suite = ElementTree.SubElement(
-            root,
-            "testsuite",
-            name=_xml(name),
-            tests=str(len(listed)),
-            failures=str(failed),
-            errors="0",
-        )
+        total, failing = total + len(listed), failing + failed
+        suite = ElementTree.SubElement(root, "testsuite", name=_xml(name), skipped="0", time="0")
+        _count(suite, len(listed), failed)
         for case in listed:
             row = ElementTree.SubElement(
-                suite, "testcase", classname=_xml(name), name=_xml(case.name)
+                suite, "testcase", classname=_xml(name), name=_xml(case.name), time="0"
             )
             if case.failure is not None:
-                failure = ElementTree.SubElement(row, "failure", message=_xml(case.failure))
+                failure = ElementTree.SubElement(
+                    row, "failure", message=_xml(case.failure), type=_xml(case.kind)
+                )
                 failure.text = _xml(case.detail)
+    _count(root, total, failing)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=False) + "\n"
+
+
+def _count(element: ElementTree.Element, tests: int, failures: int) -> None:
+    for key, count in (("tests", tests), ("failures", failures), ("errors", 0)):
+        element.set(key, str(count))
 
 
 def _xml(text: str) -> str:

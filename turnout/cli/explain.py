@@ -25,7 +25,8 @@ from turnout.engine.decide import observe_body
 from turnout.engine.policy import Policy
 
 from .dispatch import CommandError
-from .files import DEFAULT_POLICY, read_source
+from .files import DEFAULT_POLICY, read_policy, read_source
+from .nearest import nearest_change
 from .report import printable
 
 # Read again from the values that they follow from, so that a `--given` changes them too.
@@ -41,6 +42,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=f"the policy file, `-` for standard input (default: {DEFAULT_POLICY})",
     )
+    configure_request(parser)
+    parser.add_argument(
+        "--format", choices=["text", "json"], default="text", help="how it is printed"
+    )
+
+
+def configure_request(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that describe a request: what `snapshot_of` reads."""
     parser.add_argument(
         "--given",
         action="append",
@@ -53,17 +62,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="BODY",
         help="a JSON file with the body of a chat request, `-` for standard input",
     )
-    parser.add_argument(
-        "--format", choices=["text", "json"], default="text", help="how it is printed"
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Explain one decision."""
     if arguments.file == "-" and arguments.request == "-":
         raise CommandError("the policy and the request cannot both be standard input")
-    policy = Policy.compile(read_source(arguments.file))
-    seen, taken = _snapshot(policy, arguments.request, arguments.given)
+    policy = Policy.compile(*read_policy(arguments.file))
+    seen, taken = snapshot_of(policy, arguments.request, arguments.given)
     explanation = policy.explain(seen)
     if taken:
         print(f"clock of now: {taken}", file=sys.stderr)
@@ -71,6 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(explanation.to_json(), indent=2, ensure_ascii=False))
     else:
         print(explanation)
+        if (nearest := nearest_change(policy.program, seen)) is not None:
+            print(f"\n  {nearest}")
     return 0
 
 
@@ -102,7 +110,7 @@ def split_given(text: str) -> tuple[str, str]:
     )
 
 
-def _snapshot(policy: Policy, request: str | None, given: list[str]) -> tuple[Snapshot, str]:
+def snapshot_of(policy: Policy, request: str | None, given: list[str]) -> tuple[Snapshot, str]:
     """The snapshot to decide on, and in words what of the clock was taken from now."""
     program = policy.program
     now_us = time.time_ns() // 1_000

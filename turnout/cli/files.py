@@ -3,13 +3,13 @@
 import sys
 from pathlib import Path
 
+from turnout.dsl.include import Load
 from turnout.dsl.source import Source
+from turnout.engine.include import MAX_BYTES, beside
 
 from .dispatch import CommandError
 
 DEFAULT_POLICY = "routing.yml"
-
-_LIMIT_BYTES = 4 * 1024 * 1024
 
 
 def read_source(name: str) -> Source:
@@ -20,8 +20,8 @@ def read_source(name: str) -> Source:
     """
     shown = "<stdin>" if name == "-" else name
     data = _bytes_of(name, shown)
-    if len(data) > _LIMIT_BYTES:
-        raise CommandError(f"`{shown}` is larger than {_LIMIT_BYTES // 1024 // 1024} MiB")
+    if len(data) > MAX_BYTES:
+        raise CommandError(f"`{shown}` is larger than {MAX_BYTES // 1024 // 1024} MiB")
     try:
         return Source(shown, data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -32,12 +32,21 @@ def read_source(name: str) -> Source:
         ) from None
 
 
+def read_policy(name: str) -> tuple[Source, Load]:
+    """A policy file, and what reads the files that it includes from the same folder.
+
+    Of standard input it is the folder where the command runs. Raises: CommandError.
+    """
+    source = read_source(name)
+    return source, beside(source.name)
+
+
 def _bytes_of(name: str, shown: str) -> bytes:
     try:
         if name == "-":
-            return sys.stdin.buffer.read(_LIMIT_BYTES + 1)
+            return sys.stdin.buffer.read(MAX_BYTES + 1)
         with Path(name).open("rb") as file:
-            return file.read(_LIMIT_BYTES + 1)
+            return file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         help = None
         if name == DEFAULT_POLICY:

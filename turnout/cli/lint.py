@@ -1,23 +1,27 @@
 """Check policy files: every finding with its place and its fix.
 
 Exit code 0 if there is no finding at or above --fail-on, 1 if there is one, 2 if a file cannot
-be read.
+be read. A finding that is right to stay is taken back in the file, with the reason:
+`# turnout: ignore RP403 because <reason>`; errors cannot be.
 """
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Iterable
 
-from turnout.dsl.check import check
-from turnout.dsl.core import Program
-from turnout.dsl.diagnostic import Diagnostic
-from turnout.dsl.parse import parse_with_warnings
-from turnout.dsl.source import Source
+from turnout.dsl.diagnostic import NAMES, Diagnostic
+from turnout.dsl.ignore import Ignored
+from turnout.dsl.lint.page import Page
+from turnout.dsl.lint.registry import pages
+from turnout.dsl.lint.run import Linted, lint
+from turnout.dsl.nearest import suggestion
 from turnout.engine.catalog import language_schema
 
 from .colour import palette_of
+from .dispatch import CommandError
 from .exchange import findings_as_cases, render_junit, render_sarif
-from .files import DEFAULT_POLICY, read_source
+from .files import DEFAULT_POLICY, read_policy
 from .report import (
     SEVERITIES,
     plural,
@@ -30,8 +34,8 @@ from .report import (
 _DATA: dict[str, Callable[[Iterable[Diagnostic]], str]] = {
     "json": render_json,
     "github": render_github,
-    "sarif": render_sarif,
 }
+_DAY_S = 24 * 60 * 60
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=["text", *_DATA, "junit"],
+        choices=["text", *_DATA, "sarif", "junit"],
         default="text",
         help="how findings are printed (default: text)",
     )
@@ -55,56 +59,80 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="error",
         help="the least severity that makes the exit code 1 (default: error)",
     )
+    parser.add_argument(
+        "--explain",
+        metavar="CODE",
+        help="print the page of a code, such as RP403, and lint nothing",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Lint every file and print what was found in all of them."""
-    sources = [read_source(name) for name in dict.fromkeys(arguments.files)]
-    findings: list[Diagnostic] = []
-    programs: list[Program | None] = []
-    unparsed = tests = 0
+    if arguments.explain is not None:
+        print(_page(arguments.explain).markdown, end="")
+        return 0
+    policies = [read_policy(name) for name in dict.fromkeys(arguments.files)]
     schema = language_schema()
-    for source in sources:
-        written, found = parse_with_warnings(source)
-        findings += found
-        program = None
-        if written is None:
-            unparsed += 1
-        else:
-            tests += len(written.tests)
-            program, found = check(written, schema)
-            findings += found
-        programs.append(program)
+    today = int(time.time()) // _DAY_S
+    linted = [lint(source, schema, today, load) for source, load in policies]
+    findings = [finding for one in linted for finding in one.findings]
+    ignored = [row for one in linted for row in one.ignored]
 
     counted = frozenset(SEVERITIES[: SEVERITIES.index(arguments.fail_on) + 1])
-    names = [source.name for source in sources]
-    if arguments.format == "text":
-        _print_text(findings, sources, programs)
-        print(palette_of(sys.stdout).paint("faint", _not_checked(unparsed, tests)))
-    elif arguments.format == "junit":
-        print(render_junit(findings_as_cases(findings, names, counted)), end="")
-    else:
-        print(_DATA[arguments.format](findings), end="")
+    named = [source.name for source, _ in policies]
+    included = [s.name for one in linted if one.policy is not None for s in one.policy.sources]
+    names = list(dict.fromkeys([*named, *included, *(f.span.source.name for f in findings)]))
+    match arguments.format:
+        case "text":
+            _print_text(findings, ignored, names, linted)
+        case "junit":
+            print(render_junit(findings_as_cases(findings, names, counted)), end="")
+        case "sarif":
+            print(render_sarif(findings, ignored), end="")
+        case known:
+            print(_DATA[known](findings), end="")
     return int(any(finding.severity in counted for finding in findings))
 
 
+def _page(asked: str) -> Page:
+    """The page of a code or of its short name. Raises: CommandError."""
+    codes = {name: code for code, name in NAMES.items()}
+    code = codes.get(asked.lower(), asked.upper())
+    if code not in pages():
+        raise CommandError(
+            f"there is no code `{asked}`",
+            help=suggestion(asked.upper(), NAMES)
+            or suggestion(asked.lower(), codes)
+            or "codes are printed beside each finding, such as `RP403`",
+        )
+    return pages()[code]
+
+
 def _print_text(
-    findings: list[Diagnostic], sources: list[Source], programs: list[Program | None]
+    findings: list[Diagnostic], ignored: list[Ignored], names: list[str], linted: list[Linted]
 ) -> None:
     palette = palette_of(sys.stdout)
     if findings:
         print(render_text(findings, palette))
-    line = summary(findings, [source.name for source in sources])
+    line = summary(findings, names)
     worst = next((s for s in SEVERITIES if any(f.severity == s for f in findings)), "good")
-    usable = [program for program in programs if program is not None]
-    if usable and len(usable) == len(programs):
-        rules = sum(len(program.clauses) for program in usable)
-        line += f" ({plural(rules, 'rule')})"
+    programs = [one.program for one in linted if one.program is not None]
+    extra = []
+    if len(programs) == len(linted):
+        extra.append(plural(sum(len(program.clauses) for program in programs), "rule"))
+    if ignored:
+        extra.append(f"{plural(len(ignored), 'finding')} ignored")
+    line += f" ({', '.join(extra)})" if extra else ""
     print(palette.paint(worst, line))
+    if findings:
+        print(palette.paint("faint", f"why: `policy lint --explain {findings[0].code}`"))
+    print(palette.paint("faint", _not_checked(linted)))
 
 
-def _not_checked(unparsed: int, tests: int) -> str:
+def _not_checked(linted: list[Linted]) -> str:
     """What a clean report does not promise, and what errors of form stood in the way of."""
+    unparsed = sum(one.policy is None for one in linted)
+    tests = sum(len(one.policy.tests) for one in linted if one.policy is not None)
     missing = []
     if unparsed:
         where = f" of {plural(unparsed, 'file')}" if unparsed > 1 else ""

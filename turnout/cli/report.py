@@ -225,11 +225,13 @@ def _annotation(diagnostic: Diagnostic) -> str:
     }
     if span.end_line != span.line:  # GitHub refuses columns that span lines
         del properties["col"], properties["endColumn"]
-    listed = ",".join(f"{key}={_escape(str(value), ':,')}" for key, value in properties.items())
-    return f"::{_COMMANDS[diagnostic.severity]} {listed}::{_escape(text)}\n"
+    listed = ",".join(
+        f"{key}={escape_annotation(str(value), ':,')}" for key, value in properties.items()
+    )
+    return f"::{_COMMANDS[diagnostic.severity]} {listed}::{escape_annotation(text)}\n"
 
 
-def _escape(text: str, also: str = "") -> str:
+def escape_annotation(text: str, also: str = "") -> str:
     """Percent-escaped as workflow commands want it, so that no text can start a command."""
     text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
     for character in also:

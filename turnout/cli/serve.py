@@ -17,13 +17,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from turnout.dsl.core import Program
 from turnout.dsl.diagnostic import PolicyError
 from turnout.server.stop import Stop
 from turnout.settings import Settings, SettingsError
 
 from .colour import palette_of
 from .dispatch import FINDINGS, INPUT_ERROR, INTERNAL_ERROR, CommandError
-from .files import read_source
+from .files import read_policy
 from .report import render_text
 
 
@@ -72,7 +73,8 @@ def serve(settings: Settings, stop: Stop) -> int:
     Raises: SettingsError, PolicyError, CommandError.
     """
     if settings.policy is not None:
-        _check(settings.policy)
+        for warning in not_enforced(_checked(settings.policy)):
+            print(f"turnout: warning: {warning}", file=sys.stderr)
     _make_home(settings.home)
     with _listen(settings) as listening:
         # Of another program: several workers count in a folder of their own, one counts in memory.
@@ -95,11 +97,26 @@ def serve(settings: Settings, stop: Stop) -> int:
     return 0
 
 
-def _check(path: Path) -> None:
-    """Compile the policy before anything is touched. Raises: PolicyError, CommandError."""
+def _checked(path: Path) -> Program:
+    """The policy, compiled before anything is touched. Raises: PolicyError, CommandError."""
     from turnout.engine.policy import Policy
 
-    Policy.compile(read_source(str(path)))
+    return Policy.compile(*read_policy(str(path))).program
+
+
+def not_enforced(program: Program) -> list[str]:
+    """What the policy asks for and this version of the gateway does not do, a line for each."""
+    rated = [t.name for t in program.tenants.values() if t.rpm is not None or t.tpm is not None]
+    said = []
+    if program.budgets:
+        names = ", ".join(f"`{budget.name}`" for budget in program.budgets)
+        said.append(f"budgets are counted but not enforced yet: nothing is refused for {names}")
+    if rated:
+        names = ", ".join(f"`{name}`" for name in rated)
+        said.append(f"rates are not enforced yet: `rpm` and `tpm` of {names} limit nothing")
+    if program.cache is not None:
+        said.append("`cache:` is not in force yet: every request goes to a provider")
+    return said
 
 
 def _make_home(home: Path) -> None:

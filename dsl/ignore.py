@@ -1,0 +1,174 @@
+"""Findings that the policy's author takes back: `# turnout: ignore RP403 because <reason>`.
+
+The comment stands at the end of the finding's line, or alone on the line above. Errors cannot be
+ignored. A comment that is not in this form, or that takes nothing back, is a finding of its own.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from .diagnostic import NAMES, Diagnostic, Related, sort
+from .document import ListNode, MapNode, Node, ScalarNode, examine
+from .nearest import suggestion
+from .refusal import warning
+from .source import Source, Span
+
+FORM = "# turnout: ignore RP403 because <reason>"
+
+_COMMENT = re.compile(r"(?:^|(?<=[ \t]))#[ \t]*turnout[ \t]*:[^\n]*", re.MULTILINE)
+_FORM = re.compile(
+    r"#[ \t]*turnout[ \t]*:[ \t]*ignore\b[ \t]*(?P<codes>[^\n]*?)[ \t]*"
+    r"(?:\bbecause\b[ \t]*(?P<reason>[^\n]*?)[ \t\r]*)?",
+)
+_OWN = ("RP011", "RP012")
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A finding that is not shown, and why."""
+
+    finding: Diagnostic
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Comment:
+    """A comment in the right form: one code, and the line it is about."""
+
+    code: str
+    reason: str
+    line: int
+    span: Span
+
+
+def ignore(
+    findings: Iterable[Diagnostic], sources: Iterable[Source]
+) -> tuple[tuple[Diagnostic, ...], tuple[Ignored, ...]]:
+    """The findings that stay, those about the comments included, and those that are ignored."""
+    rows = tuple(findings)
+    comments: list[_Comment] = []
+    own: list[Diagnostic] = []
+    for source in dict.fromkeys(sources):
+        for found in _comments(source):
+            if isinstance(found, _Comment):
+                comments.append(found)
+            else:
+                own.append(found)
+    if not comments:
+        return sort((*rows, *own)), ()
+    by_place = {(c.span.source.name, c.line, c.code): c for c in comments}
+    used: set[_Comment] = set()
+    kept: list[Diagnostic] = []
+    ignored: list[Ignored] = []
+    for row in rows:
+        comment = by_place.get((row.span.source.name, row.span.line, row.code))
+        if comment is None:
+            kept.append(row)
+            continue
+        used.add(comment)
+        if row.severity == "error":
+            kept.append(row)
+            own.append(_not_for_errors(comment, row))
+        else:
+            ignored.append(Ignored(row, comment.reason))
+    # Where an error stopped the rules of lint, nobody knows what they would have found.
+    if not any(row.severity == "error" for row in rows):
+        own += [_unused(comment) for comment in comments if comment not in used]
+    return sort((*kept, *own)), tuple(ignored)
+
+
+def _comments(source: Source) -> Iterator[_Comment | Diagnostic]:
+    matches = list(_COMMENT.finditer(source.text))
+    if not matches:
+        return
+    texts = list(_texts(source))
+    for match in matches:
+        if any(start <= match.start() < end for start, end in texts):
+            continue  # part of a quoted text, no comment
+        span = Span(source, match.start(), match.start() + len(match[0].rstrip()))
+        yield from _read(span)
+
+
+def _read(span: Span) -> Iterator[_Comment | Diagnostic]:
+    form = _FORM.fullmatch(span.excerpt)
+    if form is None:
+        yield warning(
+            "RP011", "this comment says nothing that lint understands", span, f"write `{FORM}`"
+        )
+        return
+    codes = [code for code in re.split(r"[,\s]+", form["codes"]) if code]
+    if not codes:
+        yield warning("RP011", "this comment names no code to ignore", span, f"write `{FORM}`")
+        return
+    if not form["reason"]:
+        yield warning(
+            "RP011",
+            f"no reason is given for ignoring `{codes[0]}`, so it is not ignored",
+            span,
+            f"write `# turnout: ignore {', '.join(codes)} because <reason>`",
+        )
+        return
+    line = _line_meant(span)
+    for code in codes:
+        if code not in NAMES or code in _OWN:
+            yield warning(
+                "RP011",
+                f"`{code}` is no code that can be ignored",
+                span,
+                suggestion(code, [known for known in NAMES if known not in _OWN])
+                or "write the code as lint prints it, such as `RP403`",
+            )
+        else:
+            yield _Comment(code, form["reason"], line, span)
+
+
+def _line_meant(span: Span) -> int:
+    """The comment's own line; of a comment that stands alone, the next line with more than one."""
+    source, line = span.source, span.line
+    if source.line_text(line)[: span.column - 1].strip():
+        return line
+    last = source.position(len(source.text))[0]
+    while line <= last:
+        text = source.line_text(line).strip()
+        if text and not text.startswith("#"):
+            return line
+        line += 1
+    return span.line
+
+
+def _texts(source: Source) -> Iterator[tuple[int, int]]:
+    """Where quoted and block texts stand; a `#` in them is no comment."""
+    root = examine(source).root
+    stack: list[Node] = [] if root is None else [root]
+    while stack:
+        match stack.pop():
+            case ScalarNode(_, style, span):
+                if style != "plain":
+                    yield span.start, span.end
+            case ListNode(items):
+                stack += items
+            case MapNode(entries):
+                stack += [part for entry in entries for part in (entry.key, entry.value)]
+            case _:
+                pass
+
+
+def _not_for_errors(comment: _Comment, row: Diagnostic) -> Diagnostic:
+    return Diagnostic(
+        "RP011",
+        "warning",
+        f"`{comment.code}` is an error here, and errors cannot be ignored",
+        comment.span,
+        "mend it, and remove this comment",
+        (Related("the error", row.span),),
+    )
+
+
+def _unused(comment: _Comment) -> Diagnostic:
+    return warning(
+        "RP012",
+        f"there is no `{comment.code}` in line {comment.line} that this comment could take back",
+        comment.span,
+        "remove the comment, or move it to the line of the finding",
+    )

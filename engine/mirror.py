@@ -1,0 +1,134 @@
+"""Copies of requests to a second target: sent in the background, their answers thrown away.
+
+A copy never delays or fails the request that it copies. It runs like any other attempt (limits,
+credential, window, clocks, price), its target's pulse learns from it, and it is kept as an attempt
+of its own.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from turnout.dsl.core import Hop
+
+from .chain import Chain, IdleClock, Journey, Opened, took_us
+from .provider import ProviderError
+from .pulse import Pulse
+from .record import MIRROR_HOP, Attempt
+from .request import RequestError
+from .settle import estimate, note, price, settle
+
+_log = logging.getLogger("turnout.mirror")
+
+AT_ONCE = 64  # copies under way in a worker; each holds its request in memory
+OnEnd = Callable[[Attempt], None]
+
+
+class Mirrors:
+    """The copies of a worker that are under way."""
+
+    def __init__(self, chain: Chain, pulse: Pulse, at_once: int = AT_ONCE) -> None:
+        """Send copies by this chain, at most so many at a time."""
+        self._chain = chain
+        self._pulse = pulse
+        self._at_once = at_once
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def send(self, journey: Journey, hop: Hop, on_end: OnEnd) -> None:
+        """Send a copy of the journey's request to a hop; returns at once.
+
+        `on_end` is called once with the attempt, also where nothing was sent.
+        """
+        # One try within the hop's own clocks: nobody waits for it, so nothing is gained by more.
+        clocks = replace(hop.clocks, written_timeout=True, written_ttft=True)
+        copy = replace(
+            journey, hops=(replace(hop, retries=0, clocks=clocks),), route=None, attempts=[]
+        )
+        if len(self._under_way) >= self._at_once:
+            on_end(_dropped(copy, hop))
+            return
+        task = asyncio.create_task(self._run(copy, hop, on_end), name="mirror")
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def drain(self, patience_s: float) -> None:
+        """Wait for the copies under way, and end those that take longer."""
+        if not self._under_way:
+            return
+        _, late = await asyncio.wait(self._under_way, timeout=patience_s)
+        for task in late:
+            task.cancel()
+        if late:
+            _log.warning("%d mirrored requests did not finish in time", len(late))
+            await asyncio.wait(late)
+
+    async def _run(self, copy: Journey, hop: Hop, on_end: OnEnd) -> None:
+        try:
+            if copy.request.stream:
+                await self._read_out(copy, await self._chain.open(copy))
+            else:
+                answered = await self._chain.answer(copy)
+                if answered.attempt.usage is None:
+                    text = answered.answer.text
+                    answered.attempt.usage = estimate(copy.request, copy.snapshot, text)
+                price(answered.attempt, answered.target)
+        except RequestError:
+            pass  # its attempt says why
+        except Exception:
+            _log.exception("%s: a mirrored request broke inside the gateway", copy.request.id)
+        finally:
+            attempt = copy.attempts[-1] if copy.attempts else _dropped(copy, hop)
+            attempt.kind, attempt.hop = "mirror", MIRROR_HOP
+            settle(attempt, copy.program.targets.get(attempt.target), copy.request, copy.sets)
+            on_end(attempt)
+
+    async def _read_out(self, copy: Journey, opened: Opened) -> None:
+        attempt = opened.attempt
+        output: list[str] = []
+        idle = IdleClock(opened.idle_us, opened.ends_at)
+        try:
+            for chunk in opened.held:
+                note(attempt, output, chunk.text, chunk.usage)
+            while True:
+                try:
+                    chunk = await idle.next(opened.rest)
+                except StopAsyncIteration:
+                    break
+                note(attempt, output, chunk.text, chunk.usage)
+            attempt.outcome = "ok"
+        except ProviderError as error:
+            attempt.fault, attempt.reason = error.fault.value, error.message
+            attempt.usage = error.usage or attempt.usage
+        except asyncio.CancelledError:
+            attempt.reason = "the gateway was stopped"
+            raise
+        finally:
+            idle.stop()
+            opened.leave()
+            attempt.took_us = took_us(attempt, copy.request)
+            if attempt.usage is None:
+                attempt.usage = estimate(copy.request, copy.snapshot, "".join(output))
+            price(attempt, opened.target)
+            if attempt.outcome == "ok":
+                self._pulse.record(
+                    attempt.target, attempt.took_us, attempt.ttft_us, attempt.usage.output, False
+                )
+            elif attempt.fault is not None:
+                self._pulse.record(attempt.target, attempt.took_us, None, None, failed=True)
+            await opened.rest.aclose()
+
+
+def _dropped(copy: Journey, hop: Hop) -> Attempt:
+    now_us = copy.request.received_us
+    return Attempt(
+        target=hop.target,
+        upstream_model="",
+        outcome="skipped",
+        hop=MIRROR_HOP,
+        number=0,
+        started_us=now_us,
+        took_us=0,
+        reason="too many copies are under way",
+        kind="mirror",
+    )

@@ -1,0 +1,308 @@
+"""A decided request on its way to an answer, and what is kept of it.
+
+However a request ends (answered, refused, cut, left), it is priced and recorded once, here.
+Over 300 lines because all these ends stand in one place.
+"""
+
+import time
+from collections.abc import AsyncGenerator
+from typing import Any, Protocol
+
+import orjson
+
+from turnout.dsl.core import Hop
+from turnout.dsl.schema import Target
+from turnout.dsl.units import format_usd
+
+from .budget import worst_case
+from .chain import Answered, IdleClock, Journey, Opened, took_us
+from .decide import Decision, recorded
+from .destination import route_of
+from .provider import FAULTS, ProviderError
+from .record import Attempt, DecisionRecord, Late
+from .request import Reply, RequestError, StreamReply, Usage
+from .settle import estimate, note, price, settle
+
+
+class Books(Protocol):
+    """Who is told how attempts and requests ended: the gateway."""
+
+    def finish(self, record: DecisionRecord) -> None:
+        """Take a finished record."""
+
+    def finish_late(self, late: Late) -> None:
+        """Take an attempt that ended after its request's record was made."""
+
+    def fell_silent(self, target: str, took_us: int) -> None:
+        """Note that a stream broke after its first content."""
+
+    def streamed(self, attempt: Attempt) -> None:
+        """Note that a stream came to its end."""
+
+
+class Passage:
+    """A decided request on its way to an answer; whatever happens, it is recorded once."""
+
+    def __init__(
+        self,
+        books: Books,
+        decision: Decision,
+        journey: Journey,
+        pulse_id: str,
+        fetched: list[Attempt],
+    ) -> None:
+        """Start at a decision; `fetched` are the calls that it needed before."""
+        self._books = books
+        self._decision = decision
+        self.journey = journey
+        self._pulse_id = pulse_id
+        self._fetched = fetched
+        self._mirrored: list[Attempt] = []
+        self._kept: DecisionRecord | None = None
+
+    @property
+    def mirror(self) -> Hop | None:
+        """Where a copy of the request is to go."""
+        return self._decision.destination.mirror
+
+    def mirrored(self, attempt: Attempt) -> None:
+        """Take what became of the copy, whenever that is."""
+        if self._kept is None:
+            self._mirrored.append(attempt)
+        else:
+            self._books.finish_late(Late(self._kept, attempt))
+
+    # Each of these ends the passage.
+
+    def answered(self, answered: Answered) -> Reply:
+        """A whole answer."""
+        attempt = answered.attempt
+        if attempt.usage is None:
+            attempt.usage = self._estimate(answered.answer.text)
+        price(attempt, answered.target)
+        self._settle()
+        headers = self._headers(answered.target)
+        headers["x-turnout-cost"] = format_usd(self._spent())
+        if attempt.dropped:
+            headers["x-turnout-dropped"] = ",".join(attempt.dropped)
+        self._record(200, "ok", answered.target)
+        return Reply(200, answered.answer.body, headers)
+
+    def rejected(self, error: RequestError) -> None:
+        """The policy's own refusal."""
+        error.headers.update(self._headers(None))
+        self._record(error.status, "rejected", None, error=error.code)
+
+    def refused(self, error: RequestError) -> None:
+        """No hop answered, or none was allowed to."""
+        error.headers.update(self._headers(None))
+        self._record(error.status, "error", None, error=error.code or error.type)
+
+    def abandoned(self) -> None:
+        """The client left before there was an answer."""
+        self._record(499, "disconnect", None, error="client_left")
+
+    def broken(self) -> None:
+        """A defect of ours."""
+        self._record(500, "error", None, error="internal")
+
+    def opened(self, opened: Opened) -> StreamReply:
+        """A stream at its first content."""
+        self._settle(but=opened.attempt)
+        headers = self._headers(opened.target)
+        headers["x-turnout-cost-estimate"] = format_usd(
+            self._spent() + worst_case(opened.target, self.journey.request, self.journey.sets)
+        )
+        if opened.attempt.dropped:
+            headers["x-turnout-dropped"] = ",".join(opened.attempt.dropped)
+        reply = StreamReply(200, headers, _nothing())
+        reply.chunks = _Events(self, opened, self.relay(opened, reply))
+        return reply
+
+    async def relay(self, opened: Opened, reply: StreamReply) -> AsyncGenerator[bytes, None]:
+        """The stream's events; ends in a record, whether read to its end, cut or closed."""
+        attempt = opened.attempt
+        output: list[str] = []
+        outcome, status_error = "disconnect", "client_left"
+        idle = IdleClock(opened.idle_us, opened.ends_at)
+        try:
+            for chunk in opened.held:
+                note(attempt, output, chunk.text, chunk.usage)
+                if chunk.data:
+                    yield chunk.data
+            rest = opened.rest
+            while True:
+                try:
+                    chunk = await idle.next(rest)
+                except StopAsyncIteration:
+                    break
+                note(attempt, output, chunk.text, chunk.usage)
+                if chunk.data:
+                    yield chunk.data
+            outcome, status_error = "ok", ""
+        except ProviderError as error:
+            outcome, status_error = "cut", error.fault.value
+            attempt.fault, attempt.reason = error.fault.value, error.message
+            if error.usage is not None:
+                attempt.usage = error.usage
+            reply.failed = True
+            yield _error_event(error)
+        finally:
+            idle.stop()
+            opened.leave()
+            attempt.took_us = took_us(attempt, self.journey.request)
+            attempt.outcome = "ok" if outcome == "ok" else "failed"
+            if outcome == "disconnect":
+                attempt.reason = "the client left"
+            if attempt.usage is None:
+                attempt.usage = self._estimate("".join(output))
+            price(attempt, opened.target)
+            if outcome == "ok":
+                self._books.streamed(attempt)
+            elif outcome == "cut":
+                self._books.fell_silent(attempt.target, attempt.took_us)
+            try:
+                self._record(200, outcome, opened.target, error=status_error or None)
+            finally:
+                await opened.rest.aclose()
+
+    async def unread(self, opened: Opened) -> None:
+        """The client left before the first event was written."""
+        attempt = opened.attempt
+        opened.leave()
+        attempt.took_us = took_us(attempt, self.journey.request)
+        attempt.outcome, attempt.reason = "failed", "the client left"
+        output: list[str] = []
+        for chunk in opened.held:
+            note(attempt, output, chunk.text, chunk.usage)
+        if attempt.usage is None:
+            attempt.usage = self._estimate("".join(output))
+        price(attempt, opened.target)
+        self._record(200, "disconnect", opened.target, error="client_left")
+        await opened.rest.aclose()
+
+    # --- what is kept ----------------------------------------------------------------------------
+
+    def _headers(self, target: Target | None) -> dict[str, str]:
+        clause = self._decision.clause
+        headers = {
+            "x-turnout-policy": self._decision.program.digest,
+            "x-turnout-cache": "BYPASS",
+            "x-turnout-attempts": str(
+                sum(1 for attempt in self.journey.attempts if attempt.outcome != "skipped")
+            ),
+        }
+        if clause is not None:
+            headers["x-turnout-rule"] = clause.name
+        if target is not None:
+            headers["x-turnout-model"] = target.id
+        return headers
+
+    def _spent(self) -> int:
+        attempts = (*self._fetched, *self.journey.attempts)
+        return sum(attempt.cost_nano_usd for attempt in attempts)
+
+    def _estimate(self, output: str) -> Usage:
+        return estimate(self.journey.request, self.journey.snapshot, output)
+
+    def _record(
+        self, status: int, outcome: str, target: Target | None, error: str | None = None
+    ) -> None:
+        if self._kept is not None:
+            return
+        request = self.journey.request
+        snapshot = self._decision.snapshot
+        recorded(snapshot)
+        self._settle()
+        clause = self._decision.clause
+        found = self._decision.destination
+        caller = request.caller
+        self._kept = DecisionRecord(
+            id=request.id,
+            received_us=request.received_us,
+            took_us=(time.monotonic_ns() - request.started_ns) // 1000,
+            digest=self._decision.program.digest,
+            operation=request.operation.value,
+            tenant=caller.tenant,
+            tier=caller.tier,
+            team=caller.team,
+            user=caller.user,
+            key_id=caller.key_id,
+            session_hash=request.session_hash,
+            model=request.model,
+            stream=request.stream,
+            clause=clause.index if clause is not None else None,
+            rule=clause.name if clause is not None else None,
+            route=route_of(self._decision.program, clause),
+            target=target.id if target is not None else None,
+            values=dict(snapshot),
+            reasons=dict(snapshot.reasons),
+            intervals=dict(snapshot.intervals),
+            attempts=[*self._fetched, *self._mirrored, *self.journey.attempts],
+            status=status,
+            error=error,
+            outcome=outcome,
+            pulse_id=self._pulse_id,
+            chosen=None if found.route is None else found.route.target,
+            limits=dict(found.limits),
+            mirror=None if found.mirror is None else found.mirror.target,
+        )
+        self._books.finish(self._kept)
+
+    def _settle(self, but: Attempt | None = None) -> None:
+        """Price the attempts that are over."""
+        for attempt in self.journey.attempts:
+            if attempt is not but:
+                target = self._target_named(attempt.target)
+                settle(attempt, target, self.journey.request, self.journey.sets)
+
+    def _target_named(self, name: str) -> Target | None:
+        requested = self.journey.requested
+        if requested is not None and requested.id == name:
+            return requested
+        return self.journey.program.targets.get(name)
+
+
+class _Events(AsyncGenerator[bytes, None]):
+    """A stream's events on their way to the client.
+
+    Closing it before the first event was read is a disconnect like any other; a bare generator
+    would skip its `finally` there.
+    """
+
+    def __init__(self, passage: Passage, opened: Opened, events: AsyncGenerator[bytes]) -> None:
+        self._passage = passage
+        self._opened = opened
+        self._events = events
+        self._started = False
+
+    async def asend(self, value: None) -> bytes:
+        self._started = True
+        return await self._events.asend(value)
+
+    async def athrow(self, *arguments: Any) -> bytes:
+        return await self._events.athrow(*arguments)
+
+    async def aclose(self) -> None:
+        if not self._started:
+            self._started = True
+            await self._passage.unread(self._opened)
+        await self._events.aclose()
+
+
+def _error_event(error: ProviderError) -> bytes:
+    treatment = FAULTS[error.fault]
+    body = {
+        "error": {
+            "message": error.message,
+            "type": treatment.type,
+            "param": error.param,
+            "code": error.code or treatment.code,
+        }
+    }
+    return b"data: " + orjson.dumps(body) + b"\n\n"
+
+
+async def _nothing() -> AsyncGenerator[bytes, None]:
+    return
+    yield

@@ -1,0 +1,45 @@
+"""Who keeps a decision: hashes of sessions, users, tenants and requests, and the buckets they make.
+
+No identity itself is kept, only its sha256 (hex). A bucket is computed from such a hash and a salt
+by what every database can do as well, so that a replay can lay out a split that did not exist yet:
+the first 15 hex digits of sha256(salt + NUL + hash), mod 10 000.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+from turnout.dsl.schema import Value
+
+BUCKETS = 10_000
+
+
+def hashed(identity: str) -> str:
+    """The sha256 (hex) that stands for an identity; half a surrogate pair counts as `?`."""
+    return hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()
+
+
+def bucket(salt: str, kept_by: str) -> int:
+    """The bucket, 0..9999, of a hash under a salt.
+
+    >>> bucket("canary", hashed("alice")), bucket("other", hashed("alice"))
+    (9663, 3594)
+    """
+    return int(hashed(f"{salt}\0{kept_by}")[:15], 16) % BUCKETS
+
+
+def kept_by(attribute: str, values: Mapping[str, Value | None], request_id: str) -> str:
+    """The hash that a bucket attribute is made of, from recorded values.
+
+    `attribute` is `bucket`, `bucket.user`, `bucket.tenant` or `bucket.request`. `values` needs
+    `session`, `user` and `tenant`, which every record holds, so that a recorded request has a
+    bucket for a salt that nobody had asked for.
+    """
+    match attribute:
+        case "bucket":
+            return str(values.get("session") or hashed(request_id))
+        case "bucket.user":
+            return hashed(str(values.get("user") or values.get("tenant") or "default"))
+        case "bucket.tenant":
+            return hashed(str(values.get("tenant") or "default"))
+        case _:
+            return hashed(request_id)

@@ -1,0 +1,159 @@
+"""What budgets have used in their present period, as the ledger says it.
+
+Nothing is enforced here: these are the values behind `budget("x").left` and the like. `refresh`
+blocks and belongs off the event loop, about once a second, where the program has budgets; reading
+takes a microsecond and sees the state of the last refresh. Spend is what was charged and what may
+have been (`unconfirmed`), of all workers that write to the same store.
+"""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, Protocol
+from zoneinfo import ZoneInfo
+
+from turnout.dsl.core import Budget, Program
+
+from .request import Request
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# As the columns of the ledger are called.
+_SCOPES = ("tenant", "team", "user", "key", "model")
+
+
+class SpendRow(NamedTuple):
+    """A sum of ledger rows that are alike; `nano_usd` has what is unconfirmed in it."""
+
+    tenant: str
+    team: str | None
+    user: str | None
+    key: str | None
+    model: str
+    nano_usd: int
+
+
+class Spending(Protocol):
+    """Where sums of the ledger come from."""
+
+    def spending(self, from_us: int, after: int) -> tuple[int, list[SpendRow]]:
+        """Sums of the rows from an instant on that were written after row `after`.
+
+        The number is the last row's there is, `after` itself where nothing was added. Blocks.
+        """
+
+
+class Period(NamedTuple):
+    """A stretch of a budget: from its first instant to that of the next, UTC µs."""
+
+    from_us: int
+    to_us: int
+
+
+class _Tally:
+    """The sums of one period."""
+
+    def __init__(self, period: Period) -> None:
+        self.period = period
+        self.after = 0
+        self.sums: Counter[tuple[str, str]] = Counter()  # by scope and who it is
+
+    def add(self, rows: list[SpendRow]) -> None:
+        for row in rows:
+            for scope, who in zip(_SCOPES, row[:5], strict=True):
+                if who is not None:
+                    self.sums[scope, who] += row.nano_usd
+
+
+class Spent:
+    """What was spent per scope in each current period."""
+
+    def __init__(self, ledger: Spending | None = None) -> None:
+        """Read this ledger; without one nothing is ever known."""
+        self._ledger = ledger
+        self._tallies: dict[tuple[str, str], _Tally] = {}  # by kind of period and timezone
+
+    def refresh(self, program: Program, now_us: int) -> None:
+        """Add what was written to the ledger since the last time; blocks.
+
+        Cost: the first time the rows of the period, then those that are new. One thread at a time.
+        Raises: StoreError; what is known stays.
+        """
+        if self._ledger is None:
+            return
+        for kind in {budget.period for budget in program.budgets}:
+            key = (kind, program.timezone)
+            tally = self._tallies.get(key)
+            period = period_of(kind, now_us, program.timezone)
+            if tally is None or tally.period != period:
+                tally = _Tally(period)
+            after, rows = self._ledger.spending(period.from_us, tally.after)
+            tally.add(rows)
+            tally.after = after
+            # Published only now, whole: a reader never sees a period without its sums.
+            self._tallies[key] = tally
+
+    def value(
+        self, program: Program, name: str, part: str, request: Request
+    ) -> tuple[int | None, str | None]:
+        """A part (`left`, `used`, `limit`, `resets_in`) of the caller's own counter of a budget.
+
+        Money in nano-USD (`left` is below 0 where more was spent), `resets_in` in µs. Where there
+        is no value there is a reason in words, and the other way round.
+        """
+        budget = next((one for one in program.budgets if one.name == name), None)
+        if budget is None:
+            return None, f"there is no budget `{name}`"
+        who = _who(budget, request)
+        if who is None:
+            return None, f"the caller has no {budget.scope}"
+        if budget.of is not None and budget.of != who:
+            return None, f"the budget is of the {budget.scope} `{budget.of}`"
+        if part == "limit":
+            return budget.limit_nano_usd, None
+        period = period_of(budget.period, request.received_us, program.timezone)
+        if part == "resets_in":
+            return period.to_us - request.received_us, None
+        tally = self._tallies.get((budget.period, program.timezone))
+        if tally is None or tally.period.from_us > period.from_us:
+            return None, "the ledger was not read yet"
+        # A new period has begun since the last refresh: nothing of it is spent.
+        used = tally.sums[budget.scope, who] if tally.period == period else 0
+        return (used if part == "used" else budget.limit_nano_usd - used), None
+
+
+NOTHING_SPENT = Spent()
+
+
+def period_of(kind: str, at_us: int, timezone: str) -> Period:
+    """The day, week (from Monday) or month that an instant lies in, on the zone's own calendar."""
+    zone = ZoneInfo(timezone)
+    day = (_EPOCH + timedelta(microseconds=at_us)).astimezone(zone).date()
+    match kind:
+        case "day":
+            first, after = day, day + timedelta(days=1)
+        case "week":
+            first = day - timedelta(days=day.weekday())
+            after = first + timedelta(days=7)
+        case _:
+            first = day.replace(day=1)
+            after = (first + timedelta(days=31)).replace(day=1)
+    from_us, to_us = (
+        (datetime(one.year, one.month, one.day, tzinfo=zone) - _EPOCH) // timedelta(microseconds=1)
+        for one in (first, after)
+    )
+    return Period(from_us, to_us)
+
+
+def _who(budget: Budget, request: Request) -> str | None:
+    """Whose counter of a budget this request is about."""
+    caller = request.caller
+    match budget.scope:
+        case "tenant":
+            return caller.tenant
+        case "team":
+            return caller.team
+        case "user":
+            return caller.user
+        case "key":
+            return caller.key_id
+        case _:
+            return request.model

@@ -1,0 +1,34 @@
+"""The examples of docs/commands.md print what the page says, but for today's prices."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import Ran
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = re.findall(
+    r"```console\n\$ (.*?)\n(.*?)```", (ROOT / "docs" / "commands.md").read_text(), re.DOTALL
+)
+
+
+def without_prices(text: str) -> str:
+    """What the price library of another day would say too."""
+    return re.sub(r"\([-+][0-9.]+ %\)", "(…)", re.sub(r"\$[0-9][0-9 .]*[0-9]", "$…", text))
+
+
+@pytest.mark.parametrize(("line", "printed"), BLOCKS)
+def test_an_example_of_the_page_prints_what_it_says(
+    line: str, printed: str, command: Callable[[str], Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    ran = command(line)
+    assert ran.err == ""
+    told = ran.out + (f"[{ran.status}]\n" if ran.status else "")
+    assert without_prices(told) == without_prices(printed)
+
+
+def test_the_page_has_an_example_of_each_command() -> None:
+    assert [line.split()[1] for line, _ in BLOCKS] == ["test", "test", "why-not", "simulate"]

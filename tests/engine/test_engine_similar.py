@@ -1,0 +1,254 @@
+"""What `similar_to` costs and comes to, over a provider that answers in process."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from turnout.dsl.check import compile_policy
+from turnout.dsl.core import Embedding, Program, Slot
+from turnout.dsl.schema import Target, Tariff
+from turnout.dsl.snapshot import Snapshot
+from turnout.dsl.source import Source
+from turnout.engine.attributes import BY_NAME
+from turnout.engine.catalog import language_schema
+from turnout.engine.embedding import Embedder, Fetched, leave_out, put
+from turnout.engine.provider import Answer, Call, Chunk, Fault, ProviderError
+from turnout.engine.record import EMBEDDING_HOP
+from turnout.engine.request import Caller, Operation, Request, Usage
+
+BARE = compile_policy(
+    Source("test", "routing_policy:\n  - {name: all, route: openai/gpt-4}\n"), language_schema()
+)
+KEY = "similar_to(code)"
+TARGET = Target("local/embed", "local", "embed", Tariff(1_000_000_000, 0))
+VECTORS = {"fix my code": [1.0, 0.0], "a poem": [0.0, 2.0], "both": [3.0, 4.0], "away": [-1.0, 0.0]}
+
+
+def program(timeout_us: int = 200_000, examples: tuple[str, ...] = ("fix my code",)) -> Program:
+    keys = {f"similar_to({name})": name for name in ("code", "poems")}
+    return replace(
+        BARE,
+        slots={key: Slot(key, BY_NAME["similar_to"], name) for key, name in keys.items()},
+        lists={"code": examples, "poems": ("a poem",)},
+        embedding=Embedding("local/embed", timeout_us),
+        targets={"local/embed": TARGET},
+    )
+
+
+class Answering:
+    """A provider whose vectors are known; what was asked stays to be looked at."""
+
+    name = "local"
+
+    def __init__(self, usable: bool = True) -> None:
+        self.usable = usable
+        self.asked: list[list[str]] = []
+        self.fault: Fault | None = None
+        self.wait: Callable[[], Awaitable[Any]] | None = None
+        self.answer_with: Callable[[list[str]], Any] = lambda texts: [VECTORS[t] for t in texts]
+
+    async def answer(self, call: Call) -> Answer:
+        texts = call.request.body["input"]
+        assert orjson.loads(call.request.raw) == call.request.body
+        call.sent = True
+        self.asked.append(texts)
+        if self.wait is not None:
+            await self.wait()
+        if self.fault is not None:
+            raise ProviderError(self.fault, "no", status=500)
+        rows = [{"index": i, "embedding": v} for i, v in enumerate(self.answer_with(texts))]
+        usage = Usage(10 * len(texts), 0)
+        return Answer(orjson.dumps({"data": rows}), usage, "", None, None)
+
+    def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+        raise NotImplementedError
+
+
+def request(text: str = "fix my code", id: str = "req_1") -> Request:
+    body = {"messages": [{"role": "user", "content": text}]}
+    return Request(id, Operation.CHAT, body, b"", "auto", False, Caller(), {}, 0, 0)
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(work)
+
+
+@pytest.fixture
+def provider() -> Answering:
+    return Answering()
+
+
+def test_the_score_is_that_of_the_closest_example(provider: Answering) -> None:
+    async def work() -> Fetched:
+        embedder = Embedder(program(examples=("a poem", "fix my code")), {"local": provider})
+        return await embedder.fetch(request("both"))
+
+    fetched = run(work())
+    assert fetched.scores == {KEY: 8_000, "similar_to(poems)": 8_000}
+    assert fetched.reasons == {}
+
+
+def test_what_points_away_is_not_similar_at_all(provider: Answering) -> None:
+    fetched = run(Embedder(program(), {"local": provider}).fetch(request("away")))
+    assert fetched.scores[KEY] == 0
+
+
+def test_the_examples_are_embedded_once_however_many_ask_at_once(provider: Answering) -> None:
+    async def work() -> list[Fetched]:
+        embedder = Embedder(program(), {"local": provider})
+        first = await asyncio.gather(*(embedder.fetch(request(id=f"req_{n}")) for n in range(5)))
+        return [*first, await embedder.fetch(request(id="req_6"))]
+
+    results = run(work())
+    assert provider.asked.count(["fix my code", "a poem"]) == 1
+    assert len(provider.asked) == 7
+    assert all(result.scores[KEY] == 10_000 for result in results)
+
+
+def test_every_call_is_an_attempt_that_is_booked_once_with_its_price(provider: Answering) -> None:
+    async def work() -> list[Fetched]:
+        embedder = Embedder(program(), {"local": provider})
+        return [await embedder.fetch(request(id=f"req_{number}")) for number in range(3)]
+
+    first, *later = run(work())
+    assert [(a.hop, a.number, a.kind, a.outcome, a.sent) for a in first.attempts] == [
+        (EMBEDDING_HOP, 1, "embedding", "ok", True),
+        (EMBEDDING_HOP, 2, "embedding", "ok", True),
+    ]
+    assert sorted(a.cost_nano_usd for a in first.attempts) == [10_000, 20_000]
+    assert [[a.cost_nano_usd for a in one.attempts] for one in later] == [[10_000], [10_000]]
+
+
+def test_a_late_call_is_unknown_and_may_have_cost_its_worst(provider: Answering) -> None:
+    provider.wait = asyncio.Event().wait
+
+    async def work() -> Fetched:
+        embedder = Embedder(program(timeout_us=20_000), {"local": provider})
+        fetched = await embedder.fetch(request())
+        await embedder.close()
+        return fetched
+
+    fetched = run(work())
+    assert fetched.scores == {}
+    assert set(fetched.reasons.values()) == {"the embedding did not come in time"}
+    (attempt,) = fetched.attempts
+    assert (attempt.outcome, attempt.fault, attempt.sent) == ("failed", "timeout", True)
+    assert attempt.unconfirmed_nano_usd > 0
+
+
+def test_a_failed_call_is_unknown_with_its_fault(provider: Answering) -> None:
+    async def work() -> Fetched:
+        embedder = Embedder(program(), {"local": provider})
+        await embedder.fetch(request())
+        provider.fault = Fault.SERVER
+        return await embedder.fetch(request())
+
+    fetched = run(work())
+    assert fetched.reasons[KEY] == "the embedding failed: 5xx"
+    assert [attempt.fault for attempt in fetched.attempts] == ["5xx"]
+
+
+def test_examples_that_cannot_be_had_are_not_asked_for_by_every_request(
+    provider: Answering,
+) -> None:
+    provider.fault = Fault.SERVER
+    now_ns = 0
+
+    async def work() -> tuple[Fetched, Fetched]:
+        nonlocal now_ns
+        embedder = Embedder(program(), {"local": provider}, lambda: now_ns)
+        await embedder.fetch(request())
+        await asyncio.sleep(0)
+        asked = len(provider.asked)
+        paused = await embedder.fetch(request())
+        assert len(provider.asked) == asked
+        now_ns, provider.fault = 5_000_000_000, None
+        return paused, await embedder.fetch(request())
+
+    paused, healed = run(work())
+    assert paused.reasons[KEY] == "the examples could not be embedded"
+    assert healed.scores[KEY] == 10_000
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [[], [[0.0, 0.0]], [["x"]], [None], [[1.0], [2.0]], "junk", [[1e308, 1e308]]],
+    ids=str,
+)
+def test_vectors_that_make_no_sense_are_unknown(provider: Answering, vectors: Any) -> None:
+    async def work() -> Fetched:
+        embedder = Embedder(program(), {"local": provider})
+        await embedder.fetch(request())
+        provider.answer_with = lambda texts: vectors
+        return await embedder.fetch(request())
+
+    assert run(work()).reasons[KEY] == "the embedding failed: bad_output"
+
+
+NOT_CALLED = [
+    ({"excluded": "limit `eu` keeps it out"}, "limit `eu` keeps it out"),
+    ({"usable": False}, "no credential for `local`"),
+    ({"text": ""}, "there is no text of a user"),
+    ({"embedding": None}, "the policy names no embedding target"),
+]
+
+
+@pytest.mark.parametrize(("how", "reason"), NOT_CALLED)
+def test_where_no_call_may_be_made_none_is(how: dict[str, Any], reason: str) -> None:
+    provider = Answering(how.get("usable", True))
+    asked = program()
+    if "embedding" in how:
+        asked = replace(asked, embedding=None)
+    embedder = Embedder(asked, {"local": provider})
+    fetched = run(embedder.fetch(request(how.get("text", "both")), how.get("excluded")))
+    assert fetched.reasons == {KEY: reason, "similar_to(poems)": reason}
+    assert (provider.asked, fetched.attempts) == ([], [])
+
+
+def test_what_was_fetched_stands_in_the_snapshot_and_the_rest_is_left_out() -> None:
+    seen = Snapshot()
+    put(seen, Fetched({KEY: 7_000}, {"similar_to(poems)": "late"}))
+    leave_out(seen, program())
+    assert dict(seen) == {KEY: 7_000, "similar_to(poems)": None}
+    assert seen.reasons == {"similar_to(poems)": "late"}
+
+
+def test_a_long_message_is_cut_before_it_is_sent(provider: Answering) -> None:
+    provider.answer_with = lambda texts: [[1.0, 0.0] for _ in texts]
+    run(Embedder(program(), {"local": provider}).fetch(request("x" * 100_000)))
+    assert max(len(text) for texts in provider.asked for text in texts) == 6_000
+
+
+def test_many_examples_go_in_several_calls_and_many_numbers_off_the_loop(
+    provider: Answering,
+) -> None:
+    provider.answer_with = lambda texts: [[1.0] * 300 for _ in texts]
+    examples = tuple(f"example {number}" for number in range(300))
+    fetched = run(Embedder(program(examples=examples), {"local": provider}).fetch(request()))
+    assert sorted(map(len, provider.asked)) == [1, 45, 128, 128]
+    assert fetched.scores[KEY] == 10_000
+
+
+def test_what_a_client_that_left_has_cost_is_booked_with_the_next_request(
+    provider: Answering,
+) -> None:
+    async def work() -> Fetched:
+        embedder = Embedder(program(), {"local": provider})
+        await embedder.fetch(request())
+        provider.wait = asyncio.Event().wait
+        left = asyncio.create_task(embedder.fetch(request()))
+        while len(provider.asked) < 3:
+            await asyncio.sleep(0)
+        left.cancel()
+        await asyncio.gather(left, return_exceptions=True)
+        provider.wait = None
+        return await embedder.fetch(request())
+
+    fetched = run(work())
+    assert [attempt.outcome for attempt in fetched.attempts] == ["ok", "failed"]
+    assert [attempt.number for attempt in fetched.attempts] == [1, 2]
+    assert fetched.attempts[1].unconfirmed_nano_usd > 0
