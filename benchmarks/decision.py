@@ -20,7 +20,7 @@ import statistics
 import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -202,23 +202,12 @@ _programs: dict[int, Program] = {}
 
 
 def program_of(rules: Sequence[Rule]) -> Program:
-    """The rules as a program; parsed once. A file has a limit of size: many rules are several."""
+    """The rules as the program of one file; parsed once."""
     if len(rules) not in _programs:
-        parts = [
-            Policy.parse(policy_text(rules[start : start + _RULES_OF_A_FILE])).program
-            for start in range(0, len(rules), _RULES_OF_A_FILE)
-        ]
-        clauses = (clause for part in parts for clause in part.clauses)
-        slots = {key: slot for part in parts for key, slot in part.slots.items()}
-        _programs[len(rules)] = replace(
-            parts[0],
-            clauses=tuple(replace(clause, index=at) for at, clause in enumerate(clauses)),
-            slots=slots,
-        )
+        _programs[len(rules)] = Policy.parse(policy_text(rules)).program
     return _programs[len(rules)]
 
 
-_RULES_OF_A_FILE = 1_000
 _PLAIN = {P95: "p95", ERRORS: "error_rate"}
 
 

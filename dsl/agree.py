@@ -8,7 +8,7 @@ from . import tree
 from .core import Coalesce, Const, Named, Read, Term
 from .diagnostic import Diagnostic
 from .keys import attribute_of
-from .nearest import nearest
+from .nearest import suggestion
 from .refusal import Refused
 from .schema import Type
 from .scope import Scope
@@ -136,14 +136,12 @@ def _in_domain(scope: Scope, term: Term, other: Term) -> Term:
     domain = _domain(scope, other)
     if domain is not None and isinstance(term.value, str) and term.value not in domain:
         assert term.span is not None
-        close = nearest(term.value, domain)
         raise Refused(
             "RP112",
             f"`{shown(other.span)}` is never `{quote(term.value)}`",
             term.span,
-            f"did you mean `{quote(close)}`?"
-            if close
-            else f"it is one of {', '.join(f'`{quote(value)}`' for value in domain)}",
+            suggestion(term.value, domain, quote)
+            or f"it is one of {', '.join(f'`{quote(value)}`' for value in domain)}",
         )
     return Const(term.value, Type.ENUM, term.span)
 

@@ -5,7 +5,8 @@ row that was looked up on the way, so that a newer price list does not change wh
 decided. Comments, formatting and the policy's own tests are not part of it; variables are
 unexpanded.
 
-Shape: one line of JSON, keys sorted: `{turnout, policy, catalog: {found, requestable, free}}`.
+Shape: one line of JSON, keys sorted: `{turnout, policy, catalog: {found, requestable, free}}`. Only
+the arms of a split keep their order, which decides which buckets are theirs.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from .schema import Catalog, Expected, Schema, Target, Tariff
 from .source import Source
 
 LANGUAGE = 1
+_ORDERED = "split"
 
 
 class Recording:
@@ -103,7 +105,17 @@ def canonical(
             "free": {name: free[name] for name in names if name in free},
         },
     }
-    return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(_sorted(content), ensure_ascii=False, separators=(",", ":"))
+
+
+def _sorted(part: object, key: str = "") -> object:
+    """A value with the keys of its mappings in order, but for those whose order means something."""
+    if isinstance(part, dict):
+        keys = part if key == _ORDERED else sorted(part)
+        return {name: _sorted(part[name], name) for name in keys}
+    if isinstance(part, list | tuple):
+        return [_sorted(item) for item in part]
+    return part
 
 
 def digest(text: str) -> str:

@@ -8,6 +8,7 @@ Over 300 lines because each section of a policy is checked here, against all the
 import zoneinfo
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 
 from . import declared, tree
 from .canonical import Recording, canonical, digest, reopen
@@ -77,6 +78,12 @@ def restore(archived: str, schema: Schema) -> Program:
     """
     source, then = reopen(archived, schema)
     return replace(compile_policy(source, then), canonical=archived, digest=digest(archived))
+
+
+@cache
+def timezones() -> frozenset[str]:
+    """The names of all timezones; listing them walks a folder, so it is done once."""
+    return frozenset(zoneinfo.available_timezones())
 
 
 class _Check:
@@ -217,9 +224,9 @@ class _Check:
 
     def _check_timezone(self) -> None:
         zone = self._policy.timezone
-        if zone is None or zone.value in zoneinfo.available_timezones():
+        if zone is None or zone.value in timezones():
             return
-        help = suggestion(zone.value, zoneinfo.available_timezones())
+        help = suggestion(zone.value, timezones())
         self._error(
             "RP010",
             f"unknown timezone `{zone.value}`",
@@ -280,6 +287,8 @@ class _Check:
             if not self._is_full:
                 for finding in form_of(rule.route).check(self._targets):
                     self._take(finding)
+                    if self._is_full:
+                        break
             for entry in rule.fallback or ():
                 self._resolve(entry.to)
             if rule.extra.mirror is not None:
@@ -295,7 +304,7 @@ class _Check:
         before = len(self._scope.findings)
         test = self._term(rule.condition, Place(form.target))
         options = _over(rule.extra, self._policy.rule_defaults)
-        if test is not None and options.hold_us is not None:
+        if options.hold_us is not None:
             test = self._held(test, rule, options.hold_us)
         plan = self._plan(rule, form, options)
         if isinstance(rule.route, tree.ChoiceRoute):
@@ -334,11 +343,16 @@ class _Check:
         sets = {field.value: value for field, value, _ in options.sets or ()}
         return Plan(route, fallback, sets, mirror)
 
-    def _held(self, test: Term, rule: tree.Rule, hold_us: int) -> Term:
+    def _held(self, test: Term | None, rule: tree.Rule, hold_us: int) -> Term | None:
         def read(argument: str) -> Read:
             return attribute_read("held", self._scope, argument)
 
-        held, latches = hold(test, rule.name.value, hold_us, self._scope.slots, read)
+        held: Term | None = None
+        latches: tuple[Latch, ...] = ()
+        if test is not None:
+            held, latches = hold(test, rule.name.value, hold_us, self._scope.slots, read)
+        elif rule.condition is not None:
+            return None  # refused already
         self._latches += latches
         if not latches and rule.extra.hold_us is not None:
             self._findings.append(

@@ -4,14 +4,17 @@ A rule counts once a test fired it. Each atom of each condition counts twice: se
 false, by tests that got as far as its rule. Tests that could not be read have seen nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from .atoms import atoms
 from .core import Clause, Program, Term
+from .interpret.compiled import compile_term
 from .interpret.traced import evaluate
 from .schema import Value
 from .source import Span
+
+_Truth = Callable[[Mapping[str, Value | None]], Value | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +73,16 @@ def cover(program: Program, snapshots: Iterable[Mapping[str, Value | None]]) -> 
     fired = [0] * len(program.clauses)
     parts = [() if c.test is None else tuple(atoms(c.test)) for c in program.clauses]
     seen: list[list[set[Value | None]]] = [[set() for _ in some] for some in parts]
+    made: dict[int, tuple[_Truth, list[_Truth]]] = {}
     for snapshot in snapshots:
         for clause in program.clauses:
-            for truths, atom in zip(seen[clause.index], parts[clause.index], strict=True):
-                truths.add(evaluate(atom, snapshot).value)
-            if evaluate(clause.applies, snapshot).value is True:
+            if clause.index not in made:
+                atoms_made = [compile_term(atom) for atom in parts[clause.index]]
+                made[clause.index] = compile_term(clause.applies), atoms_made
+            applies, values = made[clause.index]
+            for truths, value in zip(seen[clause.index], values, strict=True):
+                truths.add(value(snapshot))
+            if applies(snapshot) is True:
                 fired[clause.index] += 1
                 break
     return Coverage(

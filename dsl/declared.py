@@ -11,7 +11,7 @@ from . import tree
 from .agree import shown
 from .core import Budget, Cache, Embedding, Invariant, Limit, Tenant, Term
 from .diagnostic import Diagnostic, Related
-from .nearest import nearest
+from .nearest import suggestion
 from .refusal import Refused
 from .schema import Attribute, Type
 from .scope import ROUTE, Place
@@ -153,16 +153,14 @@ def _in_domain(text: tree.Text, name: str, attributes: Mapping[str, Attribute], 
         return
     if text.value in attribute.domain:
         return
-    close = nearest(text.value, attribute.domain)
     take(
         Diagnostic(
             "RP112",
             "error",
             f"`{name}` is never `{quote(text.value)}`",
             text.span,
-            f"did you mean `{close}`?"
-            if close
-            else f"it is one of {', '.join(attribute.domain)}: `{shown(text.span)}` would have to "
+            suggestion(text.value, attribute.domain)
+            or f"it is one of {', '.join(attribute.domain)}: `{shown(text.span)}` would have to "
             "stand under `attributes:`",
         )
     )

@@ -13,6 +13,7 @@ What does not belong here: the sections of a policy (`parse`), and the wording o
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -25,8 +26,8 @@ from .source import Source, Span
 
 Style = Literal["plain", "single", "double", "literal", "folded"]
 
-MAX_CHARACTERS = 1_000_000
-MAX_NODES = 50_000
+MAX_CHARACTERS = 2_000_000  # ten thousand rules of a few lines
+MAX_NODES = 100_000  # ten thousand rules of three keys are 70 000
 MAX_DEPTH = 32
 
 _STYLES: dict[str, Style] = {"'": "single", '"': "double", "|": "literal", ">": "folded"}
@@ -320,6 +321,7 @@ class _Reader:
         )
         if frame.anchor:
             self.open_anchors.discard(frame.anchor)
+        self.nodes -= frame.size - 1  # what stands in it was counted when it was read
         self._add(Hole(span) if frame.foreign else node, frame.size, frame.anchor)
 
     def _add(self, node: Node, size: int, anchor: str | None) -> None:
@@ -547,16 +549,22 @@ def _tabs_in_text(source: Source, quoted: list[tuple[int, int]]) -> list[Diagnos
     return [
         traps.tab(Span(source, match.start(1), match.end(1)))
         for match in _TABBED.finditer(source.text)
-        if not any(start < match.start(1) < end for start, end in quoted)
+        if not _is_inside(match.start(1), quoted)
     ][:1]
 
 
 def _odd_indentation(source: Source, quoted: list[tuple[int, int]]) -> Diagnostic | None:
     """A space that is none in front of a line's first word."""
     for match in _ODD_INDENT.finditer(source.text):
-        if not any(start < match.start(1) < end for start, end in quoted):
+        if not _is_inside(match.start(1), quoted):
             return traps.odd_space(Span(source, match.start(1), match.end(1)), "indent a line")
     return None
+
+
+def _is_inside(offset: int, ranges: list[tuple[int, int]]) -> bool:
+    """Whether it stands inside one of the ranges, which are in order and apart."""
+    before = bisect_left(ranges, (offset, 0)) - 1
+    return before >= 0 and ranges[before][0] < offset < ranges[before][1]
 
 
 def _nothing_written(source: Source) -> Diagnostic:

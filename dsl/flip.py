@@ -29,7 +29,8 @@ from .core import (
     TextTest,
 )
 from .interpret.compiled import compile_program, compile_term
-from .interpret.traced import trace, written_key
+from .interpret.traced import trace
+from .keys import written_key
 from .schema import Type, Value
 from .snapshot import Snapshot
 from .units import format_value

@@ -17,35 +17,21 @@ from dataclasses import dataclass
 from typing import cast
 
 from .diagnostic import Diagnostic, PolicyError, sort
-from .document import Hole, ListNode, MapNode, Node, ScalarNode, examine, hop_form
+from .document import MAX_CHARACTERS, Hole, ListNode, MapNode, Node, ScalarNode, examine, hop_form
 from .layout import comments, laid_out
 from .source import Source
 from .spelling import Conditions
+from .vocabulary import HOP_OPTIONS, MapOf, Value, places
 
 _Path = tuple[str, ...]
 
-# Where conditions and hops stand, as keys from the top; `*` is any key or item.
-_CONDITIONS = frozenset(
-    {
-        ("let", "*"),
-        ("routing_policy", "*", "condition"),
-        ("routing_policy", "*", "route", "where"),
-        ("routing_policy", "*", "route", "when"),
-        ("routing_policy", "*", "fallback", "*", "when"),
-        ("fallback_chain", "*", "when"),
-        ("require", "*", "when"),
-        ("require", "*", "target"),
-        ("invariants", "*", "never"),
-        ("invariants", "*", "always"),
-        ("cache", "only"),
-        ("cache", "never"),
-    }
-)
-_HOPS = frozenset(
-    {("routing_policy", "*", "route"), ("routing_policy", "*", "fallback", "*")}
-    | {("fallback_chain", "*")}
-)
-_OWN_KEYS = frozenset({("let",), ("providers",)})  # mappings whose keys are the author's names
+# Where conditions and hops stand, as keys from the top; `*` is any item or key of the author's.
+_OF_HOPS = [key.name for key in HOP_OPTIONS.keys if key.kind is Value.CONDITION]
+_HOPS = frozenset(path for path, kind in places() if kind is Value.HOP)
+_CONDITIONS = frozenset(path for path, kind in places() if kind is Value.CONDITION) | {
+    (*path, key) for path in _HOPS for key in _OF_HOPS
+}
+_OWN_KEYS = frozenset(path for path, kind in places() if isinstance(kind, MapOf))
 # Where texts stand that somebody else wrote: their quotes stay.
 _TEXTS: tuple[_Path, ...] = (
     ("lists",), ("providers", "*", "headers"), ("routing_policy", "*", "set"),
@@ -91,7 +77,10 @@ def formatted(source: Source) -> str:
 
 
 def _read(source: Source) -> MapNode:
-    root = examine(source).root
+    document = examine(source)
+    root = document.root
+    if root is None and len(source.text) > MAX_CHARACTERS:
+        raise PolicyError(document.findings)
     if root is None:
         raise MeaningChanged(f"formatting `{source.name}` would make it unreadable")
     return root
@@ -125,9 +114,12 @@ def _walk(spot: _Spot) -> Iterator[_Spot]:
             yield from _walk(_Spot(entry.value, (*path, _step(path, entry.key.text)), in_braces))
         return
     texts = [item for item in node.items if isinstance(item, ScalarNode)]
-    among_quoted = any(_is_quoted(text) and not _is_word(text) for text in texts)
+    below = (*path, "*")
+    among_quoted = any(
+        _is_quoted(text) and not _is_word(text) and _hop(text, below) is None for text in texts
+    )
     for item in node.items:
-        yield from _walk(_Spot(item, (*path, "*"), in_braces, among_quoted))
+        yield from _walk(_Spot(item, below, in_braces, among_quoted))
 
 
 def _step(path: _Path, key: str) -> str:
@@ -227,6 +219,8 @@ def _spread(
     """`target (timeout: 2s)` as `{to: target, timeout: 2s}`."""
     if node.style != "plain" and len(node.text) != len(node.span.excerpt) - 2:
         return  # with escapes in it, nobody knows where its parts stand
+    if "\n" in node.span.excerpt:
+        return
     name = target.text if _fits(target.text, in_braces=True) else _single(target.text)
     written = []
     for entry in options.entries:
@@ -249,7 +243,7 @@ def _condition(node: ScalarNode, in_braces: bool, conditions: Conditions) -> Ite
     if node.style == "plain":
         if normal != written:
             yield span.start, span.end, normal if _fits(normal, in_braces) else _single(normal)
-    elif _fits(normal, in_braces) and not _precedes_comment(node):
+    elif _is_quoted(node) and _fits(normal, in_braces) and not _precedes_comment(node):
         yield span.start, span.end, normal
     elif normal != written:
         yield span.start, span.end, _single(normal)
@@ -262,7 +256,10 @@ def _bare(node: ScalarNode) -> Iterator[_Edit]:
 
 
 def _is_quoted(node: ScalarNode) -> bool:
-    return node.style in ("single", "double") and "\n" not in node.span.excerpt
+    """Whether quotes stand around it that may go."""
+    if node.style not in ("single", "double") or "\n" in node.span.excerpt:
+        return False
+    return node.span.source.text[node.span.end : node.span.end + 1] != "#"  # a comment up close
 
 
 def _is_word(node: ScalarNode) -> bool:

@@ -5,6 +5,7 @@ ignored. A comment that is not in this form, or that takes nothing back, is a fi
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -82,15 +83,17 @@ def _comments(source: Source) -> Iterator[_Comment | Diagnostic]:
     matches = list(_COMMENT.finditer(source.text))
     if not matches:
         return
-    texts = list(_texts(source))
+    texts = sorted(_texts(source))
+    meant: dict[int, int] = {}
     for match in matches:
-        if any(start <= match.start() < end for start, end in texts):
+        before = bisect_right(texts, (match.start(), len(source.text))) - 1
+        if before >= 0 and match.start() < texts[before][1]:
             continue  # part of a quoted text, no comment
         span = Span(source, match.start(), match.start() + len(match[0].rstrip()))
-        yield from _read(span)
+        yield from _read(span, meant)
 
 
-def _read(span: Span) -> Iterator[_Comment | Diagnostic]:
+def _read(span: Span, meant: dict[int, int]) -> Iterator[_Comment | Diagnostic]:
     form = _FORM.fullmatch(span.excerpt)
     if form is None:
         yield warning(
@@ -109,7 +112,7 @@ def _read(span: Span) -> Iterator[_Comment | Diagnostic]:
             f"write `# turnout: ignore {', '.join(codes)} because <reason>`",
         )
         return
-    line = _line_meant(span)
+    line = _line_meant(span, meant)
     for code in codes:
         if code not in NAMES or code in _OWN:
             yield warning(
@@ -123,18 +126,24 @@ def _read(span: Span) -> Iterator[_Comment | Diagnostic]:
             yield _Comment(code, form["reason"], line, span)
 
 
-def _line_meant(span: Span) -> int:
-    """The comment's own line; of a comment that stands alone, the next line with more than one."""
-    source, line = span.source, span.line
-    if source.line_text(line)[: span.column - 1].strip():
-        return line
+def _line_meant(span: Span, meant: dict[int, int]) -> int:
+    """The comment's own line; of a comment that stands alone, the next line with more than one.
+
+    `meant` keeps what was found for the lines of comments and blank lines passed on the way.
+    """
+    source, first = span.source, span.line
+    if source.line_text(first)[: span.column - 1].strip():
+        return first
     last = source.position(len(source.text))[0]
-    while line <= last:
+    line = first
+    while line <= last and line not in meant:
         text = source.line_text(line).strip()
         if text and not text.startswith("#"):
-            return line
+            break
         line += 1
-    return span.line
+    found = meant.get(line, line)
+    meant |= dict.fromkeys(range(first, line), found)
+    return first if found > last else found
 
 
 def _texts(source: Source) -> Iterator[tuple[int, int]]:

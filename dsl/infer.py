@@ -14,7 +14,7 @@ from .diagnostic import Diagnostic
 from .infer_compare import arithmetic, comparison, literal, membership, negate
 from .infer_targets import cost_of, measured
 from .infer_values import call, definition, index, name
-from .reading import Reading
+from .reading import MAX_PARTS, Reading
 from .refusal import Poisoned, Refused
 from .schema import Attribute, Type
 from .scope import Place, Scope
@@ -27,8 +27,20 @@ def infer(expression: tree.Expression, scope: Scope, place: Place) -> Term | Dia
     Raises: Poisoned where the condition uses a `let` name whose own error is reported already.
     """
     before = len(scope.findings)
+    if scope.parts > MAX_PARTS:
+        raise Poisoned("the conditions")  # said already, and each would cost as much
+    reader = _Reader(scope, place)
     try:
-        return _condition(_Reader(scope, place), expression)
+        term = _condition(reader, expression)
+        scope.parts += reader.size
+        if scope.parts > MAX_PARTS:
+            raise Refused(
+                "RP001",
+                f"the conditions of this policy have more than {MAX_PARTS} parts together",
+                expression.span,
+                "names of `let:` and lists count where they are used: write shorter ones",
+            )
+        return term
     except Refused as refused:
         del scope.findings[before:]  # one finding for a condition that has to be rewritten
         return refused.diagnostic

@@ -351,6 +351,7 @@ def _named_list(
             "write the values here: `[a, b]`",
         )
     values: list[Value] = []
+    reading.scope.parts += len(entry.items)
     for item in entry.items:
         written = tree.Literal("string", item.value, item.span)
         left = Const(item.value, Type.TEXT, item.span)

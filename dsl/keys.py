@@ -1,10 +1,10 @@
-"""Snapshot keys: how a slot is spelt, and which attribute a key belongs to.
+"""Snapshot keys: how a slot is spelt, which attribute a key belongs to, how conditions write it.
 
 `tokens`, `header.x-team`, `p95(openai/gpt-4)`, `p95(openai/gpt-4, 5m)`, `budget(team).left`.
 """
 
 from .schema import Attribute, Parameter, Type
-from .units import format_value
+from .units import format_value, quote
 
 # Names that stand for another attribute.
 ALIASES = {
@@ -49,3 +49,28 @@ def attribute_of(key: str) -> str:
             return name
     name, opened, rest = key.partition("(")
     return name + rest.rpartition(")")[2] if opened else name
+
+
+def written_key(key: str) -> str:
+    """A snapshot key as a condition would write it.
+
+    >>> written_key("p95(openai/gpt-4)"), written_key("header.x-team")
+    ('p95("openai/gpt-4")', 'header["x-team"]')
+    >>> written_key("p95(openai/gpt-4, 5m)"), written_key("budget(team).left")
+    ('p95("openai/gpt-4", 5m)', 'budget("team").left')
+    """
+    name, is_call, rest = key.partition("(")
+    if is_call:
+        argument, _, part = rest.rpartition(")")
+        target, comma, window = argument.rpartition(", ")
+        if comma and name != "matches" and window[:1].isdigit():
+            return f"{name}({quote(target)}, {window}){part}"
+        return f"{name}({quote(argument)}){part}"
+    if key.startswith("target.tag."):
+        return f"{quote(key.removeprefix('target.tag.'))} in tags"
+    if key.startswith("target."):
+        return key.removeprefix("target.")
+    for table in _DOTTED:
+        if key.startswith(f"{table}."):
+            return f"{table}[{quote(key.removeprefix(f'{table}.'))}]"
+    return key

@@ -7,11 +7,11 @@ Laws: tests/dsl/test_dsl_laws.py.
 """
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 
 from .core import LIMIT
+from .pattern import finder
 from .schema import Value
 
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
@@ -24,35 +24,11 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-@lru_cache(maxsize=1_024)
-def pattern(written: str) -> Callable[[str], bool]:
-    """Whether an RE2 pattern is found anywhere in a text, in time linear in the text.
-
-    Raises: `re2.error` where it does not compile.
-
-    >>> pattern("^gpt-[0-9]+")("gpt-4o"), pattern("^gpt-[0-9]+")("my gpt-4o")
-    (True, False)
-    """
-    import re2  # only policies that use it pay for it
-
-    options = re2.Options()
-    options.log_errors = False
-    search = re2.compile(written, options).search
-
-    def is_found(text: str) -> bool:
-        try:
-            return search(text) is not None
-        except UnicodeEncodeError:  # half a surrogate pair, which JSON can write and UTF-8 cannot
-            return search(text.encode("utf-8", "replace").decode()) is not None
-
-    return is_found
-
-
 TEXT_TESTS: dict[str, Callable[[str, str], bool]] = {
     "starts_with": str.startswith,
     "ends_with": str.endswith,
     "has": str.__contains__,
-    "matches": lambda text, wanted: pattern(wanted)(text),
+    "matches": lambda text, wanted: finder(wanted)(text),
 }
 
 

@@ -70,8 +70,17 @@ def _end(text: str, token: yaml.Token) -> int:
         header, _, body = raw.partition("\n")
         if "+" in header.partition("#")[0]:
             return end - raw.endswith("\n")
-        return _at(token) + len(header) + (1 + len(body.rstrip()) if body.strip() else 0)
+        return _at(token) + len(header) + (1 + len(_said(body)) if body.strip() else 0)
     return end
+
+
+def _said(body: str) -> str:
+    """A block text without its last lines that are empty; more spaces than its own are text."""
+    lines = body.split("\n")
+    column = min(_indent(line) for line in lines if line.strip())
+    while not lines[-1].strip(" ") and len(lines[-1]) <= column:
+        lines.pop()
+    return "\n".join(lines)
 
 
 def _gaps(text: str, tokens: list[yaml.Token]) -> Iterator[tuple[int, int]]:
@@ -242,7 +251,8 @@ class _Plan:
             if before.line == line:
                 row.dashes.append((at, column))
             elif before.line + 1 == line and not self.lines[before.line][at:].strip():
-                self.rows[before.line].joins = isinstance(token, yaml.KeyToken)
+                is_below = column > self.dash.start_mark.column  # else the item is empty
+                self.rows[before.line].joins = is_below and isinstance(token, yaml.KeyToken)
             self.dash = None
         row.levels = [(level.old, level.new) for level in self.levels]
 
@@ -299,6 +309,7 @@ class _Page:
     def text(self) -> str:
         out: list[str] = []
         joined = ""
+        needed = 0  # lines up to the end of the last text
         for number, line in enumerate(self.lines):
             made = self._line(number, line)
             if joined:
@@ -308,9 +319,13 @@ class _Page:
                 joined = f"{made} "
             elif made or number in self.plan.inner or (out and out[-1]):
                 out.append(made)
-        while out and not out[-1] and len(self.lines) - 1 not in self.plan.inner:
+            if number in self.plan.inner:
+                needed = len(out)
+        while len(out) > needed and not out[-1]:
             out.pop()
-        return "\n".join([*out, ""])
+        # Where the file ends in the last line of a block text, a line end would be part of it.
+        is_cut = len(self.lines) - 1 in self.plan.inner & self.plan.verbatim
+        return "\n".join(out if is_cut else [*out, ""])
 
     def _line(self, number: int, line: str) -> str:
         plan = self.plan

@@ -1,4 +1,4 @@
-"""Which targets `require` lets a request go to, and where a request goes in the end.
+"""Which targets `require` lets a request go to.
 
 Pure like the decision: terms are evaluated by whoever asks (`Evaluate`), so that the gateway hands
 in compiled ones, an explanation traced ones. The terms handed to `evaluate` are those of the
@@ -7,10 +7,10 @@ ahead.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from .choose import Chosen, Evaluate, choose
-from .core import REQUESTED, Const, Hop, Limit, Plan, Program, Read, Reject
+from .choose import Evaluate
+from .core import REQUESTED, Const, Limit, Program, Read
 from .facts import PREFIX, facts
 from .schema import Target, Value
 from .walk import reads, rewrite
@@ -49,10 +49,8 @@ class Gate:
         """
         if not self._program.limits:
             return None
-        asked = snapshot.get(REQUESTED) if target == REQUESTED else target
-        if asked is None and isinstance(snapshot, dict):
-            asked = snapshot[REQUESTED] if REQUESTED in self._program.slots else None
-        for limit in self.limits_of(asked if isinstance(asked, str | Target) else None):
+        named = asked_for(self._program, snapshot) if target == REQUESTED else target
+        for limit in self.limits_of(named):
             if limit.when is not None and evaluate(limit.when) is False:
                 continue
             if evaluate(limit.target) is not True:
@@ -70,60 +68,18 @@ def excluding(
     return Gate(program).excluding(target, snapshot, evaluate)
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """Where a request goes on a snapshot, before anything fails.
+def asked_for(program: Program, snapshot: Mapping[str, Value | None]) -> str | None:
+    """The target that a snapshot says was asked for: itself, or the one that its `model` names.
 
-    `clause` is the index of the rule that fired, None where none did: then the chain is the plan
-    and `chosen` is empty. `reject` is there where the rule refuses. `first` is the hop that is
-    tried first: the chosen one, or where a limit excludes it (or a choice was left empty) the first
-    of what follows whose guard is not false; None where nothing may be tried. `target` is its id,
-    with REQUESTED resolved where the snapshot says to what. `excluded` are the hops passed over
-    before it, with the name of the limit.
+    None where the client left the choice to the policy, or the program does not hold the target.
     """
-
-    clause: int | None
-    chosen: Chosen
-    reject: Reject | None
-    first: Hop | None
-    target: str | None
-    excluded: tuple[tuple[str, str], ...]
-
-
-def destination(
-    program: Program,
-    clause: int | None,
-    snapshot: Mapping[str, Value | None],
-    evaluate: Evaluate,
-    gate: Gate | None = None,
-) -> Destination:
-    """Where the plan of a clause (an index; None: no rule fired) leads on a snapshot."""
-    gate = gate or Gate(program)
-
-    def exclude(target: str) -> str | None:
-        return gate.excluding(target, snapshot, evaluate)
-
-    plan: Plan | None = None if clause is None else program.clauses[clause].plan
-    if plan is not None and isinstance(plan.route, Reject):
-        return Destination(clause, Chosen(None), plan.route, None, None, ())
-    chosen = Chosen(None) if plan is None else choose(plan.route, evaluate, exclude)
-    after = program.chain if plan is None or plan.fallback is None else plan.fallback
-    hops = after if chosen.hop is None else (chosen.hop, *after)
-    excluded: dict[str, str] = {}
-    for hop in hops:
-        if hop.target in excluded:
-            continue
-        if hop is not chosen.hop and hop.when is not None and evaluate(hop.when) is not True:
-            continue
-        limit = exclude(hop.target)
-        if limit is None:
-            target = hop.target
-            if target == REQUESTED:
-                asked = snapshot.get(REQUESTED)
-                target = asked if isinstance(asked, str) else REQUESTED
-            return Destination(clause, chosen, None, hop, target, tuple(excluded.items()))
-        excluded[hop.target] = limit
-    return Destination(clause, chosen, None, None, None, tuple(excluded.items()))
+    asked = snapshot.get(REQUESTED)
+    if asked is None and isinstance(snapshot, dict) and REQUESTED in program.slots:
+        asked = snapshot[REQUESTED]
+    model = snapshot.get("model")
+    if asked is None and isinstance(model, str):
+        asked = program.models.get(model, model if model in program.targets else None)
+    return asked if isinstance(asked, str) else None
 
 
 def _about(limit: Limit, target: Target | None) -> Limit:

@@ -1,18 +1,31 @@
-"""The known word most like a misspelt one, for a did-you-mean."""
+"""The known words most like a misspelt one, for a did-you-mean."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+
+MOST_SHOWN = 3
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The closest known word, None if none is close.
-
-    One edit away (a letter more, less, other, or two swapped) is always found; longer words may be
-    further off. Of equals the one in the same case wins, then the first in alphabetical order.
+    """The closest known word, None if none is close; of equals the first in alphabetical order.
 
     >>> nearest("tokns", ["time", "tokens"]), nearest("xyz", ["tokens"])
     ('tokens', None)
     """
-    best: tuple[int, int, str] | None = None
+    return next(iter(closest(word, known)), None)
+
+
+def closest(word: str, known: Iterable[str]) -> tuple[str, ...]:
+    """The known words that are equally close, in alphabetical order; none if none is close.
+
+    One edit away (a letter more, less, other, or two swapped) is always found; longer words may be
+    further off. Of those as many edits away one in the same case, then one of the same letters is
+    closer.
+
+    >>> closest("u", ["eu", "us", "asia"]), closest("tokns", ["time", "tokens"])
+    (('eu', 'us'), ('tokens',))
+    """
+    best: tuple[int, int, bool] | None = None
+    found: list[str] = []
     for candidate in sorted(set(known)):
         if candidate == word:
             continue
@@ -20,16 +33,46 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
         if abs(len(word) - len(candidate)) > allowed:
             continue
         edits = _edits(word.lower(), candidate.lower())
-        if edits <= allowed and (best is None or edits <= best[0]):
-            found = (edits, _edits(word, candidate), candidate)
-            best = found if best is None else min(best, found)
-    return None if best is None else best[2]
+        if edits > allowed or (best is not None and edits > best[0]):
+            continue
+        away = (edits, _edits(word, candidate), sorted(word) != sorted(candidate))
+        if best is None or away < best:
+            best, found = away, []
+        if away == best:
+            found.append(candidate)
+    return tuple(found)
 
 
-def suggestion(word: str, known: Iterable[str]) -> str | None:
-    """A help text that names the closest known word, None if none is close."""
-    close = nearest(word, known)
-    return None if close is None else f"did you mean `{close}`?"
+def misspelt(word: str, known: Iterable[str]) -> str | None:
+    """The known word of which this is almost surely a misspelling: one edit of a letter away.
+
+    Names that differ in digits and signs alone are other versions, no misspellings.
+
+    >>> misspelt("qwenn2.5:7b", ["qwen2.5:7b"]), misspelt("qwen2.5:14b", ["qwen2.5:7b"])
+    ('qwen2.5:7b', None)
+    """
+    return next(
+        (
+            candidate
+            for candidate in sorted(set(known))
+            if abs(len(word) - len(candidate)) <= 1
+            and _letters(word) != _letters(candidate)
+            and _edits(word, candidate) == 1
+        ),
+        None,
+    )
+
+
+def suggestion(word: str, known: Iterable[str], form: Callable[[str], str] = str) -> str | None:
+    """A help text that names the closest known words in their form, None if none is close."""
+    close = [f"`{form(one)}`" for one in closest(word, known)[:MOST_SHOWN]]
+    if len(close) > 1:
+        close[-2:] = [f"{close[-2]} or {close[-1]}"]
+    return f"did you mean {', '.join(close)}?" if close else None
+
+
+def _letters(word: str) -> str:
+    return "".join(letter for letter in word if letter.isalpha())
 
 
 def _edits(a: str, b: str) -> int:

@@ -37,6 +37,7 @@ from .vocabulary import (
 )
 
 MAX_RETRIES = 10
+MAX_TARGETS = 100  # of a chain, a choice or a split: each more is work for every request
 
 _BESIDE = re.compile(rf"([^\s/]++/\S++)\s++({'|'.join((*OPTIONS, 'when'))})")
 _HELP = "write `- {name: default, route: openai/gpt-4}`"
@@ -78,6 +79,8 @@ def rules(draft: Draft, node: Node | None, root: MapNode) -> tuple[tree.Rule, ..
 
 def chain(draft: Draft, node: Node, what: str) -> tuple[tree.HopEntry, ...]:
     """The entries of `fallback_chain`, or of a rule's `fallback`."""
+    if _too_many(draft, node, what):
+        return ()
     found = [_entry(draft, item) for item in draft.items(node, what)]
     return tuple(entry for entry in found if entry is not None)
 
@@ -109,10 +112,20 @@ def _rule(draft: Draft, node: Node, names: dict[str, tree.Text]) -> tree.Rule | 
     options = _options(draft, values)
     extra = _rule_options(draft, values)
     fallback = chain(draft, values["fallback"], "`fallback`") if "fallback" in values else None
+    if route is not None and isinstance(route[0], tree.RejectRoute):
+        _without_effect(draft, node)
     if name is None or route is None:
         return None
     options = _both(draft, options, route[1])
     return tree.Rule(name, condition, route[0], options, fallback, node.span, extra)
+
+
+def _without_effect(draft: Draft, rule: Node) -> None:
+    """Refuse what a rule that rejects says about targets: nobody is asked."""
+    for entry in rule.entries if isinstance(rule, MapNode) else ():
+        if entry.key.text in (*OPTIONS, "fallback", "set", "mirror"):
+            message = f"`{entry.key.text}` has no effect here: the rule rejects, and asks no target"
+            draft.find("RP005", message, entry.key.span, "remove it")
 
 
 # --- routes --------------------------------------------------------------------------------------
@@ -186,6 +199,8 @@ def _choice(draft: Draft, node: MapNode, form: str, values: _Values) -> tree.Cho
 
 
 def _candidates(draft: Draft, node: Node, form: str) -> tuple[tree.Text, ...]:
+    if _too_many(draft, node, f"`{form}`"):
+        return ()
     before = len(draft.findings)
     targets = draft.texts(node, f"`{form}`", "a candidate")
     for target in targets:
@@ -212,6 +227,8 @@ def _split(draft: Draft, node: MapNode, values: _Values) -> tree.SplitRoute | No
 
 def _shares(draft: Draft, node: Node, what: str, least: int) -> tuple[tree.Share, ...]:
     found: list[tree.Share] = []
+    if _too_many(draft, node, what):
+        return ()
     for entry in draft.entries(node, what) or ():
         target = tree.Text(entry.key.text, entry.key.span)
         _plain_target(draft, target)
@@ -219,6 +236,19 @@ def _shares(draft: Draft, node: Node, what: str, least: int) -> tuple[tree.Share
         if share is not None:
             found.append(tree.Share(target, share, entry.value.span))
     return tuple(found)
+
+
+def _too_many(draft: Draft, node: Node, what: str) -> bool:
+    """Whether more targets are named than any request can try; a finding then."""
+    match node:
+        case ListNode(parts) | MapNode(parts):
+            count = len(parts)
+        case _:
+            return False
+    if count > MAX_TARGETS:
+        message = f"{what} names {count} targets, more than {MAX_TARGETS}"
+        draft.find("RP010", message, start_of(node), "name the few that matter")
+    return count > MAX_TARGETS
 
 
 def _ramp(draft: Draft, node: Node, arms: tuple[tree.Share, ...]) -> tree.Ramp | None:

@@ -17,6 +17,7 @@ from .walk import reads
 
 MAX_DEPTH = 100  # levels of nesting in a condition, `let` names included
 MAX_SIZE = 20_000  # parts of a condition, `let` names spelled out
+MAX_PARTS = 500_000  # parts of all conditions of a policy; a `where` counts for each candidate
 
 
 class Reading:

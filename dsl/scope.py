@@ -41,6 +41,7 @@ class Scope:
     `findings` are warnings and notes; `slots` are the snapshot keys of the terms made so far;
     `costs` are the terms of costs by kind and target, each made once however often it is written.
     `budgets` are the names of budgets; `can_embed`: the policy says what makes embeddings.
+    `parts`: how large all conditions are together, `let` names and lists spelt out.
     """
 
     attributes: Mapping[str, Attribute]
@@ -54,3 +55,4 @@ class Scope:
     lists: Mapping[str, tree.ListEntry] = field(default_factory=dict)
     budgets: frozenset[str] = frozenset()
     can_embed: bool = False
+    parts: int = 0

@@ -14,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from .keys import ALIASES, key_of
-from .nearest import nearest, suggestion
+from .nearest import suggestion
 from .schema import Attribute, Parameter, Type, Value
 from .units import format_value, parse_date, parse_quantity, parse_time, parse_weekday, quote
 
@@ -32,6 +32,7 @@ BY_HAND: dict[str, Value] = {
     "tenant": "default",
     "tier": "default",
 }
+_DOTTED = ("header", "meta")
 _CLOCK = ("time", "weekday", "date")
 _EXAMPLES = {
     Parameter.TARGET: "openai/gpt-4",
@@ -96,7 +97,7 @@ def read_snapshot(
     A number means what a bare number means in a condition; what has a unit is text with its unit.
     None and what is missing is unknown, but the request's flags are those of an empty chat, and a
     caller has the tier and the tenant `default`. `at` is the moment on the policy's own clock:
-    `"Sat 10:00"`, `"2026-03-29 02:30"`, `"2026-03-29"`, `"10:00"`; a key `at` does the same, and
+    `"Sat 10:00"`, `"2026-03-27 14:30"`, `"2026-03-29"`, `"10:00"`; a key `at` does the same, and
     `time`, `weekday` and `date` given by themselves win over it.
     Raises: SnapshotError; where `tokens` or the clock is read and not given it `is_missing`.
     """
@@ -166,12 +167,8 @@ def _key(written: str, program: "Program") -> tuple[str, Attribute]:
     name = ALIASES.get(name, name)
     attribute = attributes.get(name)
     if attribute is None:
-        known = (a for a in attributes if not attributes[a].hidden)
-        raise SnapshotError(
-            written,
-            f"unknown attribute `{name}`",
-            suggestion(name, (*known, *ALIASES, "at")),
-        )
+        help = _meant(written, name, argument, program)
+        raise SnapshotError(written, f"unknown attribute `{name}`", help)
     if attribute.parameter is Parameter.NONE:
         if argument is not None:
             raise SnapshotError(written, f"`{name}` takes no argument", f"write `{name}`")
@@ -204,7 +201,7 @@ def _key(written: str, program: "Program") -> tuple[str, Attribute]:
 
 def _split(written: str, attributes: Mapping[str, Attribute]) -> tuple[str, str | None]:
     """A written key as the attribute's name and what it is asked with."""
-    for name in ("header", "meta"):
+    for name in _DOTTED:
         if written.startswith(f"{name}.") and written not in attributes:
             return name, written.removeprefix(f"{name}.")
     for opening, closing in (("(", ")"), ("[", "]")):
@@ -213,6 +210,30 @@ def _split(written: str, attributes: Mapping[str, Attribute]) -> tuple[str, str 
         if opened and closed and (not part or part.startswith(".")):
             return name.strip() + part.strip(), argument
     return written, None
+
+
+def _meant(written: str, name: str, argument: str | None, program: "Program") -> str | None:
+    """What a key whose attribute is not known was meant to be, what it is asked with kept."""
+    attributes = program.schema.attributes
+    aliases = {alias: attributes[one] for alias, one in ALIASES.items() if one in attributes}
+    read = {slot.attribute.name for slot in program.slots.values()}
+    known = {
+        one: attribute
+        for one, attribute in {**attributes, **aliases}.items()
+        if not attribute.hidden or one in read
+    }
+    if argument is None:
+        head, dot, rest = written.partition(".")
+        help = suggestion(name, (*known, "at"))
+        return help or (suggestion(head, _DOTTED, lambda one: f"{one}.{rest}") if dot else None)
+
+    def asked(one: str) -> str:
+        if known[one].parameter in (Parameter.HEADER, Parameter.META, Parameter.BUDGET):
+            return key_of(known[one], argument)
+        return f"{one}({argument})"
+
+    taking = [one for one in known if known[one].parameter is not Parameter.NONE]
+    return suggestion(name, taking, asked) or suggestion(name, known)
 
 
 def _unquoted(argument: str) -> str:
@@ -243,14 +264,10 @@ def _close_by(
 ) -> None:
     """Refuse what is most likely misspelt; what the policy does not name at all does no harm."""
     names = tuple(known)
-    close = None if argument in names else nearest(argument, names)
-    if close is not None:
+    help = suggestion(argument, names, lambda close: key_of(attribute, close, window_us))
+    if help is not None and argument not in names:
         what = "target" if attribute.parameter is Parameter.TARGET else attribute.parameter.value
-        raise SnapshotError(
-            written,
-            f"the policy names no {what} `{argument}`",
-            f"did you mean `{key_of(attribute, close, window_us)}`?",
-        )
+        raise SnapshotError(written, f"the policy names no {what} `{argument}`", help)
 
 
 def _value(key: str, value: object, attribute: Attribute) -> Value:
@@ -288,11 +305,10 @@ def _text(key: str, value: object, attribute: Attribute) -> str:
             key, f"`{key}` is text, not `{str(value).lower()}`", f"write `{quote(str(value))}`"
         )
     if attribute.domain is not None and value not in attribute.domain:
-        close = nearest(value, attribute.domain)
         raise SnapshotError(
             key,
             f"`{key}` is never `{quote(value)}`",
-            f"did you mean `{close}`?" if close else f"it is one of {', '.join(attribute.domain)}",
+            suggestion(value, attribute.domain) or f"it is one of {', '.join(attribute.domain)}",
         )
     return value
 
@@ -347,7 +363,7 @@ def _example(key: str, wanted: Type) -> str:
 def _moment(at: str) -> dict[str, Value | None]:
     """The clock's attributes at a moment; what it does not say stays unknown."""
     moment: dict[str, Value | None] = {}
-    help = 'write `"Sat 10:00"` or `"2026-03-29 02:30"`'
+    help = 'write `"Sat 10:00"` or `"2026-03-27 14:30"`'
     try:
         for word in at.replace("T", " ").split() if at[:1].isdigit() else at.split():
             if ":" in word:

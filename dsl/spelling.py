@@ -3,15 +3,13 @@
 What does not belong here: the canonical text itself (`expression.unparse`).
 """
 
-import re
 from dataclasses import fields, replace
 from typing import Any, cast
 
 from . import tree
+from .brackets import is_enclosed
 from .document import ScalarNode
 from .expression import parse_scalar, unparse
-
-_GROUP = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|[()]')
 
 
 class Conditions:
@@ -48,7 +46,7 @@ def _with_groups(node: tree.Expression, within: object) -> tree.Expression:
             helps = isinstance(within, tree.Junction)
         case _:
             helps = False
-    if helps and _is_grouped(node.span.text):
+    if helps and is_enclosed(node.span.text):
         return tree.Name(f"({unparse(inner)})", node.span)
     return inner
 
@@ -77,15 +75,3 @@ _COMPOUND = (
     tree.Call, tree.Negate, tree.Arithmetic, tree.Default, tree.Comparison, tree.Membership,
     tree.Not, tree.Junction,
 )  # fmt: skip
-
-
-def _is_grouped(text: str) -> bool:
-    """Whether the parenthesis that opens a text is closed by its last character."""
-    depth = 0
-    for match in _GROUP.finditer(text):
-        if match.start() == 0 and match[0] != "(":
-            return False
-        depth += {"(": 1, ")": -1}.get(match[0], 0)
-        if not depth:
-            return text.startswith("(") and match.end() == len(text)
-    return False

@@ -75,6 +75,16 @@ def uptos(route: tree.SplitRoute, read: Callable[[str], Read]) -> tuple[Term, ..
 
 
 def _ramp_problems(route: tree.SplitRoute, ramp: tree.Ramp) -> Iterator[Diagnostic]:
+    written = {share.target.value: share.share for share in route.shares}
+    if all(written.get(goal.target.value) == goal.share for goal in ramp.shares):
+        yield Diagnostic(
+            "RP302",
+            "error",
+            "this ramp ends at the shares it starts from, so it moves nothing",
+            ramp.shares[0].share_span,
+            "write another share, or remove the `ramp`",
+        )
+        return
     if sum(share.share for share in route.shares) == WHOLE:
         named = {share.target.value: share.share for share in ramp.shares}
         rest = _rest(route)

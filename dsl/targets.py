@@ -9,7 +9,7 @@ from dataclasses import replace
 from . import tree
 from .core import REQUESTED, Provider
 from .diagnostic import Diagnostic
-from .nearest import nearest, suggestion
+from .nearest import misspelt, nearest, suggestion
 from .refusal import Poisoned, Refused
 from .schema import Expected, Schema, Target, Tariff
 from .source import Span
@@ -119,9 +119,8 @@ class Targets:
     def _fit(self, name: str, span: Span) -> Target:
         target = self.resolve(name, span)
         if target.tariff is None:
-            close = None if name in self._written else nearest(name, self._written)
-            help = f"did you mean `{close}`?" if close else PRICE_HELP
-            raise Refused("RP331", f"no price is known for `{name}`", span, help)
+            help = None if name in self._written else suggestion(name, self._known_like(name))
+            raise Refused("RP331", f"no price is known for `{name}`", span, help or PRICE_HELP)
         is_free = not _is_paid(target.tariff)
         if not is_free and target.context_window is None and target.max_output is None:
             raise Refused(
@@ -188,6 +187,8 @@ class Targets:
         if base is not None:
             base = replace(base, id=name)
         elif written is not None or is_free or (own is not None and own.kind is not None):
+            if written is None and is_free:
+                self._refuse_misspelt(name, span)
             base = Target(name, provider, model, None)
         else:
             raise Refused(
@@ -200,9 +201,27 @@ class Targets:
             base = replace(base, tariff=FREE)
         return base if written is None else _overlay(base, written)
 
+    def _refuse_misspelt(self, name: str, span: Span) -> None:
+        """Whoever answers for free has any model; one letter from a known name is that name."""
+        close = misspelt(name, self._known_like(name))
+        if close is not None:
+            raise Refused(
+                "RP301",
+                f"unknown target `{name}`",
+                span,
+                f"did you mean `{close}`? declare `{name}` under `targets:` if not",
+            )
+
     def _guess(self, name: str) -> str | None:
-        close = nearest(name, self._written) or self._schema.catalog.close_to(name)
-        return f"did you mean `{close}`?" if close else None
+        known = self._known_like(name)
+        # What the catalogue finds alike may be more edits away: another provider's same model.
+        far = f"did you mean `{known[-1]}`?" if len(known) > len(self._written) else None
+        return suggestion(name, known) or far
+
+    def _known_like(self, name: str) -> tuple[str, ...]:
+        """The declared targets, and last the one of the catalogue that is most like a name."""
+        listed = self._schema.catalog.close_to(name)
+        return (*self._written, *((listed,) if listed else ()))
 
 
 def _overlay(base: Target, entry: tree.TargetEntry) -> Target:

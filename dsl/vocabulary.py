@@ -1,8 +1,8 @@
 """Every key that a policy may hold: where it stands, what kind of value it takes, what it is for.
 
 The one source for three readers: `parse` refuses what is not here, `json_schema` tells editors,
-and the documentation lists the keys with the same words. To add a key: a line here, and a line
-where its section is read.
+`format` finds conditions and hops by it. To add a key: a line here, and a line where its section is
+read.
 
 What does not belong here: reading (`parse`), and what values mean (`check`). Over 300 lines because
 it is one table.
@@ -589,24 +589,24 @@ INCLUDED = replace(
 """What an included file may hold."""
 
 
-def sections() -> Iterator[tuple[str, Section]]:
-    """Every section once, with the way to it from the top, such as `routing_policy[].set`."""
-    seen: set[int] = set()
+def places() -> Iterator[tuple[tuple[str, ...], Kind]]:
+    """Every place of a policy, as keys from the top, with each kind of value that it takes.
 
-    def below(path: str, kind: Kind) -> Iterator[tuple[str, Section]]:
+    `*` stands for any item of a list and any key of the author's own.
+    """
+
+    def below(path: tuple[str, ...], kind: Kind) -> Iterator[tuple[tuple[str, ...], Kind]]:
+        yield path, kind
         match kind:
             case Section(keys=keys):
-                if id(kind) not in seen:
-                    seen.add(id(kind))
-                    yield path, kind
-                    for key in keys:
-                        yield from below(f"{path}.{key.name}" if path else key.name, key.kind)
+                for key in keys:
+                    yield from below((*path, key.name), key.kind)
             case ListOf(item):
-                yield from below(f"{path}[]", item)
+                yield from below((*path, "*"), item)
             case MapOf(_, value):
-                yield from below(f"{path}.*", value)
+                yield from below((*path, "*"), value)
             case Either(kinds):
                 for one in kinds:
                     yield from below(path, one)
 
-    yield from below("", POLICY)
+    yield from below((), POLICY)

@@ -139,7 +139,14 @@ ATTRIBUTES: tuple[Attribute, ...] = (
         maximum=1439,
     ),
     Attribute("weekday", Type.WEEKDAY, "The day of the week in the policy's timezone.", True),
-    Attribute("date", Type.DATE, "The calendar day in the policy's timezone.", True),
+    Attribute(
+        "date",
+        Type.DATE,
+        "The calendar day in the policy's timezone.",
+        True,
+        minimum=0,
+        maximum=2_932_896,  # 9999-12-31, the last day that can be written
+    ),
     Attribute(
         "tenant.region",
         Type.TEXT,

@@ -24,6 +24,7 @@ from tenacity import (
 )
 
 from turnout.dsl.core import REQUESTED, Hop, Program
+from turnout.dsl.routes import NEEDS
 from turnout.dsl.schema import Target, Value
 from turnout.dsl.snapshot import Snapshot
 
@@ -43,12 +44,12 @@ LONGEST_BACKOFF_S = 8.0
 HELD_CHUNKS = 256
 HELD_BYTES = 4 * 1024 * 1024
 # An ability that is declared or catalogued as missing excludes a target where it is needed.
-NEEDS = (
-    ("tools", "has_tools", "it cannot use tools"),
-    ("vision", "has_images", "it cannot see images"),
-    ("audio", "has_audio", "it cannot hear audio"),
-    ("json", "has_schema", "it cannot be held to JSON"),
-)
+LACKS = {
+    "tools": "it cannot use tools",
+    "vision": "it cannot see images",
+    "audio": "it cannot hear audio",
+    "json": "it cannot be held to JSON",
+}
 # What reasoning models refuse, by the ability of that name.
 SAMPLING = frozenset({"temperature", "top_p"})
 NOTHING: frozenset[str] = frozenset()
@@ -524,9 +525,9 @@ def _lacks(target: Target, journey: Journey) -> str | None:
     abilities = target.abilities
     if journey.request.operation is Operation.EMBEDDINGS:
         return "it makes no embeddings" if abilities.get("embeddings") is False else None
-    for ability, attribute, reason in NEEDS:
+    for ability, attribute in NEEDS:
         if abilities.get(ability) is False and journey.snapshot[attribute] is True:
-            return reason
+            return LACKS[ability]
     return None
 
 

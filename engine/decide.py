@@ -43,6 +43,8 @@ INLINE_COUNT_BYTES = 16_384
 # Beside the indices of clauses: no rule matched, and no rule is about it (embeddings).
 _NO_RULE, _ASKED_FOR = -1, -2
 
+_BASE_READERS = tuple((key, READERS[key]) for key in BASE_SET)
+
 # Texts of a caller: kept as their classes only.
 _OF_CALLER = ("header", "meta")
 
@@ -193,7 +195,8 @@ class Decider:
     def target_of(self, decision: Decision) -> str | None:
         """The target that a decided request comes to if nothing fails."""
         seen = decision.snapshot
-        return first_allowed(decision.destination, self._evaluate(seen), seen.target)
+        value_of = self._evaluate(seen)
+        return first_allowed(self.program, decision.destination, value_of, seen, seen.target)
 
     def excluding(self, target: str, seen: Observed) -> str | None:
         """The limit that keeps a target of the program out of a request; None if none does."""
@@ -248,8 +251,9 @@ def recorded(seen: Observed) -> None:
             seen[key] = classes.representative(text)
             if seen[key] is None:
                 seen.reasons[key] = "not kept"
-    for key in BASE_SET:
-        seen[key]
+    for key, reader in _BASE_READERS:
+        if key not in seen:  # not by `__missing__`: this is done for every request
+            seen[key] = reader(seen, key)
     if "tokens" not in seen:
         low, high = tokens.bounds(seen.request)
         if low != high:

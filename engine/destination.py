@@ -1,16 +1,12 @@
-"""Where a decision sends a request: the target that its route comes to, and what follows.
+"""Where a decision sends a request, in words: routes as written, and what a trace says of them.
 
-Pure like the decision. The gateway hands in compiled terms, an explanation traced ones; which
-candidate and which arm it is, says `dsl.choose`; which targets may serve at all, say the limits.
+Where it is sent, says `dsl.destination`, which the gateway asks through here.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
-from turnout.dsl.choose import Evaluate, Option, choose
 from turnout.dsl.core import (
-    REQUESTED,
     Arm,
     Candidate,
     Choice,
@@ -25,80 +21,33 @@ from turnout.dsl.core import (
     Split,
     Term,
 )
-from turnout.dsl.interpret.traced import evaluate
+from turnout.dsl.destination import (
+    Destination,
+    Seen,
+    by_reference,
+    destination,
+    first_allowed,
+    following,
+    plan_without_rule,
+)
 from turnout.dsl.limits import Gate
-from turnout.dsl.schema import Target, Type, Value
+from turnout.dsl.schema import Target, Type
 from turnout.dsl.units import format_value, quote
 
-Seen = Mapping[str, Value | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """The hops of a request in their order.
-
-    `route` is the hop that the rule's route came to, and then the first of `hops`: None of a
-    rejection, of a choice that nothing was left of, and where no rule matched. `options` are the
-    candidates or arms as they were looked at, `bucket` that of a split. `limits` names, by target
-    id, the limit that keeps it out. `mirror`: where a copy goes, if one does.
-    """
-
-    hops: tuple[Hop, ...]
-    route: Hop | None = None
-    options: tuple[Option, ...] = ()
-    bucket: int | None = None
-    limits: Mapping[str, str] = field(default_factory=dict)
-    mirror: Hop | None = None
-
-
-def destination(
-    program: Program,
-    plan: Plan | None,
-    value_of: Evaluate,
-    gate: Gate,
-    seen: Seen,
-    requested: Target | None,
-) -> Destination:
-    """Where a plan sends a request; `plan` None: to the program's chain, for no rule matched.
-
-    `requested` is the target that the client asked for.
-    """
-    found: dict[str, str] = {}
-
-    def exclude(name: str) -> str | None:
-        target = requested if name == REQUESTED else program.targets.get(name)
-        if target is None:
-            return None
-        if target.id in program.targets:
-            reason = gate.excluding(target.id, seen, value_of)
-        else:  # of a client's making: nothing of it is kept
-            reason = Gate(program).excluding(target, seen, by_reference(seen))
-        if reason is not None:
-            found[target.id] = reason
-        return reason
-
-    if plan is None:
-        hops, route, chosen = program.chain, None, None
-    else:
-        chosen = choose(plan.route, value_of, exclude)
-        route = chosen.hop
-        hops = () if isinstance(plan.route, Reject) else following(program, plan)
-        hops = hops if route is None else (route, *hops)
-    mirror = None
-    copied = plan.mirror if plan is not None and hops else None
-    if copied is not None and value_of(copied.sampled) is True:
-        mirror = copied.hop
-    if program.limits:
-        for hop in hops if mirror is None else (*hops, mirror):
-            exclude(hop.target)
-    return Destination(
-        hops,
-        route,
-        () if chosen is None else chosen.options,
-        None if chosen is None else chosen.bucket,
-        found,
-        mirror,
-    )
+__all__ = [
+    "Destination",
+    "by_reference",
+    "destination",
+    "explained",
+    "first_allowed",
+    "following",
+    "hops_of",
+    "is_expired",
+    "plan_without_rule",
+    "replayed",
+    "route_of",
+    "written",
+]
 
 
 def replayed(
@@ -110,40 +59,6 @@ def replayed(
     else:
         plan = plan_without_rule(program, seen["request_type"] == "embeddings")
     return destination(program, plan, by_reference(seen), Gate(program), seen, requested)
-
-
-def by_reference(seen: Seen) -> Evaluate:
-    """The values of terms as the tracing interpreter finds them."""
-    return lambda term: evaluate(term, seen).value
-
-
-def plan_without_rule(program: Program, embeddings: bool) -> Plan | None:
-    """What is done where no rule matched: None is the chain; embeddings get what they ask for."""
-    return Plan(program.requested, None) if embeddings else None
-
-
-def following(program: Program, plan: Plan) -> tuple[Hop, ...]:
-    """What is tried where a plan's route fails: its own fallback, else the program's chain."""
-    return program.chain if plan.fallback is None else plan.fallback
-
-
-def first_allowed(found: Destination, value_of: Evaluate, requested: Target | None) -> str | None:
-    """The target that a request comes to if nothing fails; None where there is none.
-
-    None too where the rule gives what was asked for and nothing was. What a gateway knows besides
-    (credentials, the size of windows) is not asked here.
-    """
-    for hop in found.hops:
-        target = hop.target
-        if target == REQUESTED:
-            if requested is None:
-                if hop is found.route:
-                    return None
-                continue
-            target = requested.id
-        if target not in found.limits and (hop.when is None or value_of(hop.when) is True):
-            return target
-    return None
 
 
 def route_of(program: Program, clause: Clause | None) -> str | None:

@@ -32,6 +32,7 @@ _log = logging.getLogger("turnout.embedding")
 
 NOT_FETCHED = "not fetched"
 LATE = "the embedding did not come in time"
+LEFT = "the client left"
 # Embedding models take about 8 000 tokens; a character is seldom more than one.
 MOST_CHARACTERS = 6_000
 # So many texts go in one call for the examples, and a call may last so long.
@@ -99,13 +100,16 @@ class Embedder:
         self._pause_until_ns = 0
         self._unbooked: list[Attempt] = []
 
-    async def fetch(self, request: Request, excluded: str | None = None) -> Fetched:
+    async def fetch(
+        self, request: Request, excluded: str | None = None, into: Fetched | None = None
+    ) -> Fetched:
         """The scores of a request's last user message against every list the program asks about.
 
         `excluded` says why the target may not have this request (a limit, the caller's scope), None
         where it may. Never raises but CancelledError; takes no longer than the policy's timeout.
+        What is returned is `into`, which is filled in also where the client leaves meanwhile.
         """
-        fetched = Fetched()
+        fetched = Fetched() if into is None else into
         embedding = self._program.embedding
         text = prompt.last_user_text(request)
         if not self._keys:
@@ -137,9 +141,15 @@ class Embedder:
         except ProviderError as error:
             self._unknown(fetched, f"the embedding failed: {error.fault.value}")
         except asyncio.CancelledError:
-            # The client left before there was a decision to record: the next request books it.
-            self._unbooked.extend(attempts)
+            self._unknown(fetched, LEFT)
+            for attempt in attempts:
+                if attempt.outcome == "failed":
+                    attempt.fault, attempt.reason = None, LEFT
+            self._book(attempts)
             raise
+        except Exception:  # a defect of ours is no reason to fail the request
+            _log.exception("%s: an embedding broke inside the gateway", request.id)
+            self._unknown(fetched, "the embedding failed inside the gateway")
         else:
             fetched.scores = {key: scores[name] for key, name in self._keys.items()}
         self._book(attempts)
@@ -192,9 +202,11 @@ class Embedder:
                     vectors = await _embed(call, target, provider, self._unbooked)
                     for (name, _), vector in zip(some, vectors, strict=True):
                         listed[name].append(vector)
-        except (TimeoutError, ProviderError) as error:
+        except Exception as error:
             self._pause_until_ns = self._now_ns() + _PAUSE_NS
-            _log.warning("the examples of `similar_to` could not be embedded: %s", error)
+            # Not the provider's own words: whatever it was sent may be quoted in them.
+            why = error.fault.value if isinstance(error, ProviderError) else type(error).__name__
+            _log.warning("the examples of `similar_to` could not be embedded: %s", why)
             if isinstance(error, TimeoutError):
                 raise ProviderError(Fault.TIMEOUT, "no embeddings in time") from None
             raise

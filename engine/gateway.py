@@ -22,7 +22,7 @@ from . import tokens, trace
 from .chain import Chain, Journey
 from .decide import Decider, Decision, Observed
 from .destination import explained, is_expired, route_of
-from .embedding import Embedder, leave_out, put
+from .embedding import Embedder, Fetched, leave_out, put
 from .journal import Journal
 from .latch import Latches
 from .mirror import Mirrors
@@ -103,6 +103,7 @@ class Gateway:
         """Archive the policy, warm what is slow at first use, and start the pulse."""
         program = self._live.program
         self._journal.archive(program.digest, program.canonical)
+        self._journal.put_pulse(self._table)
         await asyncio.to_thread(tokens.warm)
         await self._refresh_spent()
         self._ticker = asyncio.create_task(self._tick(), name="pulse")
@@ -122,8 +123,9 @@ class Gateway:
         while True:
             await asyncio.sleep(TICK_S)
             self._table = self._tick_now()
-            await self._refresh_spent()
+            # At once: a record that refers to it may be written before the ledger was read.
             self._journal.put_pulse(self._table)
+            await self._refresh_spent()
             self._on_tick(self._journal.counts.waiting)
 
     def _tick_now(self) -> PulseTable:
@@ -180,21 +182,7 @@ class Gateway:
                 f"Embeddings need the name of an embedding model; `{request.model}` is none.",
                 param="model",
             )
-        low, _ = tokens.bounds(request)
-        known = decision.snapshot.get("tokens")
-        journey = Journey(
-            request=request,
-            program=decision.program,
-            hops=decision.destination.hops,
-            route=decision.destination.route,
-            requested=requested.target,
-            snapshot=decision.snapshot,
-            prompt_tokens=known if isinstance(known, int) else low,
-            guards=live.decider.guards,
-            limits=decision.destination.limits,
-            sets=NOTHING_SET if clause is None else clause.plan.sets,
-        )
-        passage = Passage(self, decision, journey, self._table.id, fetched)
+        passage = self._passage(live, decision, requested, fetched)
         if clause is not None and clause.expires is not None:
             self._warn_if_expired(decision, clause)
         if (refusal := _refusal(decision)) is not None:
@@ -204,8 +192,28 @@ class Gateway:
                 passage.refused(refusal)
             raise refusal
         if passage.mirror is not None:
-            self._mirrors.send(journey, passage.mirror, passage.mirrored)
+            self._mirrors.send(passage.journey, passage.mirror, passage.mirrored)
         return passage
+
+    def _passage(
+        self, live: Live, decision: Decision, requested: Requested, fetched: list[Attempt]
+    ) -> Passage:
+        """A decided request, ready to go; `fetched` are the calls that the decision cost."""
+        seen, clause, found = decision.snapshot, decision.clause, decision.destination
+        known = seen.get("tokens")
+        journey = Journey(
+            request=seen.request,
+            program=decision.program,
+            hops=found.hops,
+            route=found.route,
+            requested=requested.target,
+            snapshot=seen,
+            prompt_tokens=known if isinstance(known, int) else tokens.bounds(seen.request)[0],
+            guards=live.decider.guards,
+            limits=found.limits,
+            sets=NOTHING_SET if clause is None else clause.plan.sets,
+        )
+        return Passage(self, decision, journey, seen.live.id, fetched)
 
     def _warn_if_expired(self, decision: Decision, clause: Clause) -> None:
         """Say once a day of a rule past its date that it still runs."""
@@ -229,10 +237,21 @@ class Gateway:
         try:
             return live.decider.decide(seen), []
         except NotFetched:
-            fetched = await self._embedder.fetch(request, _kept_from_embedding(live, seen))
+            fetched = Fetched()
+
+        def decide() -> Decision:
             put(seen, fetched)
             leave_out(seen, live.program)
-            return live.decider.decide(seen), fetched.attempts
+            return live.decider.decide(seen)
+
+        try:
+            await self._embedder.fetch(request, _kept_from_embedding(live, seen), fetched)
+        except asyncio.CancelledError:
+            # The client left, but a call was made for it: that is kept, with the decision as it
+            # would have been without an answer.
+            self._passage(live, decide(), requested, fetched.attempts).abandoned()
+            raise
+        return decide(), fetched.attempts
 
     async def _answer(self, passage: Passage) -> Reply:
         try:

@@ -21,18 +21,29 @@ from .settle import estimate, note, price, settle
 
 _log = logging.getLogger("turnout.mirror")
 
-AT_ONCE = 64  # copies under way in a worker; each holds its request in memory
+STOPPED = "the gateway was stopped"
+BROKE = "the gateway failed"
+# Copies under way in a worker; each holds its request in memory, so their bytes are bounded too.
+AT_ONCE = 64
+BYTES_AT_ONCE = 64 * 1024 * 1024
 OnEnd = Callable[[Attempt], None]
 
 
 class Mirrors:
     """The copies of a worker that are under way."""
 
-    def __init__(self, chain: Chain, pulse: Pulse, at_once: int = AT_ONCE) -> None:
-        """Send copies by this chain, at most so many at a time."""
+    def __init__(
+        self,
+        chain: Chain,
+        pulse: Pulse,
+        at_once: int = AT_ONCE,
+        bytes_at_once: int = BYTES_AT_ONCE,
+    ) -> None:
+        """Send copies by this chain, at most so many, and of so many bytes, at a time."""
         self._chain = chain
         self._pulse = pulse
         self._at_once = at_once
+        self._bytes_left = bytes_at_once
         self._under_way: set[asyncio.Task[None]] = set()
 
     def send(self, journey: Journey, hop: Hop, on_end: OnEnd) -> None:
@@ -45,12 +56,19 @@ class Mirrors:
         copy = replace(
             journey, hops=(replace(hop, retries=0, clocks=clocks),), route=None, attempts=[]
         )
-        if len(self._under_way) >= self._at_once:
-            on_end(_dropped(copy, hop))
+        size = len(journey.request.raw)
+        if len(self._under_way) >= self._at_once or size > self._bytes_left:
+            on_end(_dropped(copy, hop, "too many copies are under way"))
             return
         task = asyncio.create_task(self._run(copy, hop, on_end), name="mirror")
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._bytes_left -= size
+
+        def over(ended: asyncio.Task[None]) -> None:
+            self._under_way.discard(ended)
+            self._bytes_left += size
+
+        task.add_done_callback(over)
 
     async def drain(self, patience_s: float) -> None:
         """Wait for the copies under way, and end those that take longer."""
@@ -75,10 +93,15 @@ class Mirrors:
                 price(answered.attempt, answered.target)
         except RequestError:
             pass  # its attempt says why
+        except asyncio.CancelledError:
+            # Nobody else ends a copy; the chain takes it for a client that left.
+            if copy.attempts and copy.attempts[-1].outcome == "failed":
+                copy.attempts[-1].reason = STOPPED
+            raise
         except Exception:
             _log.exception("%s: a mirrored request broke inside the gateway", copy.request.id)
         finally:
-            attempt = copy.attempts[-1] if copy.attempts else _dropped(copy, hop)
+            attempt = copy.attempts[-1] if copy.attempts else _dropped(copy, hop, BROKE)
             attempt.kind, attempt.hop = "mirror", MIRROR_HOP
             settle(attempt, copy.program.targets.get(attempt.target), copy.request, copy.sets)
             on_end(attempt)
@@ -101,7 +124,7 @@ class Mirrors:
             attempt.fault, attempt.reason = error.fault.value, error.message
             attempt.usage = error.usage or attempt.usage
         except asyncio.CancelledError:
-            attempt.reason = "the gateway was stopped"
+            attempt.reason = STOPPED
             raise
         finally:
             idle.stop()
@@ -119,7 +142,7 @@ class Mirrors:
             await opened.rest.aclose()
 
 
-def _dropped(copy: Journey, hop: Hop) -> Attempt:
+def _dropped(copy: Journey, hop: Hop, reason: str) -> Attempt:
     now_us = copy.request.received_us
     return Attempt(
         target=hop.target,
@@ -129,6 +152,6 @@ def _dropped(copy: Journey, hop: Hop) -> Attempt:
         number=0,
         started_us=now_us,
         took_us=0,
-        reason="too many copies are under way",
+        reason=reason,
         kind="mirror",
     )

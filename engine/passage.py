@@ -224,7 +224,7 @@ class Passage:
             digest=self._decision.program.digest,
             operation=request.operation.value,
             tenant=caller.tenant,
-            tier=caller.tier,
+            tier=str(snapshot["tier"]),
             team=caller.team,
             user=caller.user,
             key_id=caller.key_id,
@@ -233,7 +233,7 @@ class Passage:
             stream=request.stream,
             clause=clause.index if clause is not None else None,
             rule=clause.name if clause is not None else None,
-            route=route_of(self._decision.program, clause),
+            route=self._route(),
             target=target.id if target is not None else None,
             values=dict(snapshot),
             reasons=dict(snapshot.reasons),
@@ -248,6 +248,13 @@ class Passage:
             mirror=None if found.mirror is None else found.mirror.target,
         )
         self._books.finish(self._kept)
+
+    def _route(self) -> str | None:
+        """The route as written; of embeddings that no rule is about, what was asked for."""
+        found, clause = self._decision.destination, self._decision.clause
+        if clause is None and found.route is not None:
+            return found.route.target
+        return route_of(self._decision.program, clause)
 
     def _settle(self, but: Attempt | None = None) -> None:
         """Price the attempts that are over."""

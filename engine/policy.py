@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from turnout.dsl.core import REQUESTED, Clause, Program
+from turnout.dsl.destination import reached
 from turnout.dsl.diagnostic import Diagnostic, PolicyError
 from turnout.dsl.expect import Outcome
 from turnout.dsl.expect import run as run_tests
@@ -18,23 +19,13 @@ from turnout.dsl.include import Load, no_files
 from turnout.dsl.interpret.compiled import compile_program
 from turnout.dsl.interpret.traced import trace
 from turnout.dsl.lint.run import lint
-from turnout.dsl.schema import Target
 from turnout.dsl.snapshot import Snapshot, read_snapshot
 from turnout.dsl.source import Source
 from turnout.dsl.tree import TestCase
 
 from .catalog import language_schema
-from .destination import (
-    Destination,
-    by_reference,
-    explained,
-    first_allowed,
-    replayed,
-    route_of,
-)
+from .destination import Destination, explained, route_of
 from .include import beside
-from .names import Names
-from .request import RequestError
 from .trace_text import render_destination, render_trail
 
 DAY_S = 24 * 60 * 60
@@ -97,7 +88,8 @@ class Explanation:
         if self.target is None and (self.destination["choice"] or self.destination["limits"]):
             where = f"{self.route}: no target is left"
         if self.rule is None:
-            return f"→ {where}   no rule matched: the fallback chain"
+            instead = "what was asked for" if self.route == REQUESTED else "the fallback chain"
+            return f"→ {where}   no rule matched: {instead}"
         number = 1 + next(i for i, step in enumerate(self.trail) if step["rule"] == self.rule)
         return f"→ {where}   rule {self.rule} ({number} of {len(self.trail)})"
 
@@ -184,24 +176,15 @@ class Policy:
         return self.program.clauses[index] if index >= 0 else None
 
     def _decision(self, clause: Clause | None, seen: Snapshot) -> tuple[Decision, Destination]:
-        requested = self._requested(clause, seen)
-        found = replayed(self.program, clause, seen, requested)
+        """Where the rule leads; of embeddings that none is about, to what was asked for."""
+        led = reached(self.program, None if clause is None else clause.index, seen)
+        route = route_of(self.program, clause)
+        if clause is None and led.found.route is not None:
+            route = led.found.route.target
         decision = Decision(
             rule=None if clause is None else clause.name,
-            route=route_of(self.program, clause),
+            route=route,
             index=None if clause is None else clause.index,
-            target=first_allowed(found, by_reference(seen), requested),
+            target=led.target,
         )
-        return decision, found
-
-    def _requested(self, clause: Clause | None, seen: Snapshot) -> Target | None:
-        """The target that the client asks for, where the rule gives that."""
-        if clause is None or route_of(self.program, clause) != REQUESTED:
-            return None
-        name = seen[REQUESTED] or seen["model"]
-        if name is None:
-            return None
-        try:
-            return Names(self.program, self.program.schema.catalog).resolve(str(name)).target
-        except RequestError:  # a name that the gateway would refuse stands for nothing
-            return self.program.targets.get(str(name))
+        return decision, led.found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import re2
 
 from turnout.dsl.core import REQUESTED, Program, Slot
-from turnout.dsl.kleene import pattern
+from turnout.dsl.pattern import finder
 from turnout.dsl.schema import Parameter, Value
 
 from . import complexity, tokens
@@ -220,7 +220,7 @@ def _budget(part: str, name: str) -> Reader:
 
 
 def _matches(written: str) -> Reader:
-    is_found = pattern(written)
+    is_found = finder(written)
 
     def read(seen: "Observed", key: str) -> bool | None:
         text = _text(seen, key)

@@ -9,22 +9,14 @@ import hashlib
 from collections.abc import Mapping
 
 from turnout.dsl.schema import Value
+from turnout.dsl.snapshot import bucket
 
-BUCKETS = 10_000
+__all__ = ["bucket", "hashed", "kept_by"]
 
 
 def hashed(identity: str) -> str:
     """The sha256 (hex) that stands for an identity; half a surrogate pair counts as `?`."""
     return hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()
-
-
-def bucket(salt: str, kept_by: str) -> int:
-    """The bucket, 0..9999, of a hash under a salt.
-
-    >>> bucket("canary", hashed("alice")), bucket("other", hashed("alice"))
-    (9663, 3594)
-    """
-    return int(hashed(f"{salt}\0{kept_by}")[:15], 16) % BUCKETS
 
 
 def kept_by(attribute: str, values: Mapping[str, Value | None], request_id: str) -> str:

@@ -18,6 +18,7 @@ from turnout.dsl.core import REQUESTED, Hop, Plan, Program, Read, Reject, Slot, 
 from turnout.dsl.cost import expected_cost
 from turnout.dsl.interpret.compiled import compile_program, compile_term
 from turnout.dsl.limits import Gate
+from turnout.dsl.routes import NEEDS
 from turnout.dsl.schema import Target, Type, Value
 from turnout.dsl.snapshot import BY_HAND, LARGEST
 
@@ -31,15 +32,6 @@ _NO_RULE = -1
 _MODELS_KEPT = 4_096
 _BUCKETS = ("bucket", "bucket.user", "bucket.tenant", "bucket.request")
 _CLOCK = ("time", "weekday", "date")
-
-
-# An ability that a target is known to lack keeps it from a request that needs it.
-_NEEDS = (
-    ("tools", "has_tools"),
-    ("vision", "has_images"),
-    ("audio", "has_audio"),
-    ("json", "has_schema"),
-)
 
 
 class UndecidableError(Exception):
@@ -160,7 +152,7 @@ class Replay:
             unable = {name: "unable" for name in names if self._cannot_serve(name, row)}
             if unable:
                 found = replace(found, limits={**found.limits, **unable})
-            target = first_allowed(found, value_of, requested)
+            target = first_allowed(program, found, value_of, row, requested)
         except UndecidableError as error:
             if plan is not None and isinstance(plan.route, Split):
                 return Decided(index, None, lacks=error.key)
@@ -283,7 +275,7 @@ class Replay:
             target = self.target(name)
             window = None if target is None else target.context_window
             abilities = {} if target is None else target.abilities
-            flags = tuple(flag for ability, flag in _NEEDS if abilities.get(ability) is False)
+            flags = tuple(flag for ability, flag in NEEDS if abilities.get(ability) is False)
             known = self._able[name] = (window or LARGEST, flags)
         window, flags = known
         count = row.get("tokens")

@@ -6,6 +6,7 @@ document. How it reads on a terminal is in `trace_text`.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,6 +31,9 @@ from .trace_text import NOT_READ, render, render_trail
 __all__ = ["Programs", "document", "render", "render_trail", "snapshot"]
 
 _PROGRAMS_KEPT = 32
+# A copy has the policy's deadline of its own; where that is not known any more, it had an hour.
+_LONGEST_DEADLINE_US = 3_600_000_000
+_WRITTEN_WITHIN_US = 60_000_000  # and what became of it is written by then
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -57,7 +61,10 @@ class Programs:
 
 
 def document(
-    record: DecisionRecord, program: Program | None, pulse: PulseTable | None = None
+    record: DecisionRecord,
+    program: Program | None,
+    pulse: PulseTable | None = None,
+    now_us: int | None = None,
 ) -> dict[str, Any]:
     """The trace of a request, as data.
 
@@ -68,7 +75,8 @@ def document(
     over all attempts; `tokens` is None where no usage is known. What `destination.explained` says
     is there too, worked out again, and None where the policy is no longer kept; `limits` are those
     of that day.
-    `mirror` (the copy) is like one of `hops`, or None; under way it has the outcome `pending`.
+    `mirror` (the copy) is like one of `hops`, or None; under way it has the outcome `pending`, and
+    `lost` where at `now_us` (UTC; None: now) none can be under way any more.
     `embeddings` are the calls that a signal cost, like `hops`.
     """
     verdict = None
@@ -119,7 +127,7 @@ def document(
         "limits": [{"limit": name, "target": id} for id, name in record.limits.items()],
         "chosen": record.chosen,
         "hops": _of_kind(record, "answer"),
-        "mirror": next(iter(_of_kind(record, "mirror")), _pending(record)),
+        "mirror": next(iter(_of_kind(record, "mirror")), _without_end(record, program, now_us)),
         "embeddings": _of_kind(record, "embedding"),
         "tokens": _tokens(usages) if usages else None,
         "cost": format_usd(record.cost_nano_usd),
@@ -169,11 +177,22 @@ def _of_kind(record: DecisionRecord, kind: Kind) -> list[dict[str, Any]]:
     return [_hop(one) for one in record.attempts if one.kind == kind]
 
 
-def _pending(record: DecisionRecord) -> dict[str, Any] | None:
+def _without_end(
+    record: DecisionRecord, program: Program | None, now_us: int | None
+) -> dict[str, Any] | None:
+    """A copy that no end is known of: it is under way, or its process ended before it did."""
     if record.mirror is None:
         return None
-    at = Attempt(record.mirror, "", "pending", MIRROR_HOP, 0, record.received_us, 0, kind="mirror")
-    return _hop(at)
+    now_us = time.time_ns() // 1_000 if now_us is None else now_us
+    longest_us = _LONGEST_DEADLINE_US if program is None else program.deadline_us
+    over_us = record.received_us + record.took_us + longest_us + _WRITTEN_WITHIN_US
+    ended = Attempt(
+        record.mirror, "", "pending", MIRROR_HOP, 0, record.received_us, 0, kind="mirror"
+    )
+    if now_us > over_us:
+        ended.outcome = "lost"
+        ended.reason = "the gateway ended before the copy did; it may have cost something"
+    return _hop(ended)
 
 
 def _hop(attempt: Attempt) -> dict[str, Any]:

@@ -100,6 +100,7 @@ _MARKS = {
     "failed": "✗",
     "skipped": "·",
     "pending": "·",
+    "lost": "?",
 }
 
 

@@ -16,7 +16,11 @@ Vector: TypeAlias = "array[float]"
 
 
 def closest(vector: Vector, listed: Mapping[str, Sequence[Vector]]) -> dict[str, int]:
-    """How close a vector comes to the closest of each list: the cosine, of 10 000, 0 at least."""
+    """How close a vector comes to the closest of each list: the cosine, of 10 000, 0 at least.
+
+    Raises: ProviderError where they are of different lengths: that says nothing, least of all that
+    they are not alike.
+    """
     return {
         name: max((_cosine(vector, example) for example in examples), default=0)
         for name, examples in listed.items()
@@ -48,6 +52,6 @@ def _unit(numbers: Iterable[float]) -> Vector:
 
 def _cosine(one: Vector, other: Vector) -> int:
     if len(one) != len(other):
-        return 0
+        raise ProviderError(Fault.BAD_OUTPUT, "the provider's embeddings differ in length")
     near: float = sum(map(mul, one, other))
     return min(max(round(near * 10_000), 0), 10_000)

@@ -82,6 +82,9 @@ class Settings:
     policy_vars: tuple[str, ...] = ()
     log_level: str = "info"
     limits: Limits = field(default_factory=Limits)
+    # Addresses where kinds of providers are played, by kind. What the policy and the environment
+    # say of their addresses, headers and keys is left out then. Only the demo does this.
+    played: Mapping[str, str] = field(default_factory=dict)
     # Holds secrets: never in a repr, never in an error.
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 

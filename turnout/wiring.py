@@ -72,14 +72,8 @@ def build_providers(settings: Settings, program: Program) -> dict[str, Provider]
     providers: dict[str, Provider] = {}
     for name, entry in (known | dict(program.providers)).items():
         try:
-            providers[name] = build(
-                name,
-                entry.kind,
-                _expanded(entry.base_url, settings) if entry.base_url is not None else None,
-                {key: _expanded(value, settings) for key, value in entry.headers.items()},
-                settings.credential(name, key_variable(name, entry.kind)),
-                transport,
-            )
+            address, headers, credential = _reached(name, entry, settings)
+            providers[name] = build(name, entry.kind, address, headers, credential, transport)
         except SettingsError as error:
             problems += error.problems
         except ValueError as error:
@@ -87,6 +81,18 @@ def build_providers(settings: Settings, program: Program) -> dict[str, Provider]
     if problems:
         raise SettingsError(tuple(problems))
     return providers
+
+
+def _reached(
+    name: str, entry: ProviderEntry, settings: Settings
+) -> tuple[str | None, dict[str, str], str | None]:
+    """A provider's address, headers and credential: as it is played, else as the policy says."""
+    played = settings.played.get(entry.kind)
+    if played is not None:
+        return played, {}, "played"
+    address = _expanded(entry.base_url, settings) if entry.base_url is not None else None
+    headers = {key: _expanded(value, settings) for key, value in entry.headers.items()}
+    return address, headers, settings.credential(name, key_variable(name, entry.kind))
 
 
 def build_gateway(settings: Settings) -> Gateway:

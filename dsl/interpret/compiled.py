@@ -23,7 +23,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
-from turnout.dsl import kleene
 from turnout.dsl.core import (
     LIMIT,
     And,
@@ -45,6 +44,7 @@ from turnout.dsl.core import (
     TextTest,
 )
 from turnout.dsl.interval import WORD, Bounds, combine
+from turnout.dsl.pattern import finder
 from turnout.dsl.schema import Type, Value
 from turnout.dsl.walk import children, leaves_first, reads
 
@@ -528,7 +528,7 @@ class _Emitter:
             return ast.Compare(ast.Constant(text), [ast.In()], [value])
         if kind == "matches":
             name = f"p{len(self._bound)}"
-            self._bound[name] = kleene.pattern(text)
+            self._bound[name] = finder(text)
             return ast.Call(_name(name), [value], [])
         method = ast.Attribute(value, _METHODS[kind], _LOAD)
         return ast.Call(method, [ast.Constant(text)], [])

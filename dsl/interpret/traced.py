@@ -6,12 +6,12 @@ nothing is skipped that a short circuit could skip. Rules after the one that fir
 This file is over 300 lines because it says of each term both what it means and how it is shown.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
 from turnout.dsl import kleene
+from turnout.dsl.brackets import is_enclosed
 from turnout.dsl.core import (
     And,
     Arithmetic,
@@ -32,6 +32,7 @@ from turnout.dsl.core import (
     Term,
     TextTest,
 )
+from turnout.dsl.keys import written_key
 from turnout.dsl.schema import Type, Value
 from turnout.dsl.units import format_value, quote
 from turnout.dsl.walk import children, leaves_first
@@ -319,31 +320,6 @@ class _Walk:
                 assert_never(term)
 
 
-def written_key(key: str) -> str:
-    """A snapshot key as a condition would write it.
-
-    >>> written_key("p95(openai/gpt-4)"), written_key("header.x-team")
-    ('p95("openai/gpt-4")', 'header["x-team"]')
-    >>> written_key("p95(openai/gpt-4, 5m)"), written_key("budget(team).left")
-    ('p95("openai/gpt-4", 5m)', 'budget("team").left')
-    """
-    name, is_call, rest = key.partition("(")
-    if is_call:
-        argument, _, part = rest.rpartition(")")
-        target, comma, window = argument.rpartition(", ")
-        if comma and name != "matches" and window[:1].isdigit():
-            return f"{name}({quote(target)}, {window}){part}"
-        return f"{name}({quote(argument)}){part}"
-    if key.startswith("target.tag."):
-        return f"{quote(key.removeprefix('target.tag.'))} in tags"
-    if key.startswith("target."):
-        return key.removeprefix("target.")
-    for table in ("header", "meta"):
-        if key.startswith(f"{table}."):
-            return f"{table}[{quote(key.removeprefix(f'{table}.'))}]"
-    return key
-
-
 def _is_transparent(term: Term) -> bool:
     """Whether a part made up by lowering gives its place to its own parts."""
     is_made_up = term.span is None and isinstance(term, Arithmetic | CeilDiv | If | Switch)
@@ -354,17 +330,4 @@ def _inside(whole: type[And] | type[Or] | None, part: Term, text: str) -> str:
     """The text of a part of something made up: what was written may bind looser than its place."""
     is_loose = isinstance(part, And | Or | Arithmetic | Coalesce) and type(part) is not whole
     is_call = isinstance(part, Arithmetic) and part.operator in ("min", "max")
-    return f"({text})" if is_loose and not is_call and not _is_enclosed(text) else text
-
-
-def _is_enclosed(text: str) -> bool:
-    """Whether one pair of parentheses holds all of the text."""
-    depth = 0
-    for match in _BRACKET.finditer(text):
-        depth += {"(": 1, ")": -1}.get(match[0], 0)
-        if depth == 0:
-            return match.end() == len(text) and text.startswith("(")
-    return False
-
-
-_BRACKET = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|[()]')
+    return f"({text})" if is_loose and not is_call and not is_enclosed(text) else text

@@ -6,7 +6,7 @@ no effect: the next reader would not know why it is right to look away.
 
 Avoid:
 
-    targets: {openai/gpt-4: {expected: {p95: 2s}}}
+    targets: {openai/gpt-4o: {expected: {p95: 2s}}}
     let: {slow: tokens < 100}   # turnout: ignore RP117
 
 Prefer:

@@ -32,6 +32,14 @@ def find(policy: tree.Policy, program: Program | None, today: int | None) -> Ite
     """Rules whose last day has passed; nothing where today is not known."""
     if today is None:
         return
+    default = policy.rule_defaults.expires
+    if default is not None and default < today:
+        yield warning(
+            CODE,
+            f"`defaults` lets rules expire on {_EPOCH + timedelta(days=default)}, which has passed",
+            policy.key_spans.get("defaults.expires", policy.source_span),
+            "write a later day",
+        )
     for rule in policy.rules:
         expires = rule.extra.expires
         if expires is not None and expires < today:

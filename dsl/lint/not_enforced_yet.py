@@ -2,6 +2,7 @@
 
 Budgets, the rates of tenants and the cache are typed, so that a policy that has them is sound. Yet
 no request is refused for a spent budget, none is slowed down, and nothing is answered from a cache.
+`tier` and `region` of `tenants` are not meant: they decide.
 
 Avoid:
 
@@ -33,28 +34,25 @@ def find(policy: tree.Policy, program: Program | None, today: int | None) -> Ite
     places = list(_places(policy))
     if not places:
         return
-    listed = " and ".join(f"`{name}`" for name, _ in places)
-    one = len(places) == 1
+    listed = [name for name, _ in places]
+    one = len(listed) == 1
+    told = listed[0] if one else f"{', '.join(listed[:-1])} and {listed[-1]}"
     yield Diagnostic(
         CODE,
         LEVEL,
-        f"{listed} {'is' if one else 'are'} checked, but not enforced by this version of the "
-        "gateway",
+        f"{told} {'is' if one else 'are'} checked, but not enforced by this version of the gateway",
         places[0][1],
         "do not rely on it yet" if one else "do not rely on them yet",
     )
 
 
 def _places(policy: tree.Policy) -> Iterator[tuple[str, Span]]:
-    """The sections without effect, each with the place to look at."""
+    """What is without effect, each with the place to look at."""
     if policy.budgets:
-        yield "budgets", policy.budgets[0].name.span
-    limited = [
-        tenant.name.span
-        for tenant in policy.tenants
-        if tenant.budget is not None or tenant.rpm is not None or tenant.tpm is not None
-    ]
-    if limited:
-        yield "tenants", limited[0]
+        yield "`budgets`", policy.budgets[0].name.span
+    for key in ("rpm", "tpm", "budget"):
+        having = [one.name.span for one in policy.tenants if getattr(one, key) is not None]
+        if having:
+            yield f"`{key}` of `tenants`", having[0]
     if policy.cache is not None:
-        yield "cache", policy.key_spans.get("cache", policy.cache.span)
+        yield "`cache`", policy.key_spans.get("cache", policy.cache.span)

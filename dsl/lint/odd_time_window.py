@@ -16,9 +16,10 @@ Prefer:
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from turnout.dsl import tree
+from turnout.dsl.check import timezones
 from turnout.dsl.core import Program
 from turnout.dsl.diagnostic import Diagnostic, Related, Severity
 from turnout.dsl.refusal import warning
@@ -38,7 +39,7 @@ def find(policy: tree.Policy, program: Program | None, today: int | None) -> Ite
     """Empty windows, windows past midnight beside weekdays, edges in the skipped hour."""
     gaps: tuple[_Gap, ...] = ()
     zone = policy.timezone
-    if zone is not None and today is not None and zone.value in available_timezones():
+    if zone is not None and today is not None and zone.value in timezones():
         gaps = _gaps(zone.value, today)
     for condition in conditions(policy):
         for part in parts(condition):

@@ -6,6 +6,8 @@ value. A hard limit, or a rule about a tier or a tenant, needs what the caller's
 
 Avoid:
 
+    targets:
+      openai/gpt-4o: {region: eu}
     require:
       - name: eu_stays_in_eu
         when: header["x-region"] == "eu"
@@ -13,6 +15,8 @@ Avoid:
 
 Prefer:
 
+    targets:
+      openai/gpt-4o: {region: eu}
     require:
       - name: eu_stays_in_eu
         when: tenant.region == "eu"

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from turnout.dsl import tree
+from turnout.dsl.core import REQUESTED
+from turnout.dsl.source import Span
 
 Part = tree.Expression | tree.Range | tree.Listing
 
@@ -57,3 +59,35 @@ def below(part: Part) -> tuple[Part, ...]:
             return (operand, collection)
         case tree.Junction(_, operands):
             return operands
+
+
+def targets(policy: tree.Policy) -> Iterator[tuple[str, Span]]:
+    """Every place that names a target outside of `targets`: routes, hops, models, conditions.
+
+    Of conditions these are the texts in quotes, whether a target is meant or not.
+    """
+    for model in policy.models:
+        yield model.to.value, model.to.span
+    for rule in policy.rules:
+        match rule.route:
+            case tree.Text(value, span):
+                yield value, span
+            case tree.ChoiceRoute(targets=names):
+                yield from ((name.value, name.span) for name in names)
+            case tree.SplitRoute(shares=shares):
+                yield from ((share.target.value, share.target.span) for share in shares)
+            case tree.RejectRoute():
+                pass
+        yield from ((hop.to.value, hop.to.span) for hop in rule.fallback or ())
+    yield from ((hop.to.value, hop.to.span) for hop in policy.fallback_chain)
+    for options in (policy.rule_defaults, *(rule.extra for rule in policy.rules)):
+        if options.mirror is not None:
+            yield options.mirror.to.value, options.mirror.to.span
+    if policy.embed is not None:
+        yield policy.embed.target.value, policy.embed.target.span
+    for condition in conditions(policy):
+        for part in parts(condition):
+            if isinstance(part, tree.Literal) and part.kind == "string":
+                yield part.text, part.span
+            elif isinstance(part, tree.Name) and part.text == REQUESTED:
+                yield REQUESTED, part.span

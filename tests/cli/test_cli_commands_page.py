@@ -31,4 +31,10 @@ def test_an_example_of_the_page_prints_what_it_says(
 
 
 def test_the_page_has_an_example_of_each_command() -> None:
-    assert [line.split()[1] for line, _ in BLOCKS] == ["test", "test", "why-not", "simulate"]
+    assert [line.split()[1] for line, _ in BLOCKS] == [
+        "test",
+        "test",
+        "why-not",
+        "show",
+        "simulate",
+    ]

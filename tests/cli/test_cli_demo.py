@@ -1,36 +1,24 @@
-"""The demo's own parts; as a process it is run by the README's snippets."""
+"""The demo's own parts; as a process it is run by the README's snippets and in `tests/e2e`."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
+from turnout.adapters import PROVIDERS
 from turnout.cli.demo import PLAYED, sample_policy
 from turnout.engine.policy import Policy
-from turnout.simulator.process import SimulatorProcess
 
 
-class Addresses:
-    """A simulator's addresses without a simulator."""
-
-    def base_url(self, provider: str) -> str:
-        return f"http://127.0.0.1:1/{provider}/v1"
+def test_the_demo_plays_every_kind_of_provider() -> None:
+    assert set(PLAYED) == set(PROVIDERS)
 
 
-@pytest.fixture
-def sample() -> str:
-    return sample_policy(cast(SimulatorProcess, Addresses()))
-
-
-def test_the_demo_runs_the_first_policy_over_simulated_providers(sample: str) -> None:
-    policy = Policy.parse(sample)
-    entries = policy.program.providers
-    assert {name: entries[name].base_url for name in PLAYED} == {
-        name: f"http://127.0.0.1:1/{name}/v1" for name in PLAYED
-    }
+def test_the_sample_is_a_policy_over_known_providers() -> None:
+    policy = Policy.load(sample_policy())
     assert {target.provider for target in policy.program.targets.values()} <= set(PLAYED)
-    assert all(outcome.passed for outcome in policy.test())
 
 
 def test_a_home_that_cannot_be_made_is_refused_with_what_to_do(
@@ -41,5 +29,27 @@ def test_a_home_that_cannot_be_made_is_refused_with_what_to_do(
     ran = command("turnout demo --port 0")
     assert ran.status == 2
     assert "cannot be made" in ran.err
-    assert "point `TURNOUT_HOME` at a folder" in ran.err
+    assert "set TURNOUT_HOME to a folder" in ran.err
     assert ran.out == ""
+
+
+def test_a_port_that_is_taken_is_refused_and_nothing_of_a_running_demo_is_touched(
+    command: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TURNOUT_HOME", str(tmp_path))
+    (tmp_path / "demo").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ran = command(f"turnout demo --port {taken.getsockname()[1]}")
+    assert ran.status == 2
+    assert "cannot listen on port" in ran.err
+    assert list((tmp_path / "demo").iterdir()) == []
+
+
+def test_a_policy_that_does_not_compile_is_refused_with_its_findings(
+    command: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TURNOUT_HOME", str(tmp_path / "home"))
+    (tmp_path / "mine.yml").write_text("routing_policy:\n  - {name: a, route: openai/gpt4o}\n")
+    ran = command(f"turnout demo --port 0 --policy {tmp_path / 'mine.yml'}")
+    assert ran.status == 1
+    assert "openai/gpt4o" in ran.err

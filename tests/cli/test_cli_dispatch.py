@@ -200,3 +200,18 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
 def test_a_missing_file_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.policy(["lint", "nowhere.yml"]) == 2
     assert capsys.readouterr().err == "policy: there is no file `nowhere.yml`\n"
+
+
+def test_a_full_disk_is_told_and_is_no_defect() -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [*TURNOUT, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert ran.returncode == 2
+    assert ran.stderr == "turnout: the output cannot be written: no space left on device\n"
+
+
+def test_a_closed_standard_output_is_no_defect() -> None:
+    shell = ["sh", "-c", '"$0" "$@" >&-', *TURNOUT, "--help"]
+    ran = subprocess.run(shell, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")

@@ -16,7 +16,14 @@ from .conftest import Ran
 from .test_cli_transcripts import play
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/policy.md", "docs/language.md", "policies/README.md")
+PAGES = (
+    "README.md",
+    "docs/policy.md",
+    "docs/language.md",
+    "docs/simulator.md",
+    "docs/ci.md",
+    "policies/README.md",
+)
 
 
 def blocks(language: str, pages: tuple[str, ...] = PAGES) -> list[ParameterSet]:

@@ -1,4 +1,4 @@
-"""The hooks that pre-commit runs: their entries work as they are written."""
+"""The hooks that pre-commit runs: their entries work as they are written, and as the docs show."""
 
 import re
 import shlex
@@ -25,13 +25,27 @@ BROKEN = {
         "tests:\n  - {given: {tokens: 1}, expect: b}\n"
     ),
 }
+INCLUDING = (
+    "include: [models.yml]\n"
+    "routing_policy:\n  - {name: a, route: house/big}\n"
+    "tests:\n  - {given: {tokens: 1}, expect: a}\n"
+)
+MODELS = (
+    'providers:\n  house: {kind: openai, base_url: "https://llm.example/v1"}\n'
+    "targets:\n  house/big: {price: 0, context_window: 8k}\n"
+)
 
 
-def run(hook: dict[str, Any], *files: Path) -> "subprocess.CompletedProcess[str]":
-    """Run a hook's entry on files, as pre-commit does: split like a shell, in an environment."""
+def run(
+    hook: dict[str, Any], folder: Path, args: list[str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run a hook as pre-commit does: its entry split like a shell, at the top of a repository.
+
+    `args` are those of a `.pre-commit-config.yaml`, instead of the hook's own.
+    """
     program, *words = shlex.split(hook["entry"])
-    line = [f"{sysconfig.get_path('scripts')}/{program}", *words, *hook.get("args", [])]
-    return subprocess.run([*line, *map(str, files)], capture_output=True, text=True, timeout=60)
+    line = [f"{sysconfig.get_path('scripts')}/{program}", *words, *(args or hook["args"])]
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=60)
 
 
 def named(hook: dict[str, Any]) -> str:
@@ -46,10 +60,15 @@ def test_there_is_a_hook_for_linting_formatting_and_testing() -> None:
 def test_a_hook_has_what_pre_commit_asks_for(hook: dict[str, Any]) -> None:
     assert {"id", "name", "entry", "language"} <= hook.keys()
     assert shlex.split(hook["entry"])[1] in POLICY_COMMANDS
-    for name in ("routing.yml", "deploy/routing.yaml", "routing.eu.yml"):
-        assert re.search(hook["files"], name)
-    for name in ("ci.yml", "my_routing.yml", "routing.yml.orig"):
-        assert not re.search(hook["files"], name)
+
+
+@pytest.mark.parametrize("hook", HOOKS, ids=named)
+def test_a_hook_runs_when_any_yaml_file_changes_and_on_the_policy_alone(
+    hook: dict[str, Any],
+) -> None:
+    assert hook["types"] == ["yaml"] and "files" not in hook
+    assert hook["pass_filenames"] is False
+    assert hook["args"] == ["routing.yml"]
 
 
 @pytest.mark.parametrize("hook", HOOKS, ids=named)
@@ -60,8 +79,9 @@ def test_a_hook_passes_good_policies_and_leaves_them_alone(
     text = (ROOT / "policies" / "minimal.yml").read_text()
     for file in files:
         file.write_text(text)
-    ran = run(hook, *files)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    for args in (None, [file.name for file in files]):
+        ran = run(hook, tmp_path, args)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
     assert [file.read_text() for file in files] == [text, text]
 
 
@@ -69,6 +89,47 @@ def test_a_hook_passes_good_policies_and_leaves_them_alone(
 def test_a_hook_stops_a_commit_of_a_bad_policy(hook: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "routing.yml"
     file.write_text(BROKEN[hook["id"]])
-    ran = run(hook, file)
+    ran = run(hook, tmp_path)
     # pre-commit also stops a commit whose files a hook has changed
     assert ran.returncode == 1 or file.read_text() != BROKEN[hook["id"]], ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize(
+    "broken", [MODELS.replace("house/big", "house/small"), "targets: {", None], ids=repr
+)
+@pytest.mark.parametrize("hook", [HOOKS[0], HOOKS[2]], ids=named)
+def test_a_hook_stops_a_commit_that_breaks_an_included_file(
+    hook: dict[str, Any], broken: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "routing.yml").write_text(INCLUDING)
+    models = tmp_path / "models.yml"
+    models.write_text(MODELS)
+    sound = run(hook, tmp_path)
+    assert sound.returncode == 0, sound.stdout + sound.stderr
+    if broken is None:
+        models.unlink()
+    else:
+        models.write_text(broken)
+    ran = run(hook, tmp_path)
+    assert ran.returncode == 1 and "models.yml" in ran.stdout + ran.stderr
+
+
+def test_a_policy_that_is_elsewhere_is_asked_for(tmp_path: Path) -> None:
+    ran = run(HOOKS[0], tmp_path)
+    assert ran.returncode == 2 and "routing.yml" in ran.stderr
+
+
+def test_the_hooks_run_as_the_page_about_ci_configures_them(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```yml\n# \.pre-commit-config\.yaml\n(.*?)```", page, re.DOTALL)
+    ((repository),) = yaml.safe_load(text)["repos"]
+    assert [hook["id"] for hook in repository["hooks"]] == [hook["id"] for hook in HOOKS]
+    place = tmp_path / "deploy"
+    place.mkdir()
+    (place / "routing.yml").write_text(INCLUDING)
+    (place / "models.yml").write_text(MODELS)
+    for hook, configured in zip(HOOKS, repository["hooks"], strict=True):
+        assert re.search(configured["files"], "deploy/models.yml")
+        assert not re.search(configured["files"], "docs/models.yml")
+        ran = run(hook, tmp_path, configured["args"])
+        assert ran.returncode == 0, ran.stdout + ran.stderr

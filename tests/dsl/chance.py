@@ -51,6 +51,10 @@ EXAMPLES = int(os.environ.get("TURNOUT_EXAMPLES", "200"))
 thorough = settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+# A law about written files: reading one costs as much as ten decisions, so each is decided on
+# several snapshots, and there are that many fewer files.
+SNAPSHOTS_OF_A_FILE = 4
+of_files = settings(thorough, max_examples=max(20, EXAMPLES // SNAPSHOTS_OF_A_FILE))
 
 NUMBERS = ("n1", "n2", "n3")
 WORDS = ("w1", "w2")
@@ -383,13 +387,20 @@ LIMITS = """require:
   - {name: eu, when: tier == "free", target: region == "eu"}
   - {name: cheap, target: price_out <= $5/Mtok or tokens < 1k}
 """
+
+
+def fitting(route: str, option: str) -> str:
+    """The option of a rule, where it has an effect: a rejection asks no target."""
+    return "" if "reject" in route and "hold" not in option else option
+
+
 policies = st.builds(
     lambda rules, chain, limits: (
         HEAD
         + limits
         + "routing_policy:\n"
         + "".join(
-            f"  - {{name: r{i}, condition: '{c}', route: {r}{o}}}\n"
+            f"  - {{name: r{i}, condition: '{c}', route: {r}{fitting(r, o)}}}\n"
             for i, ((c, r), o) in enumerate(rules)
         )
         + "  - {name: default, route: openai/gpt-4}\n"
@@ -402,6 +413,12 @@ policies = st.builds(
     ),
     st.sampled_from(["", LIMITS]),
 )
+
+
+def several_values(program: Program) -> st.SearchStrategy[list[dict[str, Value | None]]]:
+    """As many snapshots as a law about written files decides each file on."""
+    one = random_values(program)
+    return st.lists(one, min_size=SNAPSHOTS_OF_A_FILE, max_size=SNAPSHOTS_OF_A_FILE)
 
 
 def random_values(program: Program) -> st.SearchStrategy[dict[str, Value | None]]:

@@ -101,7 +101,15 @@ def _domains(source: Source) -> set[str]:
     names = (
         {entry.key.text for entry in declared.entries} if isinstance(declared, MapNode) else set()
     )
-    return names | {"request_type", "complexity", "task", "breaker", "tier", "tenant.region"}
+    return names | {
+        "request_type",
+        "complexity",
+        "task",
+        "breaker",
+        "tier",
+        "tenant.region",
+        "region",
+    }
 
 
 def _spans(node: Node, path: tuple[str, ...], enums: set[str]) -> Iterator[tuple[str, Span]]:

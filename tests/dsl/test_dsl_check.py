@@ -104,7 +104,7 @@ ERRORS = [
     ("not tokens", "RP103", "tokens", "`tokens > 100`"),
     ("stream and model", "RP103", "model", 'model == "…"'),
     ("weekday in Mon", "RP103", "Mon", "write `[Mon]`"),
-    ('p96("openai/gpt-4") > 1s', "RP102", "p96", "did you mean `p90`?"),
+    ('p96("openai/gpt-4") > 1s', "RP102", "p96", "did you mean `p90`, `p95` or `p99`?"),
     ("knwon(tokens)", "RP102", "knwon", "did you mean `known`?"),
     ('tokens("x") > 5', "RP102", "tokens", "`tokens` alone"),
     ("min(tokens) > 1", "RP102", "min(tokens)", "min(a, b)"),

@@ -4,7 +4,9 @@ from hypothesis import strategies as st
 
 from turnout.dsl.diagnostic import PolicyError
 from turnout.dsl.document import (
+    MAX_CHARACTERS,
     MAX_DEPTH,
+    MAX_NODES,
     ListNode,
     MapNode,
     Node,
@@ -87,7 +89,7 @@ def test_an_alias_bomb_is_refused_quickly() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     for level in range(1, 9):
         lines.append(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]")
-    with pytest.raises(PolicyError, match="more than 50000 values"):
+    with pytest.raises(PolicyError, match=f"more than {MAX_NODES} values"):
         read(Source("f", "\n".join(lines)))
 
 
@@ -100,8 +102,26 @@ def test_depth_is_bounded(text: str) -> None:
 
 
 def test_size_is_bounded() -> None:
-    with pytest.raises(PolicyError, match="more than 1000000 characters"):
-        read(Source("f", "a: " + "b" * 1_000_000))
+    with pytest.raises(PolicyError, match=f"more than {MAX_CHARACTERS} characters"):
+        read(Source("f", "a: " + "b" * MAX_CHARACTERS))
+
+
+def test_every_value_counts_once() -> None:
+    half = MAX_NODES // 2 - 2  # an item is two values; the file, its key and the list are three
+    assert read(Source("f", f"a: [{'[{}], ' * half}]")).entries
+    with pytest.raises(PolicyError, match=f"more than {MAX_NODES} values"):
+        read(Source("f", f"a: [{'[{}], ' * (half + 1)}]"))
+
+
+def test_ten_thousand_rules_fit_into_one_file() -> None:
+    rules = "".join(
+        f'  - name: rule_{i}\n    condition: tenant == "tenant_{i}" and tokens < {i}\n'
+        f"    route: openai/gpt-4o-mini\n"
+        for i in range(10_000)
+    )
+    (section,) = read(Source("f", f"routing_policy:\n{rules}")).entries
+    assert isinstance(section.value, ListNode)
+    assert len(section.value.items) == 10_000
 
 
 def test_a_duplicate_key_shows_both_places() -> None:

@@ -22,7 +22,8 @@ from turnout.dsl.core import (
     Term,
     TextTest,
 )
-from turnout.dsl.interpret.traced import MAX_TEXT, NOT_GIVEN, evaluate, trace, written_key
+from turnout.dsl.interpret.traced import MAX_TEXT, NOT_GIVEN, evaluate, trace
+from turnout.dsl.keys import written_key
 from turnout.dsl.schema import Type, Value
 from turnout.dsl.snapshot import Snapshot
 

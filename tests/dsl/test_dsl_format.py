@@ -57,10 +57,33 @@ def test_an_example_is_in_form(path: Path) -> None:
         ("let:\t{a:\tstream}\t# a\tb\t\n", "let: {a: stream}  # a\tb\n"),
         ("let:\n  a: tokens\t<\t5\n", "let:\n  a: tokens < 5\n"),
         ('embed: {target: "a\tb"}\n', 'embed: {target: "a\tb"}\n'),
+        ("lists:\n  a:\n    - |\n      x", "lists:\n  a:\n    - |\n      x"),  # a line end is text
+        ("lists:\n  a:\n    - |+\n      x\n\n", "lists:\n  a:\n    - |+\n      x\n\n"),
+        ("lists:\n  a:\n    - |\n      x\n\n\n", "lists:\n  a:\n    - |\n      x\n"),
+        (
+            "fallback_chain:\n  - 'x/y (timeout: 2s)'\n  - \"a/b\"\n",
+            "fallback_chain:\n  - {to: x/y, timeout: 2s}\n  - a/b\n",
+        ),
     ],
 )
 def test_marks_ends_of_lines_and_tabs_are_put_right(before: str, after: str) -> None:
     assert form(before) == after
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'lists:\n  - name: "default"#\n',
+        'let:\n  a: "stream"# close\n',
+        "fallback_chain:\n  - openai/\n    gpt-4 (timeout: 5s)\n",
+        "fallback_chain:\n  -\nlet: {a: stream}\n",
+        "fallback_chain:\n  - {to: x/y, timeout: 2s}\n  -\ntests: []\n",
+        "providers: >\n  a\n   \n",
+        "providers: |\n  a\n   \n\n",
+    ],
+)
+def test_what_hardly_makes_a_policy_keeps_its_meaning(text: str) -> None:
+    assert form(form(text)) == form(text)
 
 
 @pytest.mark.parametrize(

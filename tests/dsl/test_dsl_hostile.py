@@ -35,7 +35,7 @@ def with_condition(condition: str) -> str:
         ("t\u043ekens < 5", "\u043e", "names are written in plain letters a to z"),
         ("tokens < 100;", ";", "remove it"),
         ('cookie["x"] == "a"', "cookie", "only `header` and `meta` take a key"),
-        ("tie == 5", "tie", "did you mean `tier`?"),
+        ("tie == 5", "tie", "did you mean `tier` or `time`?"),
         ('true in true..""', 'true..""', None),
     ],
 )
@@ -101,3 +101,57 @@ def test_no_text_keeps_the_reader_for_long(language: Any, text: str) -> None:
     assert program is None
     assert 0 < len(findings) <= 400
     assert time.process_time() - began < 5  # a tenth of it here; minutes before it was linear
+
+
+MANY = ", ".join(f"ollama/m{number}" for number in range(101))
+SHARES = ", ".join(f"ollama/m{number}: 1%" for number in range(101))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{HEAD}fallback_chain: [{MANY}]\n",
+        f"routing_policy:\n  - {{name: a, route: x/y, fallback: [{MANY}]}}\n",
+        f"routing_policy:\n  - {{name: a, route: {{first_of: [{MANY}]}}}}\n",
+        f"routing_policy:\n  - {{name: a, route: {{split: {{{SHARES}}}}}}}\n",
+    ],
+    ids=["chain", "fallback", "choice", "split"],
+)
+def test_more_than_a_hundred_targets_are_refused_at_once(language: Any, text: str) -> None:
+    _, (finding,) = language.examine(text)
+    assert (finding.code, finding.severity) == ("RP010", "error")
+    assert "names 101 targets, more than 100" in finding.message
+
+
+LARGE = "let:\n  a0: tokens < 5 or stream\n" + "".join(
+    f"  a{i}: a{i - 1} and a{i - 1}\n" for i in range(1, 11)
+)
+WORDS = f"lists: {{a: [{', '.join(f'w{number}' for number in range(6_000))}]}}\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "condition"),
+    [(LARGE, "a10"), (WORDS, "tenant in a")],
+    ids=["let", "list"],
+)
+def test_small_rules_with_large_conditions_are_bounded_together(
+    language: Any, head: str, condition: str
+) -> None:
+    rules = "".join(
+        f"  - {{name: r{i}, condition: {condition}, route: openai/gpt-4}}\n" for i in range(200)
+    )
+    _, findings = language.examine(f"{head}routing_policy:\n{rules}")
+    (finding,) = (finding for finding in findings if finding.severity == "error")
+    assert finding.code == "RP001"
+    assert "more than 500000 parts together" in finding.message
+
+
+def test_where_counts_for_each_candidate(language: Any) -> None:
+    rules = "".join(
+        f"  - {{name: r{i}, route: {{first_of: [{MANY.rpartition(',')[0]}], "
+        f"where: {' or '.join(['stream'] * 600)}}}}}\n"
+        for i in range(10)
+    )
+    _, findings = language.examine(f"routing_policy:\n{rules}{RULE}")
+    (finding,) = (finding for finding in findings if finding.severity == "error")
+    assert "more than 500000 parts together" in finding.message

@@ -1,6 +1,7 @@
 """What must hold for every program and every snapshot: the interpretations mean the same."""
 
 from collections.abc import Callable
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -14,11 +15,12 @@ from tests.dsl.chance import (
     PATTERNS,
     near,
     number_terms,
+    of_files,
     policies,
     program_of,
-    random_values,
     routes_like,
     rule_terms,
+    several_values,
     snapshots,
     thorough,
     truth_terms,
@@ -342,29 +344,34 @@ def test_slots_are_asked_for_just_before_the_first_rule_that_may_read_them(
 # --- text and archive ----------------------------------------------------------------------------
 
 
-@thorough
+@of_files
 @given(text=policies, data=st.data())
 def test_written_policies_decide_alike_compiled_traced_and_restored(
     language: Any, text: str, data: st.DataObject
 ) -> None:
     program = language.compile(text)
     again = restore(program.canonical, language.schema)
-    snapshot = Snapshot(data.draw(random_values(program)))
-    index = compile_program(program)(snapshot)
-    verdict = trace(program, snapshot)
-    assert index == (-1 if verdict.clause is None else verdict.clause)
     assert again.digest == program.digest
     assert set(again.slots) == set(program.slots)
     assert again.token_cuts == program.token_cuts
     assert dict(again.targets) == dict(program.targets)
-    assert compile_program(again)(snapshot) == index
-    for clause in program.clauses:
-        assert _chosen(program, clause, lambda term: compile_term(term)(snapshot)) == _chosen(
-            program, clause, lambda term: evaluate(term, snapshot).value
-        )
-    assert [_values(step.expression) for step in trace(again, snapshot).steps] == [
-        _values(step.expression) for step in verdict.steps
-    ]
+    decide, decide_again = compile_program(program), compile_program(again)
+    compiled = cache(compile_term)
+
+    def is_decided_alike(snapshot: Snapshot) -> None:
+        verdict = trace(program, snapshot)
+        assert decide(snapshot) == (-1 if verdict.clause is None else verdict.clause)
+        assert decide_again(snapshot) == decide(snapshot)
+        for clause in program.clauses:
+            assert _chosen(program, clause, lambda term: compiled(term)(snapshot)) == _chosen(
+                program, clause, lambda term: evaluate(term, snapshot).value
+            )
+        assert [_values(step.expression) for step in trace(again, snapshot).steps] == [
+            _values(step.expression) for step in verdict.steps
+        ]
+
+    for values in data.draw(several_values(program)):
+        is_decided_alike(Snapshot(values))
 
 
 def _chosen(program: Program, clause: Clause, value: Callable[[Term], Value | None]) -> object:
@@ -388,7 +395,7 @@ def _values(node: Node | None) -> object:
     return node and (node.value, node.reason, [_values(child) for child in node.children])
 
 
-@thorough
+@of_files
 @given(text=policies, data=st.data(), low=st.integers(0, 5_000), width=st.integers(0, 500))
 def test_the_low_end_stands_for_an_interval_between_two_cuts(
     language: Any, text: str, data: st.DataObject, low: int, width: int
@@ -397,11 +404,10 @@ def test_the_low_end_stands_for_an_interval_between_two_cuts(
     cuts = program.token_cuts
     if "tokens" not in program.slots or cuts is None or any(low <= c <= low + width for c in cuts):
         return
-    snapshot = Snapshot(data.draw(random_values(program)))
     decide = compile_program(program)
     counts = (low, low + width // 2, low + width)
-    decisions = {decide(Snapshot({**snapshot, "tokens": count})) for count in counts}
-    assert len(decisions) == 1
+    for values in data.draw(several_values(program)):
+        assert len({decide(Snapshot({**values, "tokens": count})) for count in counts}) == 1
 
 
 def test_token_cuts_look_through_names_and_give_up_at_arithmetic() -> None:

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from turnout.dsl.core import Program
+from turnout.dsl.destination import Reached, reached
 from turnout.dsl.interpret.compiled import compile_term
 from turnout.dsl.interpret.traced import evaluate, trace
-from turnout.dsl.limits import Destination, Gate, destination, excluding
+from turnout.dsl.limits import Gate, excluding
 from turnout.dsl.snapshot import Snapshot, read_snapshot
 
 TEXT = """
@@ -41,9 +42,9 @@ def seen(program: Program, **given: object) -> Snapshot:
     return read_snapshot(base | given, program)
 
 
-def going(program: Program, snapshot: Snapshot) -> Destination:
+def going(program: Program, snapshot: Snapshot) -> Reached:
     fired = trace(program, snapshot).clause
-    return destination(program, fired, snapshot, lambda term: evaluate(term, snapshot).value)
+    return reached(program, fired, snapshot)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_a_choice_falls_on_what_no_limit_excludes(program: Program) -> None:
     assert going(program, seen(program, n=2)).target == "openai/gpt-4"
     kept = going(program, seen(program, n=2, region="eu"))
     assert kept.target == "groq/llama-3-8b"
-    assert [option.excluded for option in kept.chosen.options] == ["eu_stays_in_eu", None]
+    assert [option.excluded for option in kept.found.options] == ["eu_stays_in_eu", None]
 
 
 def test_a_hop_that_a_limit_excludes_is_passed_over_with_the_limits_name(program: Program) -> None:

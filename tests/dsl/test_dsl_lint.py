@@ -365,7 +365,7 @@ def test_what_is_not_enforced_is_noted_once(language: Language) -> None:
         "cache: {ttl: 24h}\n"
     )
     (found,) = of(language, "RP339", text)
-    assert "`budgets` and `tenants` and `cache`" in found.message
+    assert "`budgets`, `rpm` of `tenants` and `cache` are checked" in found.message
     assert of(language, "RP339", "tenants:\n  acme: {tier: pro}\n") == []
 
 
@@ -407,3 +407,11 @@ def test_a_time_that_does_not_exist_is_an_error_and_no_defect(
 ) -> None:
     linted = language.lint(RULES.format(f"time in {window}", ""))
     assert all(finding.code in ("RP001", "RP111", "RP401") for finding in linted.findings)
+
+
+def test_a_day_of_expiry_that_all_rules_share_is_watched(language: Language) -> None:
+    text = "defaults: {expires: 2020-01-01}\n" + RULES.format("tokens < 9", "")
+    found = [f for f in language.lint(text, TODAY).findings if f.code == "RP503"]
+    assert [f.message for f in found] == [
+        "`defaults` lets rules expire on 2020-01-01, which has passed"
+    ]

@@ -7,7 +7,6 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
-from turnout.dsl.core import Program
 from turnout.dsl.diagnostic import Diagnostic
 from turnout.dsl.document import MapNode, read
 from turnout.dsl.expect import run as run_tests
@@ -73,7 +72,7 @@ def verdict(mutant: Mutant) -> str:
     """`good`, or what is wrong with what is said about a mutant."""
     found = linted(mutant)
     word = mutant.word
-    here = [f for f in found.findings if f.span.line == word.line and f.severity == "error"]
+    here = [f for f in found.findings if f.span.line == word.line]
     if word.kind in ("given", "expected") and found.program is not None and found.policy:
         outcomes = run_tests(found.program, found.policy.tests)
         failed = [o for o in outcomes if not o.passed]
@@ -82,8 +81,6 @@ def verdict(mutant: Mutant) -> str:
             return "good"
         return "no suggestion" if on_line else "other line" if failed else "accepted"
     program = found.program
-    if program is not None and serves_any_name(program, mutant.misspelt):
-        return "good"
     if word.kind == "declared":
         about = [f for f in found.findings if names(f, mutant)]
         if program is not None and word.text in program.targets:
@@ -91,15 +88,9 @@ def verdict(mutant: Mutant) -> str:
         return "good" if about else "accepted"
     if any(word.text in (finding.help or "") for finding in here):
         return "good"
-    if here:
+    if any(finding.severity == "error" for finding in here):
         return "no suggestion"
     return "other line" if any(f.severity == "error" for f in found.findings) else "accepted"
-
-
-def serves_any_name(program: Program, target: str) -> bool:
-    """Whether a target is of a provider of one's own that is free: what it serves nobody knows."""
-    row = program.targets.get(target)
-    return row is not None and program.providers[row.provider].kind == "ollama"
 
 
 def names(finding: Diagnostic, mutant: Mutant) -> bool:

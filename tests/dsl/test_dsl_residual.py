@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from tests.dsl.chance import (
     near,
+    of_files,
     policies,
     program_of,
-    random_values,
     rule_terms,
+    several_values,
     snapshots,
     thorough,
     truth_terms,
@@ -20,8 +21,9 @@ from turnout.dsl.core import Program, Term
 from turnout.dsl.interpret.compiled import compile_linear, compile_term
 from turnout.dsl.interpret.traced import evaluate, trace
 from turnout.dsl.residual import firing, residual, simplify
-from turnout.dsl.schema import Value
+from turnout.dsl.schema import Type, Value
 from turnout.dsl.snapshot import Snapshot
+from turnout.dsl.units import format_value
 
 Values = dict[str, Value | None]
 
@@ -69,18 +71,19 @@ def test_what_is_left_decides_as_the_program_where_the_given_values_are_those(
     assert sorted(names) == sorted(clause.name for clause in program.clauses)
 
 
-@thorough
+@of_files
 @given(text=policies, data=st.data())
 def test_what_is_left_of_a_written_policy_decides_as_the_policy(
     language: Any, text: str, data: st.DataObject
 ) -> None:
     program = language.compile(text)
-    snapshot = Snapshot(data.draw(random_values(program)))
-    known = data.draw(st.sets(st.sampled_from(sorted(program.slots)))) if program.slots else set()
-    left = residual(program, {key: snapshot[key] for key in known})
-    assert trace(left.program(program), snapshot).clause == trace(program, snapshot).clause
-    for clause in left.rules:
-        assert clause.test is None or evaluate(clause.test, {}).text
+    keys = st.sets(st.sampled_from(sorted(program.slots))) if program.slots else st.just(set())
+    for values in data.draw(several_values(program)):
+        snapshot = Snapshot(values)
+        left = residual(program, {key: snapshot[key] for key in data.draw(keys)})
+        assert trace(left.program(program), snapshot).clause == trace(program, snapshot).clause
+        for clause in left.rules:
+            assert clause.test is None or evaluate(clause.test, {}).text
 
 
 # --- how it reads --------------------------------------------------------------------------------
@@ -129,6 +132,14 @@ def test_a_condition_is_left_with_what_the_given_values_do_not_decide(
         assert rules[0].name == "first"
         test = rules[0].test
         assert ("always" if test is None else evaluate(test, {}).text) == left
+
+
+def test_the_last_day_that_a_date_can_be_is_shown(language: Any) -> None:
+    program = language.compile(language.one_rule("date >= 2026-10-01 and stream"))
+    last = program.slots["date"].attribute.maximum
+    (first, *_) = residual(program, {"date": last}).rules
+    assert first.test is not None and evaluate(first.test, {}).text == "stream"
+    assert format_value(last, Type.DATE) == "9999-12-31"
 
 
 POLICY = """

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from turnout.dsl.core import Choice, Hop, Plan, Program, Reject, Split
-from turnout.dsl.interpret.traced import evaluate, trace
-from turnout.dsl.limits import Destination, destination
+from turnout.dsl.destination import Reached, reached
+from turnout.dsl.interpret.traced import trace
 from turnout.dsl.snapshot import Snapshot, bucket, read_snapshot
 from turnout.dsl.walk import plan_terms, reads
 
@@ -28,9 +28,9 @@ def policy(route: str, more: str = "", head: str = PRIORS) -> str:
     )
 
 
-def going(program: Program, snapshot: Snapshot) -> Destination:
+def going(program: Program, snapshot: Snapshot) -> Reached:
     fired = trace(program, snapshot).clause
-    return destination(program, fired, snapshot, lambda term: evaluate(term, snapshot).value)
+    return reached(program, fired, snapshot)
 
 
 def goes(language: Any, route: str, more: str = "", head: str = PRIORS, **given: object) -> Any:
@@ -134,7 +134,7 @@ def test_what_is_unknown_ranks_last_and_false_drops(language: Any) -> None:
     assert goes(language, route, head=head).target == A
     live = {f"p95({A})": "9s"}
     dropped = goes(language, route, head=head, live=live)
-    assert dropped.chosen.hop is None
+    assert dropped.found.route is None
     assert dropped.target is None
 
 
@@ -270,3 +270,43 @@ def test_a_choice_whose_candidates_lack_a_prior_says_so_of_each_once(language: A
     head = f"targets:\n  {A}: {{expected: {{p95: 1s}}}}\n  {B}: {{expected: {{ttft: 1s}}}}"
     _, findings = language.examine(policy(f"{{fastest_of: [{A}, {B}], by: ttft.p95}}", head=head))
     assert [A in f.message for f in findings if f.code == "RP405"] == [True]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "timeout: 5s",
+        "retries: 2",
+        "backoff: 1s",
+        "catch: [timeout]",
+        f"fallback: [{A}]",
+        "set: {max_tokens: 5}",
+        f"mirror: {{to: {A}, sample: 5%}}",
+    ],
+)
+def test_what_a_rejection_would_ignore_is_refused(language: Any, option: str) -> None:
+    _, findings = language.examine(policy("{reject: 429}", f", {option}"))
+    (finding,) = (finding for finding in findings if finding.severity == "error")
+    assert (finding.code, finding.span.excerpt) == ("RP005", option.partition(":")[0])
+    assert "the rule rejects" in finding.message
+
+
+def test_a_rejection_may_be_held_and_may_expire(language: Any) -> None:
+    more = ", tags: [a], expires: 2030-01-01"
+    assert language.compile(policy("{reject: 429}", more)).clauses[0].tags == ("a",)
+
+
+@pytest.mark.parametrize("goal", ["5%", "5.00%"])
+def test_a_ramp_that_moves_nothing_is_refused(language: Any, goal: str) -> None:
+    ramp = f"ramp: {{{B}: {goal}, from: 2026-10-01, to: 2026-10-08}}"
+    _, findings = language.examine(policy(f"{{split: {{{A}: 95%, {B}: 5%}}, {ramp}}}"))
+    (finding,) = (finding for finding in findings if finding.severity == "error")
+    assert (finding.code, finding.span.excerpt) == ("RP302", goal)
+    assert "moves nothing" in finding.message
+
+
+def test_hold_without_a_condition_is_told(language: Any) -> None:
+    _, findings = language.examine(
+        "routing_policy:\n  - {name: default, route: openai/gpt-4o, hold: 5m}\n"
+    )
+    assert ("RP010", "warning") in [(f.code, f.severity) for f in findings]

@@ -36,6 +36,33 @@ def refusal(given: dict[str, object], program: Program) -> SnapshotError:
     [
         ("tokns", "unknown attribute `tokns`", "did you mean `tokens`?"),
         ("atx", "unknown attribute `atx`", "did you mean `at`?"),
+        ("tie", "unknown attribute `tie`", "did you mean `tier` or `time`?"),
+        ("buckett(canary)", "unknown attribute `buckett`", "did you mean `bucket(canary)`?"),
+        (
+            "p59(openai/gpt-4, 5m)",
+            "unknown attribute `p59`",
+            "did you mean `p95(openai/gpt-4, 5m)`?",
+        ),
+        (
+            "eror_rate(openai/gpt-4)",
+            "unknown attribute `eror_rate`",
+            "did you mean `error_rate(openai/gpt-4)`?",
+        ),
+        (
+            "budget(team).lefft",
+            "unknown attribute `budget.lefft`",
+            "did you mean `budget(team).left`?",
+        ),
+        (
+            "bugdet(team).left",
+            "unknown attribute `bugdet.left`",
+            "did you mean `budget(team).left`?",
+        ),
+        (
+            "hedaer.user-agent",
+            "unknown attribute `hedaer.user-agent`",
+            "did you mean `header.user-agent`?",
+        ),
         ("tokens(openai/gpt-4)", "`tokens` takes no argument", "write `tokens`"),
         ("p95", "`p95` of what?", "write `p95(openai/gpt-4)`"),
         ("header", "`header` of what?", "write `header.x-team`"),

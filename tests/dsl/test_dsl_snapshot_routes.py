@@ -79,7 +79,7 @@ FAILS = [
     (
         f"{{given: {{{BASE}, 'budget(team).lft': $5}}, expect: default}}",
         "budget.lft",
-        "budget.left",
+        "budget(team).left",
     ),
 ]
 

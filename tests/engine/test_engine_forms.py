@@ -34,6 +34,7 @@ from turnout.dsl.core import (
     Reject,
     Slot,
     Split,
+    Tenant,
     Term,
 )
 from turnout.dsl.schema import Type
@@ -57,6 +58,7 @@ from turnout.engine.request import (
     Usage,
 )
 from turnout.engine.state.sqlite import open_store
+from turnout.engine.trace import document, render
 
 POLICY = """
 providers:
@@ -457,6 +459,47 @@ async def test_too_many_copies_at_once_are_dropped_and_traced(bench: Any) -> Non
     )
 
 
+async def test_copies_of_too_many_bytes_at_once_are_dropped_and_traced(bench: Any) -> None:
+    copies: list[Any] = [[Pause(10_000), said("x")], said("y")]
+    one = await bench(program(mirrored()), *answering("a", times=3), Scripted("b", copies))
+    mirrors = one.gateway._mirrors
+    mirrors._bytes_left = 1_000
+    for length, outcome in ((900, "pending"), (100, "skipped")):
+        await one.gateway.chat(one.request(user="x" * length))
+        assert (await one.trace())["mirror"]["outcome"] == outcome
+    await until(lambda: mirrors._bytes_left == 1_000)
+    await one.gateway.chat(one.request(user="x" * 900))
+    await until(lambda: mirrors._bytes_left == 1_000)
+    assert len(one.providers["b"].calls) == 2
+
+
+async def test_a_copy_that_the_gateway_stops_says_so(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turnout.engine.gateway.MIRROR_PATIENCE_S", 0.01)
+    one = await bench(program(mirrored()), *answering("a"), Scripted("b", [[Pause()]]))
+    await one.gateway.chat(one.request())
+    await one.gateway.close()
+    (late,) = one.late
+    assert late.attempt.reason == "the gateway was stopped"
+
+
+async def test_a_copy_whose_process_was_ended_is_lost_once_it_cannot_be_under_way(
+    bench: Any,
+) -> None:
+    made = program(mirrored())
+    one = await bench(made, *answering("a"), Scripted("b", [[Pause(50_000), said("x")]]))
+    await one.gateway.chat(one.request())
+    (record,) = one.records
+    over_us = record.received_us + record.took_us + made.deadline_us
+    shown = [
+        document(record, made, now_us=now_us)["mirror"]["outcome"]
+        for now_us in (record.received_us, over_us, over_us + 60_000_001)
+    ]
+    assert shown == ["pending", "pending", "lost"]
+    assert "gateway ended" in render(document(record, made, now_us=over_us + 60_000_001))
+
+
 async def test_copies_under_way_end_before_the_gateway_does(bench: Any, tmp_path: Path) -> None:
     one = await bench(
         program(mirrored()), *answering("a"), Scripted("b", [[Pause(50_000), said("x")]])
@@ -531,6 +574,37 @@ async def test_a_limit_keeps_the_text_from_the_embedding_target(bench: Any) -> N
     assert reason == "the limit `eu_only` keeps its target out"
 
 
+async def test_a_client_that_leaves_before_the_signal_came_leaves_a_record_and_a_row(
+    bench: Any,
+) -> None:
+    one = await bench(asking(), Scripted("b", [[Pause()], [Pause()]]))
+    leaving = asyncio.create_task(one.gateway.chat(one.request()))
+    await until(lambda: len(one.providers["b"].calls) == 2)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    (record,) = one.records
+    assert (record.outcome, record.status, record.rule) == ("disconnect", 499, None)
+    (row,) = entries(record)
+    assert (row.kind, row.target, row.unconfirmed_nano_usd > 0) == ("embedding", "b/m", True)
+    trace = await one.trace()
+    assert trace["unknown"]["similar_to(examples)"] == "the client left"
+    assert trace["replayed"] is True
+    assert trace["hops"] == []
+
+
+async def test_the_record_names_the_live_values_that_it_was_decided_on(bench: Any) -> None:
+    late: Any = [Pause(20_000), ProviderError(Fault.SERVER, "down")]
+    one = await bench(asking(), *answering("c"), Scripted("b", [late, late]))
+    before = one.gateway._table.id
+    asked = asyncio.create_task(one.gateway.chat(one.request()))
+    await until(lambda: one.providers["b"].calls)
+    one.pulse.record("a/m", 5_000, None, None, failed=False)
+    one.gateway._table = one.gateway._tick_now()
+    assert one.gateway._table.id != before
+    await asked
+    assert one.records[0].pulse_id == before
+
+
 async def test_explaining_fetches_no_signal(bench: Any) -> None:
     one = await bench(asking(), Scripted("b", []))
     explained = await one.gateway.explain(one.request())
@@ -539,6 +613,14 @@ async def test_explaining_fetches_no_signal(bench: Any) -> None:
 
 
 # --- the rest ------------------------------------------------------------------------------------
+
+
+async def test_the_record_has_the_tier_that_the_file_gives_the_tenant(bench: Any) -> None:
+    made = replace(program(Plan(A, ())), tenants={"default": Tenant("default", "pro")})
+    one = await bench(made, *answering("a"))
+    await one.gateway.chat(one.request())
+    trace = await one.trace()
+    assert (trace["tier"], trace["values"]["tier"]) == ("pro", "pro")
 
 
 async def test_an_expired_rule_still_runs_and_warns_once_a_day(

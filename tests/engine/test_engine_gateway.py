@@ -282,6 +282,8 @@ async def test_embeddings_go_to_the_requested_model_and_nowhere_else(bench: Any)
     ask = {"model": "text-embedding-3-small", "operation": Operation.EMBEDDINGS, "input": "x"}
     reply = await one.gateway.embeddings(one.request(**ask))
     assert reply.headers["x-turnout-model"] == "openai/text-embedding-3-small"
+    trace = await one.gateway.trace(one.records[-1].id, "default")
+    assert (trace["rule"], trace["route"], trace["chosen"]) == (None, "requested", "requested")
     error = await refused(one.gateway.embeddings(one.request(**ask)))
     assert error.status == 502
     assert {call.upstream_model for call in openai.calls} == {"text-embedding-3-small"}

@@ -9,9 +9,8 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from turnout.adapters.scripted import Scripted, said
-from turnout.dsl import limits
 from turnout.dsl.check import compile_policy
-from turnout.dsl.interpret.traced import evaluate
+from turnout.dsl.destination import reached
 from turnout.dsl.source import Source
 from turnout.engine.catalog import language_schema
 from turnout.engine.gateway import Gateway, make_live
@@ -125,9 +124,7 @@ async def test_the_library_sends_what_was_recorded_to_the_same_target(
     decision, explanation = policy.decide(seen), policy.explain(seen)
     assert decision.target == explanation.target == record.target
     assert (decision.rule, decision.route) == (record.rule, record.route)
-    led = limits.destination(
-        policy.program, record.clause, seen, lambda term: evaluate(term, seen).value
-    )
+    led = reached(policy.program, record.clause, seen)
     assert led.target == record.target
 
 

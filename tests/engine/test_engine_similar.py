@@ -153,7 +153,7 @@ def test_a_failed_call_is_unknown_with_its_fault(provider: Answering) -> None:
 
 
 def test_examples_that_cannot_be_had_are_not_asked_for_by_every_request(
-    provider: Answering,
+    provider: Answering, caplog: pytest.LogCaptureFixture
 ) -> None:
     provider.fault = Fault.SERVER
     now_ns = 0
@@ -170,6 +170,7 @@ def test_examples_that_cannot_be_had_are_not_asked_for_by_every_request(
         return paused, await embedder.fetch(request())
 
     paused, healed = run(work())
+    assert caplog.messages == ["the examples of `similar_to` could not be embedded: 5xx"]
     assert paused.reasons[KEY] == "the examples could not be embedded"
     assert healed.scores[KEY] == 10_000
 
@@ -233,14 +234,14 @@ def test_many_examples_go_in_several_calls_and_many_numbers_off_the_loop(
     assert fetched.scores[KEY] == 10_000
 
 
-def test_what_a_client_that_left_has_cost_is_booked_with_the_next_request(
-    provider: Answering,
-) -> None:
+def test_what_a_client_that_left_has_cost_is_its_own(provider: Answering) -> None:
+    left_behind = Fetched()
+
     async def work() -> Fetched:
         embedder = Embedder(program(), {"local": provider})
         await embedder.fetch(request())
         provider.wait = asyncio.Event().wait
-        left = asyncio.create_task(embedder.fetch(request()))
+        left = asyncio.create_task(embedder.fetch(request(), into=left_behind))
         while len(provider.asked) < 3:
             await asyncio.sleep(0)
         left.cancel()
@@ -249,6 +250,47 @@ def test_what_a_client_that_left_has_cost_is_booked_with_the_next_request(
         return await embedder.fetch(request())
 
     fetched = run(work())
-    assert [attempt.outcome for attempt in fetched.attempts] == ["ok", "failed"]
-    assert [attempt.number for attempt in fetched.attempts] == [1, 2]
-    assert fetched.attempts[1].unconfirmed_nano_usd > 0
+    assert [attempt.outcome for attempt in fetched.attempts] == ["ok"]
+    (attempt,) = left_behind.attempts
+    assert (attempt.outcome, attempt.fault, attempt.reason) == ("failed", None, "the client left")
+    assert attempt.unconfirmed_nano_usd > 0
+    assert left_behind.reasons[KEY] == "the client left"
+
+
+def test_vectors_of_another_length_than_the_examples_say_nothing(provider: Answering) -> None:
+    async def work() -> Fetched:
+        embedder = Embedder(program(), {"local": provider})
+        await embedder.fetch(request())
+        provider.answer_with = lambda texts: [[1.0, 0.0, 0.0]]
+        return await embedder.fetch(request())
+
+    fetched = run(work())
+    assert fetched.scores == {}
+    assert fetched.reasons[KEY] == "the embedding failed: bad_output"
+    (attempt,) = fetched.attempts
+    assert attempt.cost_nano_usd == 10_000
+
+
+def test_examples_of_different_lengths_are_no_examples(provider: Answering) -> None:
+    provider.answer_with = lambda texts: [[1.0] * (position + 1) for position in range(len(texts))]
+    fetched = run(Embedder(program(), {"local": provider}).fetch(request()))
+    assert fetched.scores == {}
+    assert fetched.reasons[KEY] == "the embedding failed: bad_output"
+
+
+def test_a_defect_in_a_provider_fails_no_request_and_is_not_met_by_every_one(
+    provider: Answering, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider.answer_with = lambda texts: 1 / 0
+
+    async def work() -> list[Fetched]:
+        embedder = Embedder(program(), {"local": provider})
+        first = await embedder.fetch(request())
+        await asyncio.sleep(0)
+        return [first, await embedder.fetch(request())]
+
+    first, second = run(work())
+    assert first.reasons[KEY] == "the embedding failed inside the gateway"
+    assert second.reasons[KEY] == "the examples could not be embedded"
+    assert [attempt.outcome for attempt in first.attempts] == ["failed"]
+    assert "ZeroDivisionError" in caplog.text

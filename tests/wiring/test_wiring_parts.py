@@ -1,6 +1,7 @@
 """From settings to parts: what a policy file may read, which keys are found, what stops."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,3 +164,18 @@ def test_a_journal_that_cannot_be_opened_is_told_with_its_variable(tmp_path: Pat
     (tmp_path / FILE).mkdir()
     with pytest.raises(SettingsError, match="TURNOUT_HOME"):
         build_gateway(blocked)
+
+
+def test_what_is_played_reads_neither_address_nor_header_nor_key_of_its_own(tmp_path: Path) -> None:
+    text = (
+        "providers:\n"
+        '  house: {kind: openai, base_url: "https://${TURNOUT_VAR_NO}/v1", headers: {x: "${NO}"}}\n'
+        + RULES
+    )
+    given = settings(tmp_path, text, {"GROQ_API_KEY": "a", "GROQ_API_KEY_FILE": "b"})
+    assert len(problems(given)) == 2
+    played = {kind: "http://127.0.0.1:1/v1" for kind in ("openai", "anthropic", "groq", "ollama")}
+    given = replace(given, played=played)
+    providers = build_providers(given, load_program(given))
+    assert set(providers) == {"house", *played}
+    assert all(provider.usable for provider in providers.values())

@@ -5,6 +5,7 @@ What does not belong here: which commands exist (`__init__`) and what they do (t
 
 import argparse
 import ast
+import errno
 import importlib
 import io
 import os
@@ -26,6 +27,8 @@ INPUT_ERROR = 2
 INTERNAL_ERROR = 3
 INTERRUPTED = 130
 PIPE_CLOSED = 141
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class CommandError(Exception):
@@ -63,6 +66,7 @@ class Group:
 def run(group: Group, argv: Sequence[str]) -> int:
     """Carry out a command line and return the exit code. Never raises."""
     words = list(argv)
+    _have_streams()
     _write_anything(sys.stdout)
     _write_anything(sys.stderr)
     try:
@@ -82,6 +86,12 @@ def run(group: Group, argv: Sequence[str]) -> int:
     except BrokenPipeError:
         _forget_stdout()
         return PIPE_CLOSED
+    except OSError as error:
+        if error.filename is not None or error.errno not in _NO_ROOM:
+            return _own_defect(group.program, error, debug="--debug" in words)
+        _forget_stdout()
+        reason = (error.strerror or str(error)).lower()
+        return _refuse(group.program, CommandError(f"the output cannot be written: {reason}"))
     except Exception as error:
         return _own_defect(group.program, error, debug="--debug" in words)
 
@@ -218,6 +228,13 @@ def _forget_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError, io.UnsupportedOperation):
         pass
+
+
+def _have_streams() -> None:
+    """Python has no stream at all for one that was closed by whoever started us."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
 
 
 def _write_anything(stream: TextIO) -> None:

@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from turnout.dsl.core import Program
@@ -46,10 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal says to stop."""
-    stop = Stop()
-    stop.catch(signal.SIGTERM, signal.SIGINT)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
+
+    def work(stop: Stop) -> int:
         settings = Settings.load(
             os.environ,
             policy=arguments.policy,
@@ -58,6 +56,17 @@ def run(arguments: argparse.Namespace) -> int:
             workers=arguments.workers,
         )
         return serve(settings, stop)
+
+    return until_stopped(work)
+
+
+def until_stopped(work: Callable[[Stop], int]) -> int:
+    """Do work that a signal stops; tell what is wrong with settings or policy. The exit code."""
+    stop = Stop()
+    stop.catch(signal.SIGTERM, signal.SIGINT)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        return work(stop)
     except SettingsError as error:
         for problem in error.problems:
             print(f"turnout: {problem}", file=sys.stderr)
@@ -75,7 +84,7 @@ def serve(settings: Settings, stop: Stop) -> int:
     if settings.policy is not None:
         for warning in not_enforced(_checked(settings.policy)):
             print(f"turnout: warning: {warning}", file=sys.stderr)
-    _make_home(settings.home)
+    make_home(settings.home)
     with _listen(settings) as listening:
         # Of another program: several workers count in a folder of their own, one counts in memory.
         os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
@@ -119,7 +128,8 @@ def not_enforced(program: Program) -> list[str]:
     return said
 
 
-def _make_home(home: Path) -> None:
+def make_home(home: Path) -> None:
+    """Make the folder of what is kept, closed to others. Raises: CommandError."""
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from turnout.dsl.core import Arm, Choice, Clause, Const, Hop, Program, Reject, Route
-from turnout.dsl.interpret.traced import evaluate, written_key
+from turnout.dsl.interpret.traced import evaluate
+from turnout.dsl.keys import written_key
 from turnout.dsl.residual import Residual, residual
 from turnout.dsl.schema import Type, Value
 from turnout.dsl.snapshot import SnapshotError, read_said

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from turnout.dsl.core import Program
-from turnout.dsl.interpret.traced import written_key
+from turnout.dsl.keys import written_key
 from turnout.dsl.schema import Type
 from turnout.dsl.units import format_usd, parse_quantity
 from turnout.engine.policy import Policy

@@ -219,6 +219,7 @@ def _as_json(tested: list[_Tested], is_covered: bool) -> Any:
 
 def _as_data(outcome: Outcome) -> dict[str, Any]:
     """One outcome as data; lines and columns count from 1, in code points."""
+    verdict = outcome.verdict  # made anew each time
     return {
         "file": outcome.span.source.name,
         "name": outcome.name,
@@ -229,7 +230,7 @@ def _as_data(outcome: Outcome) -> dict[str, Any]:
         "help": outcome.help,
         "line": outcome.span.line,
         "column": outcome.span.column,
-        "trail": None if outcome.verdict is None else outcome.verdict.to_json(),
+        "trail": None if verdict is None else verdict.to_json(),
     }
 
 

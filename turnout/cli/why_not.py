@@ -19,7 +19,8 @@ from typing import Any
 from turnout.dsl.atoms import deciding
 from turnout.dsl.core import Clause, Program, Read, Term
 from turnout.dsl.flip import Search, nearest_flip_to
-from turnout.dsl.interpret.traced import Node, evaluate, trace, written_key
+from turnout.dsl.interpret.traced import Node, evaluate, trace
+from turnout.dsl.keys import written_key
 from turnout.dsl.nearest import suggestion
 from turnout.dsl.snapshot import Snapshot
 from turnout.dsl.units import format_value

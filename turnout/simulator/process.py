@@ -91,6 +91,11 @@ class SimulatorProcess:
         """Return a provider's base URL, as a policy's `base_url` wants it."""
         return str(self._addresses[provider]["base_url"])
 
+    @property
+    def control_url(self) -> str:
+        """Where faults are ordered and traffic is counted (`/_sim/…`)."""
+        return str(self._addresses[CONTROL]["base_url"])
+
     def port(self, provider: str) -> int:
         """Return a provider's port."""
         return int(self._addresses[provider]["port"])
@@ -130,7 +135,7 @@ class SimulatorProcess:
 
     def _control(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         request = urllib.request.Request(
-            f"{self._addresses[CONTROL]['base_url']}/_sim/{path}",
+            f"{self.control_url}/_sim/{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"connection": "close"},
