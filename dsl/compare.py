@@ -1,0 +1,479 @@
+"""Two versions of a policy: the same requests to the same places, or the requests that move.
+
+What is the same as written is found without a search. For the rest every pair (old rule, new rule)
+that some request can meet is asked about, and a request shown for each that differs. `equivalent`
+is said only where it is proved.
+
+What this rests on: matched rules have conditions of one meaning, in the same order. A request for
+which no other condition is true is decided by the same matched rule in both, so only requests that
+one of the others takes, or that meet a matched rule whose plan differs, can be treated otherwise.
+
+Over 300 lines because the questions and the bookkeeping of what was answered are one search.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from fnmatch import fnmatchcase
+from typing import Literal, get_args
+
+from .core import Clause, Program, Term
+from .destination import AUTO, named_target
+from .limits import Gate
+from .logic import FALSE, TRUE, all_of, any_of, negation
+from .meaning import Meanings, Plans, of_own_salts, options
+from .paths import worlds
+from .prove import Answer, NotDecided, Prover, ProverError, Witness
+from .sequences import differ_anywhere, differ_first
+from .settings import Setting, assumptions, settings
+from .side import Aspect, Effect, Side
+from .snapshot import Snapshot, read_given
+from .walk import plan_terms, reads
+from .witness import Simplifier
+
+Verdict = Literal["equivalent", "changed", "not_decided"]
+Confirm = Callable[[Snapshot], bool]
+ASPECTS: tuple[Aspect, ...] = get_args(Aspect)  # what weighs most comes first
+
+_MANY = 32  # questions, from which on it is worth it to rule out every rule before each
+_SIMPLE = 40  # witnesses that are made simple; who reads more looks for something else
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Requests that are treated otherwise: those that `old` took and `new` takes (None: no rule).
+
+    `witness` is one of them, decided again by `traced`; `before` and `after` are what becomes of
+    it. `differs` names what is not the same, what weighs most first.
+    """
+
+    old: str | None
+    new: str | None
+    differs: tuple[Aspect, ...]
+    witness: Snapshot
+    before: Effect
+    after: Effect
+
+
+@dataclass(frozen=True, slots=True)
+class Newly:
+    """A target that some request can newly come to, with the request; of a copy `is_mirror`.
+
+    `witness` None: it gets what `similar_to` compares, whatever the request.
+    """
+
+    glob: str
+    target: str
+    witness: Snapshot | None
+    old: str | None = None
+    new: str | None = None
+    is_mirror: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A question that was not decided; None of a rule: none, or any."""
+
+    old: str | None
+    new: str | None
+    reason: Literal["time", "opaque"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What came of comparing two programs.
+
+    `renamed` are pairs of names of rules that mean the same; `moving_arms` those of them whose
+    split keeps sessions by the rule's name, so that they move arms. `settings` are changes of what
+    is no routing. `assumed` says what was taken to be the same though it is not.
+    """
+
+    changes: tuple[Change, ...] = ()
+    open: tuple[Open, ...] = ()
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
+    moving_arms: tuple[tuple[str, str], ...] = ()
+    settings: tuple[Setting, ...] = ()
+    assumed: tuple[str, ...] = ()
+    newly: tuple[Newly, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """Equivalent only where all is proved and nothing had to be assumed."""
+        if self.changes:
+            return "changed"
+        return "not_decided" if self.open or self.assumed else "equivalent"
+
+
+def compare(
+    old: Program,
+    new: Program,
+    prover_of: Callable[[Program, Program], Prover],
+    protected: Sequence[str] = (),
+) -> Comparison:
+    """Compare two programs. `protected` are globs of targets: which requests newly reach one?
+
+    `prover_of` is asked for a prover only where what is written differs.
+    """
+    return _Comparing(old, new, protected).run(prover_of)
+
+
+class _Comparing:
+    """One search over two programs."""
+
+    def __init__(self, old: Program, new: Program, protected: Sequence[str]) -> None:
+        meanings = Meanings()
+        self.old = Side(old, new, meanings)
+        self.new = Side(new, old, meanings)
+        self.lone = sorted({*_unknown_to(new, old), *_unknown_to(old, new)})
+        self.protected = protected
+        self.changes: list[Change] = []
+        self.open: list[Open] = []
+        self.newly: list[Newly] = []
+        self.matched = self._match()
+        self.names = self._names()
+        self.simplifier = Simplifier(old, new)
+        self.worlds = worlds(old, new)
+        self.is_gated = not _same_gates(self.old, self.new, meanings)
+
+    def _match(self) -> dict[int, int]:
+        """Rules whose conditions mean the same, in the same order; `no rule` is one of them."""
+        matcher = SequenceMatcher(None, self.old.conditions, self.new.conditions, autojunk=False)
+        pairs = {
+            block.a + step: block.b + step
+            for block in matcher.get_matching_blocks()
+            for step in range(block.size)
+        }
+        return pairs | {self.old.count: self.new.count}
+
+    def _names(self) -> list[tuple[int, int]]:
+        """The matched rules that have another name; what carries the name is read under the old."""
+        found = []
+        for i, j in self.matched.items():
+            if i < self.old.count and self.old.name(i) != self.new.name(j):
+                found.append((i, j))
+                was = {any_: key for key, any_ in of_own_salts(self.old.clauses[i]).items()}
+                for key, any_ in of_own_salts(self.new.clauses[j]).items():
+                    if any_ in was:
+                        self.new.renamed[key] = was[any_]
+        return found
+
+    def run(self, prover_of: Callable[[Program, Program], Prover]) -> Comparison:
+        old, new = self.old, self.new
+        assumed = assumptions(old.program, new.program)
+        differing = [i for i, j in self.matched.items() if not self._is_same_plan(i, j)]
+        only_old = [i for i in range(old.count) if i not in self.matched]
+        only_new = sorted(set(range(new.count)) - set(self.matched.values()))
+        if differing or only_old or only_new:
+            old.prepare()
+            new.prepare()
+            prover = prover_of(old.program, new.program)
+            self._search(prover, differing, only_old, only_new)
+        self._embeddings()
+        assumed += tuple(self._lone_names())
+        before = {clause.name for clause in old.clauses}
+        after = {clause.name for clause in new.clauses}
+        renamed = [(old.clauses[i].name, new.clauses[j].name) for i, j in self.names]
+        gone, come = {a for a, _ in renamed}, {b for _, b in renamed}
+        return Comparison(
+            changes=tuple(sorted(self.changes, key=_weight)),
+            open=tuple(self.open),
+            added=tuple(c.name for c in new.clauses if c.name not in before | come),
+            removed=tuple(c.name for c in old.clauses if c.name not in after | gone),
+            renamed=tuple(renamed),
+            moving_arms=tuple(
+                (old.clauses[i].name, new.clauses[j].name)
+                for i, j in self.names
+                if _keeps_arms(old.clauses[i]) and _keeps_arms(new.clauses[j])
+            ),
+            settings=settings(old.program, new.program),
+            assumed=assumed,
+            newly=tuple(self.newly),
+        )
+
+    # --- the search ------------------------------------------------------------------------------
+
+    def _is_same_plan(self, i: int, j: int) -> bool:
+        return self.old.plans[i] == self.new.plans[j] and not self.is_gated
+
+    def _search(
+        self, prover: Prover, differing: list[int], only_old: list[int], only_new: list[int]
+    ) -> None:
+        """Ask about the rules that are in the old only, the matched that differ, the new only."""
+        alone = {*only_old}
+        asked = sorted({*differing, *only_old})
+        is_many = len(asked) > _MANY
+        with prover.assuming():
+            passed = 0
+            for i in asked:
+                if is_many:  # then every rule stands in the way of some
+                    prover.assume(*map(negation, self.old.takes[passed:i]))
+                    passed = i
+                if i in alone:
+                    self._follow(prover, i, None, {})
+                else:
+                    self._pair(prover, i, self.matched[i])
+        covered = dict.fromkeys(only_old, True)
+        for j in only_new:
+            self._follow(prover, None, j, covered)
+
+    def _follow(
+        self, prover: Prover, i: int | None, j: int | None, settled: Mapping[int, bool]
+    ) -> None:
+        """Ask about all pairs of a rule that one version has alone, as far as requests meet them.
+
+        `settled` are rules of the other version that were asked about already.
+        """
+        if i is not None:
+            mine, other, own = self.old, self.new, i
+            passed = {k for m, k in self.matched.items() if m < i}
+        else:
+            assert j is not None
+            mine, other, own = self.new, self.old, j
+            passed = {m for m, k in self.matched.items() if k < j}
+
+        def is_same(one: int) -> bool:
+            return self._is_same_plan(i, one) if i is not None else self._is_same_plan(one, own)
+
+        # A request that `own` takes is taken by no matched rule before it, in neither version.
+        passed |= other.apart_from(mine.region(own))
+        done = [settled.get(one, False) or is_same(one) for one in range(other.count + 1)]
+        while True:
+            open_ = other.ladder(passed, done)
+            answer = prover.sample(*mine.decides(own, mine.blockers[own]), open_)
+            if not isinstance(answer, Witness):
+                self._note(i, j, answer)
+                return
+            taken = mine.fired(answer.snapshot)
+            if taken != own:
+                mine.blockers[own][taken] = None
+                continue
+            found = other.fired(answer.snapshot)
+            done[found] = True
+            self._pair(prover, found if i is None else i, found if j is None else j)
+
+    def _pair(self, prover: Prover, i: int, j: int) -> None:
+        """Ask what differs for the requests that meet these two rules, and take down a witness."""
+        found = False
+        for term in self._differences(i, j):
+            answer = self._ask(prover, i, j, lambda seen: bool(self._differs(i, j, seen)), term)
+            if isinstance(answer, Witness):
+                self._take(i, j, answer.snapshot)
+                found = True
+                break
+            self._note(i, j, answer)
+        if found or self.open:
+            for glob in self.protected:
+                self._protect(prover, i, j, glob)
+
+    def _ask(self, prover: Prover, i: int, j: int, confirm: Confirm, *terms: Term) -> Answer:
+        """A request that meets these two rules and on which the terms are true.
+
+        Rules before them are ruled out as they are met: of hundreds few stand in the way of one.
+        """
+        old, new = self.old, self.new
+        terms = (*terms, *old.knows(i, self.lone), *new.knows(j, self.lone))
+        while True:
+            met = (*old.decides(i, old.blockers[i]), *new.decides(j, new.blockers[j]), *terms)
+            answer = prover.sample(*met)
+            if not isinstance(answer, Witness):
+                return answer
+            taken, takes = old.fired(answer.snapshot), new.fired(answer.snapshot)
+            if (taken, takes) == (i, j):
+                break
+            if taken != i:
+                old.blockers[i][taken] = None
+            if takes != j:
+                new.blockers[j][takes] = None
+
+        def is_shown(seen: Snapshot) -> bool:
+            return (
+                old.fired(seen) == i
+                and new.fired(seen) == j
+                and all(old.value(term, seen) is True for term in (*terms, *self.worlds))
+                and confirm(seen)
+            )
+
+        if len(self.changes) >= _SIMPLE and confirm(answer.snapshot):
+            return answer
+        simple = self.simplifier.simplest(answer.snapshot, is_shown)
+        return self._confirmed(i, j, simple, is_shown)
+
+    def _confirmed(self, i: int, j: int, seen: Snapshot, is_shown: Confirm) -> Witness:
+        """A witness that `traced` decides alike. Raises: ProverError."""
+        if is_shown(seen) and self.old.takes_it(i, seen) and self.new.takes_it(j, seen):
+            return Witness(seen)
+        rules = f"{self.old.name(i)} and {self.new.name(j)}"
+        told = "\n".join(f"with: {key} = {value!r}" for key, value in sorted(seen.items()))
+        raise ProverError(f"a request that {rules} treat otherwise was not confirmed\n{told}")
+
+    def _differences(self, i: int, j: int) -> Iterator[Term]:
+        """The questions about a pair, the weightiest first; of what never differs there is none."""
+        old, new = self.old, self.new
+        was, is_ = old.static(i), new.static(j)
+        if was["reject"] != is_["reject"]:
+            yield TRUE
+            return
+        if was["reject"] is None:
+            first = differ_first(old.places(i, False), new.places(j, False))
+            if first is not FALSE:
+                yield first
+            anywhere = differ_anywhere(old.places(i, True), new.places(j, True))
+            rest = any_of((anywhere, *self._copies(i, j)))
+            if rest is not FALSE:
+                yield rest
+        if was != is_:
+            yield TRUE
+
+    def _copies(self, i: int, j: int) -> Iterator[Term]:
+        old, new = self.old.mirror(i), self.new.mirror(j)
+        before, after = self.old.copies(i), self.new.copies(j)
+        if before is not after:
+            yield all_of((before, negation(after)))
+            yield all_of((after, negation(before)))
+        if old is not None and new is not None and old.hop.target != new.hop.target:
+            yield all_of((before, after))
+
+    def _take(self, i: int, j: int, seen: Snapshot) -> None:
+        before, after = self.old.effect(i, seen), self.new.effect(j, seen)
+        differs = self._differs(i, j, seen)
+        old, new = self.old.name(i), self.new.name(j)
+        self.changes.append(Change(old, new, differs, self._shown(seen), before, after))
+
+    def _shown(self, seen: Snapshot) -> Snapshot:
+        """A witness that both versions can read."""
+        return self.new.own(seen)
+
+    def _differs(self, i: int, j: int, seen: Snapshot) -> tuple[Aspect, ...]:
+        """What is not the same for one request; `traced` and `destination` say it, no question."""
+        before, after = self.old.effect(i, seen), self.new.effect(j, seen)
+        was, is_ = self.old.static(i), self.new.static(j)
+        if before.lacks is not None or after.lacks is not None:
+            return ()
+        found: list[Aspect] = []
+        if was["reject"] != is_["reject"]:
+            return ("reject",)
+        if (before.target, before.unknown_model) != (after.target, after.unknown_model):
+            found.append("target")
+        was_tried = [target for target, _ in before.tries]
+        is_tried = [target for target, _ in after.tries]
+        if was_tried[1:] != is_tried[1:]:
+            found.append("fallback")
+        if was["set"] != is_["set"]:
+            found.append("set")
+        if before.mirror != after.mirror:
+            found.append("mirror")
+        hows = [[options(hop) for _, hop in effect.tries] for effect in (before, after)]
+        if was_tried == is_tried and hows[0] != hows[1]:
+            found.append("clocks")
+        if was["hold"] != is_["hold"]:
+            found.append("hold")
+        return tuple(found)
+
+    def _note(self, i: int | None, j: int | None, answer: object) -> None:
+        if isinstance(answer, NotDecided):
+            old = None if i is None else self.old.name(i)
+            new = None if j is None else self.new.name(j)
+            self.open.append(Open(old, new, answer.reason))
+
+    # --- targets that are newly reached ----------------------------------------------------------
+
+    def _protect(self, prover: Prover, i: int, j: int, glob: str) -> None:
+        known = {(one.glob, one.target, one.is_mirror) for one in self.newly}
+        before = self.old.reach(i, glob)
+        for (target, is_mirror), after in self.new.reach(j, glob).items():
+            if (glob, target, is_mirror) in known:
+                continue
+            already = [before[key] for key in ((target, False), (target, True)) if key in before]
+            terms = (after, *map(negation, already))
+            answer = self._ask(prover, i, j, lambda seen: True, *terms)
+            self._note(i, j, answer)
+            if isinstance(answer, Witness):
+                self.newly.append(
+                    Newly(
+                        glob,
+                        target,
+                        self._shown(answer.snapshot),
+                        self.old.name(i),
+                        self.new.name(j),
+                        is_mirror,
+                    )
+                )
+
+    def _lone_names(self) -> Iterator[str]:
+        """Names that only one version knows: tried by plain requests, for no search names them."""
+        for name in self.lone:
+            for kind in ("chat", "embeddings"):
+                seen = self._plain(name, kind)
+                i, j = self.old.fired(seen), self.new.fired(seen)
+                if self._differs(i, j, seen):
+                    self._take(i, j, seen)
+                    self._newly_asked(i, j, seen)
+                    break
+            else:
+                yield f"requests that ask for `{name}`, which one of the two does not know"
+
+    def _newly_asked(self, i: int, j: int, seen: Snapshot) -> None:
+        before = {target for target, _ in self.old.effect(i, seen).tries}
+        for target, _ in self.new.effect(j, seen).tries:
+            for glob in self.protected:
+                if target not in before and fnmatchcase(target, glob):
+                    names = self.old.name(i), self.new.name(j)
+                    self.newly.append(Newly(glob, target, self._shown(seen), *names))
+
+    def _plain(self, model: str, kind: str) -> Snapshot:
+        """A usual request for a model."""
+        said = {"request_type": kind, "tokens": 100, "at": "2026-01-05 12:00"}
+        sides = (read_given(said, side.program) for side in (self.old, self.new))
+        seen = {key: value for side in sides for key, value in side.items()}
+        return Snapshot({**seen, "model": model})
+
+    def _embeddings(self) -> None:
+        """The text that `similar_to` compares goes to a target, too."""
+        was, is_ = self.old.program.embedding, self.new.program.embedding
+        if is_ is None or (was is not None and was.target == is_.target):
+            return
+        for glob in self.protected:
+            if fnmatchcase(is_.target, glob):
+                self.newly.append(Newly(glob, is_.target, None))
+
+
+def _weight(change: Change) -> int:
+    """What moves requests comes before what only treats them otherwise."""
+    return min((ASPECTS.index(aspect) for aspect in change.differs), default=len(ASPECTS))
+
+
+def _unknown_to(program: Program, other: Program) -> Iterator[str]:
+    """What clients of the other may ask for by name, and nobody knows here."""
+    for name in (*other.targets, *other.models):
+        if name not in program.models and name != AUTO and named_target(program, name) is None:
+            yield name
+
+
+def _keeps_arms(clause: Clause) -> bool:
+    """Whether a split of this rule keeps somebody on an arm, by the rule's name."""
+    own = f"({clause.name})"
+    return any(
+        key in (f"bucket{own}", f"bucket.user{own}", f"bucket.tenant{own}")
+        for key in _plan_reads(clause)
+    )
+
+
+def _plan_reads(clause: Clause) -> tuple[str, ...]:
+    return reads(plan_terms(clause.plan))
+
+
+def _same_gates(old: Side, new: Side, meanings: Meanings) -> bool:
+    """Whether the limits keep the same requests from the same targets, as they are written."""
+    if not old.program.limits and not new.program.limits:
+        return True
+    names = {*old.program.targets, *new.program.targets}
+
+    def gates(side: Side) -> dict[str | None, list[object]]:
+        gate, plans = Gate(side.program), Plans(side.program, meanings, {})
+        return {
+            name: [plans.limit(limit) for limit in gate.limits_of(name)] for name in (*names, None)
+        }
+
+    return gates(old) == gates(new)

@@ -1,0 +1,100 @@
+"""A snapshot in the form of a log or a test, as short as it can be: the way back of `snapshot`.
+
+Law: `read_given` of what comes out is the snapshot, for every key that the program may read.
+"""
+
+from collections.abc import Mapping
+
+from .core import Program
+from .keys import attribute_of
+from .schema import Type, Value
+from .snapshot import read_given
+from .units import format_value, parse_date, parse_quantity, parse_time, parse_weekday, quote
+
+_CLOCK = ("date", "weekday", "time")
+_PLAIN = (Type.BOOL, Type.TEXT, Type.ENUM, Type.NUMBER)
+
+
+def as_given(
+    snapshot: Mapping[str, Value | None], program: Program
+) -> dict[str, bool | int | str | None]:
+    """Attribute names and values as the language writes them, the clock as `at`.
+
+    What a snapshot by hand has without being said (no tools, the tier `default`, a declared prior)
+    is left out, but for what is said to be unknown: that is None.
+    """
+    given: dict[str, bool | int | str | None] = {}
+    if (tokens := snapshot.get("tokens")) is not None:
+        given["tokens"] = tokens
+    by_itself = read_given(given, program)
+    for key in dict.fromkeys((*program.slots, *snapshot)):
+        value = snapshot.get(key)
+        if key in _CLOCK or value == by_itself[key] or key in given:
+            continue
+        given[key] = _written(key, value, program)
+    moment = _moment(snapshot)
+    if moment:
+        given["at"] = moment
+    # What follows from something else that is given (the target from the model) is said only
+    # where it does not.
+    for key in list(given):
+        rest = {name: value for name, value in given.items() if name != key}
+        if key not in ("at", "tokens") and read_given(rest, program)[key] == snapshot.get(key):
+            given = rest
+    derived = read_given(given, program)
+    for key in program.slots:
+        if key not in _CLOCK and derived[key] != snapshot.get(key):
+            given[key] = _written(key, snapshot.get(key), program)
+    return given
+
+
+def said(given: Mapping[str, object]) -> str:
+    """What is given, in one line.
+
+    >>> said({"tokens": 80, "tier": "free", "p95(a/b)": "9s", "team": None, "at": "Sat 10:00"})
+    'tokens = 80, tier = "free", p95(a/b) = 9s, team unknown, at Sat 10:00'
+    """
+    return ", ".join(_said(key, value) for key, value in given.items())
+
+
+def _said(key: str, value: object) -> str:
+    if key == "at":
+        return f"at {value}"
+    if value is None:
+        return f"{key} unknown"
+    if isinstance(value, bool):
+        return f"{key} = {str(value).lower()}"
+    if isinstance(value, str) and not _is_quantity(value):
+        return f"{key} = {quote(value)}"
+    return f"{key} = {value}"
+
+
+def _is_quantity(text: str) -> bool:
+    for read in (parse_quantity, parse_time, parse_weekday, parse_date):
+        try:
+            read(text)
+        except ValueError:
+            continue
+        return True
+    return False
+
+
+def _written(key: str, value: Value | None, program: Program) -> bool | int | str | None:
+    slot = program.slots.get(key)
+    attribute = slot.attribute if slot else program.schema.attributes.get(attribute_of(key))
+    if value is None or attribute is None or attribute.type in _PLAIN:
+        return value
+    return format_value(value, attribute.type)
+
+
+def _moment(snapshot: Mapping[str, Value | None]) -> str:
+    """The clock in words: `Sat 10:00`, `2026-03-27 14:30`; a weekday only where no date says it."""
+    day, weekday, time = (snapshot.get(key) for key in _CLOCK)
+    words = []
+    if isinstance(day, int):
+        words.append(format_value(day, Type.DATE))
+    elif isinstance(weekday, int):
+        words.append(format_value(weekday, Type.WEEKDAY))
+    if isinstance(time, int):
+        words.append(format_value(time, Type.TIME))
+    return " ".join(words)
