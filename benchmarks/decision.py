@@ -7,6 +7,8 @@ The policies are made by chance with a fixed seed, once, in a neutral form, and 
 evaluator's own language. Every evaluator gives the same answers on the same snapshots, or this
 stops. All values are known: the peers have no third truth. The peers are optional; whichever is
 installed is measured: `pip install rule-engine cel-python common-expression-language cedarpy`.
+
+Over 300 lines because each evaluator's way to write the same policy stands beside the others.
 """
 
 import argparse

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from turnout.cli.report import render_text
 from turnout.dsl.lint.page import Page, beside, completed
-from turnout.dsl.lint.registry import pages
+from turnout.dsl.lint.registry import ON_REQUEST, PROVED, pages
 from turnout.dsl.lint.run import lint
+from turnout.dsl.prove import Prover
 from turnout.dsl.schema import Attribute, Parameter, Schema, Type
 from turnout.dsl.source import Source
 from turnout.engine.attributes import ATTRIBUTES
@@ -130,7 +131,10 @@ def faults() -> str:
 
 def code_page(page: Page, schema: Schema) -> str:
     """The page of a code, with what lint says of its first example."""
-    found = lint(Source("routing.yml", completed(page.avoid)), schema, TODAY, beside).findings
+    source = Source("routing.yml", completed(page.avoid))
+    prover = Prover if page.code in PROVED else None
+    linted = lint(source, schema, TODAY, beside, prover, page.code in ON_REQUEST)
+    found = [finding for finding in linted.findings if finding.code == page.code]
     said = [
         "Of the first, lint says:",
         "",

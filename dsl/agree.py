@@ -198,6 +198,9 @@ def no_size(span: Span, type_: Type) -> Refused:
 def as_condition(expression: tree.Expression, term: Term) -> str:
     """How a value could become a condition."""
     text = shown(expression.span)
+    if isinstance(expression, tree.Literal):
+        name = "tier ==" if term.type in WORDS else "tokens >"
+        return f"name what is compared with it each time, such as `{name} {text}`"
     if term.type in WORDS:
         return f'write `{text} == "…"`'
     return f"compare it, such as `{text} > {EXAMPLES.get(term.type, '100')}`"

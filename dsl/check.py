@@ -226,7 +226,9 @@ class _Check:
         zone = self._policy.timezone
         if zone is None or zone.value in timezones():
             return
-        help = suggestion(zone.value, timezones())
+        city = f"/{zone.value.replace(' ', '_')}".lower()
+        of_city = next((name for name in sorted(timezones()) if name.lower().endswith(city)), None)
+        help = f"write `{of_city}`" if of_city else suggestion(zone.value, timezones())
         self._error(
             "RP010",
             f"unknown timezone `{zone.value}`",

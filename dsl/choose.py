@@ -7,7 +7,7 @@ whoever asks, so that the gateway can hand in compiled ones and an explanation t
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .core import Choice, Hop, Route, Split, Term
+from .core import Choice, Hop, Read, Route, Split, Term
 from .schema import Value
 
 Evaluate = Callable[[Term], Value | None]
@@ -31,12 +31,14 @@ class Option:
 class Chosen:
     """The hop that a route comes to; None of a rejection and of a choice that nothing is left of.
 
-    `bucket` is the request's bucket where the route is a split.
+    `bucket` is the request's bucket where the route is a split. `lacks` is the key of a bucket that
+    is not known: no arm can be told then, and `hop` is None, too. A gateway knows every bucket.
     """
 
     hop: Hop | None
     options: tuple[Option, ...] = ()
     bucket: int | None = None
+    lacks: str | None = None
 
 
 def choose(route: Route, evaluate: Evaluate, exclude: Exclude) -> Chosen:
@@ -49,8 +51,10 @@ def choose(route: Route, evaluate: Evaluate, exclude: Exclude) -> Chosen:
         case Hop():
             return Chosen(route)
         case Split(bucket, arms):
-            place = evaluate(bucket)
-            number = place if isinstance(place, int) else 0
+            number = evaluate(bucket)
+            if not isinstance(number, int):
+                key = bucket.key if isinstance(bucket, Read) else "bucket"
+                return Chosen(None, _shown(route, exclude), lacks=key)
             for arm in arms:
                 upto = evaluate(arm.upto)
                 if isinstance(upto, int) and number < upto:

@@ -5,6 +5,8 @@ A `Program` is immutable. `let` names, units, bare `cost` and `latency`, ranges,
 `span` points at what was written; terms that lowering made up have none.
 
 To add an operator: a term here, a case in each interpretation, a law in tests/dsl/test_dsl_laws.py.
+
+Over 300 lines because it is one vocabulary: the interpretations know a program by this file alone.
 """
 
 from collections.abc import Mapping
@@ -430,12 +432,17 @@ class Cache:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A provider the policy can reach: its kind and what the file says beyond the kind's own."""
+    """A provider the policy can reach: its kind and what the file says beyond the kind's own.
+
+    `variables`: the environment variables that its address and headers name, each with the place of
+    its first `${`.
+    """
 
     name: str
     kind: str
     base_url: str | None
     headers: Mapping[str, str]
+    variables: Mapping[str, Span] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ Take = Callable[[Diagnostic], None]
 def limits(policy: tree.Policy, condition: Condition) -> Iterator[Limit]:
     """`require`: the condition is about the request, the target's about a target's facts too."""
     for entry in policy.limits:
-        when = None if entry.when is None else condition(entry.when, Place())
+        when = None if entry.when is None else condition(entry.when, Place(facts_beside="target"))
         target = condition(entry.target, Place(has_facts=True))
         if target is not None:
             yield Limit(entry.name.value, when, target, entry.span)

@@ -7,6 +7,7 @@ which candidate and which arm it is, says `choose`; which targets may serve at a
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .choose import Evaluate, Option, choose
 from .core import REQUESTED, Hop, Plan, Program, Reject
@@ -25,7 +26,8 @@ class Destination:
     `route` is the hop that the rule's route came to, and then the first of `hops`: None of a
     rejection, of a choice that nothing was left of, and where no rule matched. `options` are the
     candidates or arms as they were looked at, `bucket` that of a split. `limits` names, by target
-    id, the limit that keeps it out. `mirror`: where a copy goes, if one does.
+    id, the limit that keeps it out. `mirror`: where a copy goes, if one does. `lacks` is the key of
+    the bucket that a split reads and nobody gave: its hops are not known then.
     """
 
     hops: tuple[Hop, ...]
@@ -34,6 +36,7 @@ class Destination:
     bucket: int | None = None
     limits: Mapping[str, str] = field(default_factory=dict)
     mirror: Hop | None = None
+    lacks: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class Reached:
     `clause` is the index of the rule that fired, None where none did. `reject` is there where the
     rule refuses. `first` is the hop that is tried first and `target` its id; None where nothing may
     be tried. `excluded` are the targets passed over before it, each with the name of the limit.
+    `unknown_model` is what the client asked for where that comes next and nobody knows it: the
+    gateway refuses such a request, whatever else there is.
     """
 
     clause: int | None
@@ -51,6 +56,12 @@ class Reached:
     first: Hop | None
     target: str | None
     excluded: tuple[tuple[str, str], ...] = ()
+    unknown_model: str | None = None
+
+    @property
+    def kept_out(self) -> tuple[tuple[str, str], ...]:
+        """The targets that limits kept the request from, each with the name of the limit."""
+        return kept_out(self.found, self.excluded)
 
 
 def destination(
@@ -72,9 +83,9 @@ def destination(
         if target is None:
             return None
         if target.id in program.targets:
-            reason = gate.excluding(target.id, seen, value_of)
+            reason = gate.excluding(target.id, value_of)
         else:  # of a client's making: nothing of it is kept
-            reason = Gate(program).excluding(target, seen, by_reference(seen))
+            reason = Gate(program).excluding(target, by_reference(seen))
         if reason is not None:
             found[target.id] = reason
         return reason
@@ -84,7 +95,8 @@ def destination(
     else:
         chosen = choose(plan.route, value_of, exclude)
         route = chosen.hop
-        hops = () if isinstance(plan.route, Reject) else following(program, plan)
+        is_open = chosen.lacks is None and not isinstance(plan.route, Reject)
+        hops = following(program, plan) if is_open else ()
         hops = hops if route is None else (route, *hops)
     mirror = None
     copied = plan.mirror if plan is not None and hops else None
@@ -100,6 +112,7 @@ def destination(
         None if chosen is None else chosen.bucket,
         found,
         mirror,
+        None if chosen is None else chosen.lacks,
     )
 
 
@@ -118,15 +131,56 @@ def by_reference(seen: Seen) -> Evaluate:
     return lambda term: evaluate(term, seen).value
 
 
+class First(NamedTuple):
+    """What is tried first; the fields are those of `Reached` with the same names."""
+
+    first: Hop | None
+    target: str | None
+    excluded: tuple[tuple[str, str], ...]
+    unknown_model: str | None = None
+
+
 def first_allowed(
     program: Program, found: Destination, value_of: Evaluate, seen: Seen, requested: Target | None
-) -> str | None:
-    """The target that a request comes to if nothing fails; None where there is none.
+) -> First:
+    """What a request comes to if nothing fails.
 
     What was asked for is passed over where nothing was. What a gateway knows besides (credentials,
     the size of windows) is not asked here.
     """
-    return _walked(program, found, value_of, seen, requested)[1]
+    excluded: dict[str, str] = {}
+    met: set[str] = set()
+    model: str | None = None  # another model's vectors are of no use beside those of the first
+    for hop in found.hops:
+        target = requested if hop.target == REQUESTED else program.targets.get(hop.target)
+        if target is None and hop.target == REQUESTED:
+            name = asked_name(program, seen)
+            if name is not None:
+                return First(None, None, tuple(excluded.items()), name)
+        if target is None or target.id in met:
+            continue
+        met.add(target.id)
+        model = model or target.model
+        if target.id in found.limits:
+            excluded[hop.target] = found.limits[target.id]
+        elif target.model != model and seen["request_type"] == "embeddings":
+            continue
+        elif hop.when is None or value_of(hop.when) is True:
+            return First(hop, target.id, tuple(excluded.items()))
+    return First(None, None, tuple(excluded.items()))
+
+
+def kept_out(
+    found: Destination, excluded: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
+    """The targets that limits kept a request from on its way, each with the name of the limit.
+
+    `excluded` are the hops passed over; the candidates of a choice come before them. Arms that the
+    request's bucket is not in were not on its way.
+    """
+    candidates = found.options if found.bucket is None and found.lacks is None else ()
+    out = {one.target: found.limits[one.target] for one in candidates if one.target in found.limits}
+    return tuple((out | dict(excluded)).items())
 
 
 def reached(
@@ -146,11 +200,7 @@ def reached(
     found = destination(program, plan, value_of, gate or Gate(program), seen, requested)
     if plan is not None and isinstance(plan.route, Reject):
         return Reached(clause, found, plan.route, None, None)
-    is_asked = found.route is not None and found.route.target == REQUESTED
-    if is_asked and requested is None and _asks_by_name(seen):
-        return Reached(clause, found, None, None, None)  # the gateway refuses such a name
-    first, target, excluded = _walked(program, found, value_of, seen, requested)
-    return Reached(clause, found, None, first, target, excluded)
+    return Reached(clause, found, None, *first_allowed(program, found, value_of, seen, requested))
 
 
 def asked_target(program: Program, seen: Seen) -> Target | None:
@@ -159,13 +209,22 @@ def asked_target(program: Program, seen: Seen) -> Target | None:
     None where the client left the choice to the policy, and of a name that nobody knows, which the
     gateway refuses before it decides.
     """
+    name = asked_name(program, seen)
+    return None if name is None else named_target(program, name)
+
+
+def asked_name(program: Program, seen: Seen) -> str | None:
+    """What a snapshot says was asked for by name; None where the policy is to choose."""
     name = seen.get(REQUESTED)
     if name is None:
         name = seen.get("model")
         if isinstance(name, str) and name in program.models:
             name = program.models[name]
-    if not isinstance(name, str) or name == AUTO:
-        return None
+    return name if isinstance(name, str) and name != AUTO else None
+
+
+def named_target(program: Program, name: str) -> Target | None:
+    """The target that a client gets by a name that is none of the policy's `models`."""
     catalog = program.schema.catalog
     target = (
         program.targets.get(name)
@@ -181,27 +240,32 @@ def asked_target(program: Program, seen: Seen) -> Target | None:
     return target if is_known else None
 
 
-def _asks_by_name(seen: Seen) -> bool:
-    return (seen.get(REQUESTED) or seen.get("model")) not in (None, AUTO)
+def kept_out_said(kept: tuple[tuple[str, str], ...]) -> str:
+    """Which limits kept a request from where, in words; empty where none did.
+
+    >>> kept_out_said((("openai/gpt-4o", "eu"), ("groq/llama-3-8b", "eu")))
+    'the limit `eu` keeps out `openai/gpt-4o` and `groq/llama-3-8b`'
+    """
+    by_limit: dict[str, list[str]] = {}
+    for target, limit in kept:
+        by_limit.setdefault(limit, []).append(f"`{target}`")
+    return ", ".join(
+        f"the limit `{limit}` keeps out {' and '.join(targets)}"
+        for limit, targets in by_limit.items()
+    )
 
 
-def _walked(
-    program: Program, found: Destination, value_of: Evaluate, seen: Seen, requested: Target | None
-) -> tuple[Hop | None, str | None, tuple[tuple[str, str], ...]]:
-    """The first hop that may be tried, its target, and what limits kept out before it."""
-    excluded: dict[str, str] = {}
-    met: set[str] = set()
-    model: str | None = None  # another model's vectors are of no use beside those of the first
-    for hop in found.hops:
-        target = requested if hop.target == REQUESTED else program.targets.get(hop.target)
-        if target is None or target.id in met:
-            continue
-        met.add(target.id)
-        model = model or target.model
-        if target.id in found.limits:
-            excluded[hop.target] = found.limits[target.id]
-        elif target.model != model and seen["request_type"] == "embeddings":
-            continue
-        elif hop.when is None or value_of(hop.when) is True:
-            return hop, target.id, tuple(excluded.items())
-    return None, None, tuple(excluded.items())
+def nowhere_said(reached: Reached) -> str | None:
+    """Why a request comes to no target, in words; None where it does, and where a rule refuses."""
+    found = reached.found
+    if reached.target is not None or reached.reject is not None:
+        return None
+    if found.lacks is not None:
+        return f"the split reads `{found.lacks}`, which is not given"
+    if reached.unknown_model is not None:
+        return f"nobody knows the model `{reached.unknown_model}`"
+    if reached.kept_out:
+        return kept_out_said(reached.kept_out)
+    if found.options:
+        return "nothing is left of the choice"
+    return "no hop may be entered" if found.hops else "no rule matched"

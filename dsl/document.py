@@ -32,7 +32,13 @@ MAX_DEPTH = 32
 
 _STYLES: dict[str, Style] = {"'": "single", '"': "double", "|": "literal", ">": "folded"}
 _CORE = re.compile(r"tag:yaml\.org,2002:(?:str|int|float|bool|null|map|seq)|!")
-_HOP = re.compile(r"(?<![\w./:@+-])[\w./:@+-]++[ \t]*+\([ \t]*[A-Za-z_]+[ \t]*:[^()\n]*\)")
+_HOP = re.compile(
+    r"(?<![\w./:@+-])[\w./:@+-]++[ \t]*+"
+    r"\([ \t]*[A-Za-z_]+(?:[ =]+[\w.%]+[ \t]*,[ \t]*[A-Za-z_]+)?[ \t]*:[^()\n]*\)"
+)
+_LACKS_COLON = re.compile(
+    r"[A-Za-z_]+(?:[ ]*=|[ ])[ ]*(?!(?:and|or|not|in|has|matches)\b)[\w$./-]+%?"
+)
 _OPEN_HOP = re.compile(r"[^\s(\"']+[ \t]*(\([ \t]*[A-Za-z_]*)")
 _HEAD = re.compile(r"(?<![\w.,])[0-9]{1,3}$")
 _INDEXED = re.compile(r"[\w.]+\[[^\]\n]*\]")
@@ -428,6 +434,9 @@ class _Reader:
                 f"in `{{…}}` YAML ends `{traps.shown(key.text)}` before the `[`",
                 f"quote it: `{traps.quoted(indexed[0] if indexed else key.text)}`",
             )
+        elif _LACKS_COLON.fullmatch(key.text):
+            message = f"`{traps.shown(key.text)}` lacks its `:`"
+            self._find(key.span, message, traps.with_colon(key.text))
         else:
             self._find(key.span, f"`{traps.shown(key.text)}` has no value", "write `key: value`")
 

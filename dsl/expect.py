@@ -1,18 +1,19 @@
 """The `tests:` of a policy: each is decided like a request and compared with what it expects."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from .core import REQUESTED, Program, Reject, Split
-from .destination import Reached, reached
+from .core import REQUESTED, Program, Reject
+from .destination import Reached, kept_out_said, nowhere_said, reached
 from .hops import first_hops
 from .interpret.compiled import compile_term
-from .interpret.traced import Verdict, evaluate, trace
+from .interpret.traced import Verdict, trace
 from .nearest import suggestion
 from .schema import Value
-from .snapshot import Snapshot, SnapshotError, read_given, require
+from .snapshot import Snapshot, SnapshotError, read_given, read_said, require
 from .source import Span
-from .tree import TestCase
+from .tree import TestCase, Text
 from .walk import plan_terms, reads
 
 
@@ -49,10 +50,40 @@ class Outcome:
         return trace(self.program, self.snapshot)
 
 
+class Problem(NamedTuple):
+    """Why a test cannot be right, what to write instead, and where."""
+
+    message: str
+    help: str | None
+    span: Span
+
+
 def run(program: Program, tests: Iterable[TestCase]) -> tuple[Outcome, ...]:
     """Decide every test, in the order of the file."""
     decider = _Decider(program)
     return tuple(_run(decider, test, number) for number, test in enumerate(tests, 1))
+
+
+def broken(program: Program, tests: Iterable[TestCase]) -> Iterator[Problem]:
+    """What is wrong with tests whatever is decided: names that are not there, unreadable values."""
+    rules = [clause.name for clause in program.clauses]
+    names = set(rules)
+    routes = set(_routes(program))
+    named = {*routes, *(route.partition(" ")[0] for route in routes)}  # `reject` is any of them
+    for test in tests:
+        rule, route = test.expect_rule, test.expect_route
+        if rule is not None and rule.value not in names:
+            yield _no_rule(rule, rules)
+        # What `requested` stands for may be named: that is up to the client.
+        if route is not None and route.value not in named and REQUESTED not in routes:
+            help = _routes_meant(route.value, routes)
+            yield Problem(f"no rule or fallback goes to `{route.value}`", help, route.span)
+        at = test.at.value if test.at else None
+        for data, moment in (({}, at), *(({key: v}, None) for key, (v, _) in test.given.items())):
+            try:
+                read_said(data, program, moment)
+            except SnapshotError as error:
+                yield _unreadable(error, test)
 
 
 class _Decider:
@@ -92,18 +123,14 @@ def _run(decider: _Decider, test: TestCase, number: int) -> Outcome:
         return Outcome(name, False, rule, route, None, None, problem, help, span)
 
     if test.expect_rule is not None and rule not in decider.rules:
-        help = suggestion(str(rule), decider.rules) or f"rules are {', '.join(decider.rules)}"
-        return failed(f"there is no rule `{rule}`", help, test.expect_rule.span)
+        return failed(*_no_rule(test.expect_rule, decider.rules))
     try:
         given = {key: value for key, (value, _) in test.given.items()}
         snapshot = read_given(given, program, test.at.value if test.at else None)
         place_of_rule, unknown = decider.decide(snapshot)
         _require(program, place_of_rule, unknown, snapshot, test)
     except SnapshotError as error:
-        span = test.given[error.key][1] if error.key in test.given else test.span
-        if error.key == "at" and test.at is not None:
-            span = test.at.span
-        return failed(error.message, error.help, span)
+        return failed(*_unreadable(error, test))
     clause = None if place_of_rule is None else program.clauses[place_of_rule]
     led = reached(program, place_of_rule, snapshot)
     got_rule = clause.name if clause else None
@@ -112,14 +139,17 @@ def _run(decider: _Decider, test: TestCase, number: int) -> Outcome:
     hint: str | None = None
     if rule is not None and rule != got_rule:
         problem = f"expected rule `{rule}`, " + (f"got `{got_rule}`" if clause else "none matched")
+    elif route is not None and (key := led.found.lacks) is not None:
+        problem = nowhere_said(led)
+        hint = f"give it in `given`, such as `{key}: 0`, a number of 0 to 9999"
     elif route is not None and route not in _ways_to_say(led):
-        problem = f"expected route `{route}`, " + (
-            f"got `{got_route}`" if got_route else _nowhere(led, program)
-        )
+        got = f"got `{got_route}`" if got_route else "got nothing"
+        why = nowhere_said(led) if got_route is None else kept_out_said(led.kept_out)
+        problem = f"expected route `{route}`, {got}" + (f": {why}" if why else "")
         place = test.expect_route.span if test.expect_route else place
         routes = set(_routes(program))
         if route not in routes:
-            hint = suggestion(str(route), routes) or f"routes are {', '.join(sorted(routes))}"
+            hint = _routes_meant(str(route), routes)
     return Outcome(
         name,
         problem is None,
@@ -136,6 +166,22 @@ def _run(decider: _Decider, test: TestCase, number: int) -> Outcome:
     )
 
 
+def _no_rule(rule: Text, rules: Sequence[str]) -> Problem:
+    help = suggestion(rule.value, rules) or f"rules are {', '.join(rules)}"
+    return Problem(f"there is no rule `{rule.value}`", help, rule.span)
+
+
+def _routes_meant(route: str, routes: Iterable[str]) -> str:
+    return suggestion(route, routes) or f"routes are {', '.join(sorted(routes))}"
+
+
+def _unreadable(error: SnapshotError, test: TestCase) -> Problem:
+    span = test.given[error.key][1] if error.key in test.given else test.span
+    if error.key == "at" and test.at is not None:
+        span = test.at.span
+    return Problem(error.message, error.help, span)
+
+
 def _require(
     program: Program, fired: int | None, unknown: list[int], snapshot: Snapshot, test: TestCase
 ) -> None:
@@ -147,14 +193,6 @@ def _require(
     plan = program.clauses[fired].plan
     limits = (term for limit in program.limits for term in (limit.when, limit.target) if term)
     require(snapshot, sorted(reads((*plan_terms(plan), *limits))))
-    if isinstance(plan.route, Split) and evaluate(plan.route.bucket, snapshot).value is None:
-        (key,) = reads([plan.route.bucket])
-        raise SnapshotError(
-            key,
-            f"the split reads `{key}`, which is not given",
-            f"give it in `given`, such as `{key}: 0`, a number of 0 to 9999",
-            is_missing=True,
-        )
 
 
 def _route(reached: Reached) -> str | None:
@@ -179,15 +217,6 @@ def _ways_to_say(reached: Reached) -> tuple[str | None, ...]:
         "reject" if reached.reject is not None else None,
         REQUESTED if gives and not is_kept_out else None,
     )
-
-
-def _nowhere(reached: Reached, program: Program) -> str:
-    if reached.excluded:
-        target, limit = reached.excluded[0]
-        return f"got nothing: the limit `{limit}` keeps it from `{target}`"
-    if reached.clause is None:
-        return "no rule matched"
-    return f"nothing is left of the choice of `{program.clauses[reached.clause].name}`"
 
 
 def _routes(program: Program) -> Iterator[str]:

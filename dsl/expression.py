@@ -13,15 +13,16 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
-from . import tree
+from . import habits, tree
 from .diagnostic import Diagnostic, PolicyError
 from .document import ScalarNode, Style, written
 from .nearest import nearest
 from .source import Source, Span
-from .units import literal_value, parse_quantity, parse_time, quote, unquote
+from .units import format_usd, literal_value, parse_quantity, parse_time, quote, unquote
 
 if TYPE_CHECKING:  # Lark takes 40 ms to import: only reading a condition needs it
     from lark import Lark, Token, Tree, UnexpectedInput
@@ -266,35 +267,6 @@ _REFUSED: dict[str, tuple[str, str]] = {
     "BAD_DOT": ("a `.` cannot stand here", "write numbers as `0.5`, ranges as `1..5`"),
 }
 _ORDER = {"=<": "<=", "=>": ">=", "≤": "<=", "≥": ">=", "===": "==", "!==": "!="}
-# what people write for an operator -> the operator
-_WORDS = {
-    "contains": "has",
-    "includes": "has",
-    "startswith": "starts_with",
-    "endswith": "ends_with",
-    "match": "matches",
-    "regex": "matches",
-    "like": "matches",
-    "is": "==",
-    "eq": "==",
-    "equals": "==",
-    "ne": "!=",
-    "lt": "<",
-    "gt": ">",
-    "le": "<=",
-    "lte": "<=",
-    "ge": ">=",
-    "gte": ">=",
-    "AND": "and",
-    "And": "and",
-    "OR": "or",
-    "Or": "or",
-    "NOT": "not",
-    "Not": "not",
-    "IN": "in",
-    "In": "in",
-    "between": "in lo..hi",
-}
 _OPERANDS = frozenset({"NAME", "LPAR", *_KINDS})
 _SHOWN = {
     "NAME": "a value",
@@ -335,9 +307,9 @@ class _Mistake:
         interactive = error.interactive_parser
         stack = interactive.parser_state.value_stack
         before = stack[-1] if stack else None
-        bare = self._bare_target(token)
-        if bare is not None:
-            return bare
+        for told in (self._bare_target(token), self._leading_word()):
+            if told is not None:
+                return told
         if token.type.startswith("BAD_"):
             return self._refused(token)
         accepts: set[str] = interactive.accepts()  # type: ignore[no-untyped-call]
@@ -350,7 +322,7 @@ class _Mistake:
         if token.type == "BAD_DOT" and self.place.text[: token.start_pos].rstrip().endswith(")"):
             help = 'only a call has parts: write such as `budget("team").left`'
             return _diagnostic("a `.` cannot stand here", span, help)
-        if text in "€£¥":
+        if text in "€£¥%":
             apart = self._unit_apart(token)
             if apart is not None:
                 return apart
@@ -371,6 +343,15 @@ class _Mistake:
                 else:
                     help = f"close it: `{mark}{_middle(text[1:])}{mark}`"
                 return _diagnostic("this text is not closed", span, help)
+            case "BAD_UNIT" if (hour := _HOUR.fullmatch(text)) and 1 <= int(hour[1]) <= 12:
+                at = int(hour[1]) % 12 + (12 if hour[2].lower() == "pm" else 0)
+                return _diagnostic(f"`{text}` is not a time", span, f"write `{at:02}:00`")
+            case "BAD_MONEY" if _NAMED.match(self.place.text, token.start_pos or 0):
+                name = _NAMED.match(self.place.text, token.start_pos or 0)
+                help = f"write `{name[1] if name else ''}`"
+                return _diagnostic("a name stands alone, without a mark", span, help)
+            case "BAD_MONEY" if text.startswith("$."):
+                return _diagnostic(f"`{text}` is not a number", span, f"write `$0{text[1:]}`")
             case "BAD_UNIT" | "BAD_MONEY" | "BAD_NUMBER":
                 return _complain(lambda: parse_quantity(text), span, f"`{_middle(text)}`")
             case "BAD_TIME":
@@ -403,6 +384,9 @@ class _Mistake:
         self, token: "Token", stack: list[object], accepts: set[str]
     ) -> Diagnostic:
         opening = _open_bracket(stack)
+        ends = self._two_ends(token) if "DOTS" in accepts else None
+        if ends is not None:
+            return ends
         if token.type == "$END":
             if opening is not None:
                 closing = "]" if str(opening) == "[" else ")"
@@ -418,6 +402,10 @@ class _Mistake:
         if accepts == {"STRING"}:
             return _diagnostic("a text is expected in `[…]`", span, f'write `"{_middle(text)}"`')
         if accepts == {"IN"}:
+            between = _BETWEEN.match(self.place.text, token.start_pos or 0)
+            if between is not None:
+                meant = f"not in {between[1]}..{between[2]}"
+                return _diagnostic("`not between` is no operator", span, f"write `{meant}`")
             help = "write `not in`, or put `not` in front of the whole comparison"
             return _diagnostic(f"`in` is expected after `not`, not `{_middle(text)}`", span, help)
         if "DOTS" in accepts:
@@ -434,6 +422,8 @@ class _Mistake:
         if token.type == "COMMA" and accepts == {"RPAR"}:
             help = "write a list in square brackets: `[a, b]`"
             return _diagnostic("`,` cannot stand here", span, help)
+        if token.type == "COMMA" and opening is None:
+            return _diagnostic("`,` cannot stand here", span, "write `and` or `or`")
         if token.type in ("COMPARE", "IN") and not accepts & {"COMPARE", "IN"}:
             if opening is not None and str(opening) == "[":
                 return _diagnostic("a list holds values only", span, "take the comparison out")
@@ -455,10 +445,12 @@ class _Mistake:
                     return _diagnostic(
                         f"`{before}` is no operator", self.place.token(before), "write `not`"
                     )
-            meant = _WORDS.get(text) or _WORDS.get(text.lower())
-            meant = meant or nearest(text, KEYWORDS - {"true", "false"})
-            if meant is not None:
-                return _diagnostic(f"`{text}` is no operator", span, f"write `{meant}`")
+            said = self._phrase(token, before)
+            if said is not None:
+                return said
+            close = nearest(text, KEYWORDS - {"true", "false"})
+            if close is not None:
+                return _diagnostic(f"`{text}` is no operator", span, f"write `{close}`")
         if token.type in _OPERANDS or token.type == "NOT":
             if token.type == "STRING" and "AND" not in accepts:
                 return _diagnostic(f"`{text}` cannot stand here", span, _expected(accepts))
@@ -492,6 +484,45 @@ class _Mistake:
         short = f" or `{whole[:-6]}M`" if whole.endswith("000000") else short
         return _diagnostic("a number holds no commas", span, f"write `{whole}`{short}")
 
+    def _leading_word(self) -> Diagnostic | None:
+        """`if tokens < 100`: a word of other languages in front of the whole condition."""
+        match = _LED.match(self.place.text)
+        if match is None or match[1].lower() not in habits.LEADING:
+            return None
+        message = f"a condition needs no `{match[1]}` in front"
+        return _diagnostic(message, self.place.span(*match.span(1)), f"remove `{match[1]}`")
+
+    def _phrase(self, token: "Token", before: object) -> Diagnostic | None:
+        """`is not null`, `greater than`: words of other languages behind a value."""
+        start = token.start_pos or 0
+        words = list(islice(_WORD.finditer(self.place.text, start), habits.LONGEST))
+        for count in range(len(words), 0, -1):
+            phrase = " ".join(word[0] for word in words[:count]).lower()
+            end = words[count - 1].end()
+            if any(c not in " \t" for c in _WORD.sub("", self.place.text[start:end])):
+                continue
+            said, span = self.place.text[start:end], self.place.span(start, end)
+            if phrase in habits.TESTS:
+                value = self.place.text[_start(before) : start].strip()
+                help = f"write `{habits.TESTS[phrase].format(_middle(value))}`"
+                return _diagnostic(f"`{said}` is not how a value is asked for", span, help)
+            if phrase in habits.OPERATORS:
+                between = _BETWEEN.match(self.place.text, start)
+                meant = f"in {between[1]}..{between[2]}" if between else habits.OPERATORS[phrase]
+                return _diagnostic(f"`{said}` is no operator", span, f"write `{meant}`")
+        return None
+
+    def _two_ends(self, token: "Token") -> Diagnostic | None:
+        """`in 18:00-02:00`, `in 1 to 5`: the ends of a range without its `..`."""
+        at = len(self.place.text) if token.type == "$END" else token.start_pos or 0
+        for match in _ENDS.finditer(self.place.text):
+            low, sign, high = match.groups()
+            if match.start(2) == at or not self.place.text[match.end() : at].strip():
+                help = f"write `in {low}..{high}`"
+                span = self.place.span(*match.span(2))
+                return _diagnostic(f"`{sign}` makes no range", span, help)
+        return None
+
     def _bare_target(self, token: "Token") -> Diagnostic | None:
         """`p95(openai/gpt-4o)`: a target without its quotes."""
         start = token.start_pos or 0
@@ -512,7 +543,10 @@ class _Mistake:
             return None
         if _CURRENCY.fullmatch(str(token)):
             span = self.place.span(number.start(), start + len(token))
-            help = f"write `${number[0].strip().removeprefix('$')}`"
+            amount = number[0].strip().removeprefix("$")
+            if str(token).lower().startswith("cent"):
+                amount = format_usd(round(float(amount) * 10**7))
+            help = f"write `${amount}`"
             return _diagnostic("money is written in dollars, with `$` in front", span, help)
         together = f"{number[0].rstrip()}{token}"
         try:
@@ -523,6 +557,13 @@ class _Mistake:
             together = str(problem).rpartition("write `")[2].rstrip("`")
         span = self.place.span(number.start(), start + len(token))
         return _diagnostic("a unit belongs right after its number", span, f"write `{together}`")
+
+
+def _start(part: object) -> int:
+    """Where a part that the parser has read begins in the text."""
+    while not _is_token(part):
+        part = cast("Tree[Token]", part).children[0]
+    return part.start_pos or 0
 
 
 def _open_bracket(stack: list[object]) -> "Token | None":
@@ -560,7 +601,9 @@ def _instead_of(character: str) -> str:
         return f"write `{plain}`"
     if character.isalpha():
         return "names are written in plain letters a to z, text in double quotes"
-    if character in ";\\" or not character.isprintable():
+    if character in "%^":
+        return "operators are + - * / and comparisons"
+    if character in ";\\@{}" or not character.isprintable():
         return "remove it"
     return "text is written in double quotes"
 
@@ -608,6 +651,15 @@ def _too_deep(span: Span) -> PolicyError:
 _BARE_TARGET = re.compile(
     r"(?<![\w.])([A-Za-z_][\w.]*)\([ \t]*([A-Za-z_][\w.-]*/[\w./:-]+)[ \t]*\)"
 )
+_HOUR = re.compile(r"([0-9]{1,2})(am|pm)", re.IGNORECASE)
+_NAMED = re.compile(r"\$\{?([A-Za-z_][\w.]*)")
+_LED = re.compile(
+    r"\s*([A-Za-z]+)\s+(?!(?:and|or|in|not\s+in|has|matches|starts_with|ends_with|is)\b)[\w$\"'(-]"
+)
+_WORD = re.compile(r"[A-Za-z_]\w*(?![\w.(\[])")
+_END = r"[0-9]{4}-[0-9]{2}-[0-9]{2}|\$?[0-9]+(?:[.:][0-9]+)*[A-Za-z%]*|[A-Z][a-z]{2}"
+_ENDS = re.compile(rf"\bin\s+({_END})\s*(-|–|—|to\b|until\b|till\b|through\b)\s*({_END})(?!\w)")  # noqa: RUF001
+_BETWEEN = re.compile(rf"between\s+({_END})\s+and\s+({_END})(?!\w)", re.IGNORECASE)
 _CURRENCY = re.compile(r"[€£¥]|(?:usd|eur|euros?|gbp|jpy|chf|dollars?|cents?)", re.IGNORECASE)
 _BRACKETS = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|[()\[\]]')
 

@@ -11,14 +11,15 @@ import re
 from collections.abc import Collection
 from decimal import Decimal
 
+from . import example
 from .diagnostic import Diagnostic, PolicyError, Related, Severity
 from .document import Entry, Hole, ListNode, MapNode, Node, ScalarNode
-from .nearest import nearest, suggestion
+from .nearest import listed, nearest, suggestion
 from .schema import Type
 from .source import Span
 from .traps import shown
 from .tree import Text
-from .units import parse_date, parse_quantity
+from .units import format_value, parse_date, parse_quantity
 from .vocabulary import PERIODS, Period, Section, Words
 
 MAX_FINDINGS = 200
@@ -43,7 +44,7 @@ _PERIODS_MEANT = {
     "monthly": "month",
     "months": "month",
 }
-_ALLOWANCE = re.compile(r"([^/\s]+)(?:\s*/\s*(?:1\s*)?|\s+per\s+|\s+a\s+)([A-Za-z]+)")
+_ALLOWANCE = re.compile(r"([^/\s]+)(?:\s*/\s*(?:1\s*)?|\s+per\s+|\s+a\s+|\s+(?=\w+ly))([A-Za-z]+)")
 _DECIMAL = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,12})?")
 
 
@@ -82,7 +83,7 @@ class Reader:
         """The entries of a mapping whose keys are the author's own words."""
         if isinstance(node, MapNode):
             return node.entries
-        self._wrong_kind(node, what, "keys with values", "write `key: value`")
+        self._wrong_kind(node, what, "keys with values", f"write `{_mapping(what)}`")
         return None
 
     def section(
@@ -94,12 +95,14 @@ class Reader:
 
         Unknown keys are findings, the rest is given. None where there is no mapping.
         """
-        entries = self.entries(node, section.what)
-        if entries is None:
+        if not isinstance(node, MapNode):
+            given = node.text.strip() if isinstance(node, ScalarNode) else ""
+            help = f"write `{example.mapping(section, given)}`"
+            self._wrong_kind(node, section.what, "keys with values", help)
             return None
         legal = section.names
         values: dict[str, Node] = {}
-        for entry in entries:
+        for entry in node.entries:
             if entry.key.text in legal:
                 values[entry.key.text] = entry.value
             else:
@@ -129,7 +132,20 @@ class Reader:
         """The items of a list; empty where there is none."""
         if isinstance(node, ListNode):
             return node.items
-        self._wrong_kind(node, what, "a list", "write `- …` for each entry, or `[a, b]`")
+        whole = example.of(what) or "[a, b]"
+        is_empty = isinstance(node, ScalarNode) and node.is_null
+        match node:
+            case MapNode(entries) if entries and isinstance(entries[0].value, MapNode):
+                first = shown(entries[0].key.text)
+                help = f"write `- name: {first}` where an entry starts, its keys below that"
+            case MapNode(entries) if entries and f"{entries[0].key.text}:" in whole:
+                first = shown(entries[0].key.text)
+                help = f"write `- {first}: …` where an entry starts, its other keys below that"
+            case ScalarNode() if not node.is_null and not whole.startswith("[{"):
+                help = f"write `[{shown(node.text)}]`"
+            case _:
+                help = f"write `{whole}`" + (", or remove the line" if is_empty else "")
+        self._wrong_kind(node, what, "a list", help)
         return ()
 
     def text(self, node: Node, what: str) -> Text | None:
@@ -278,8 +294,8 @@ class Reader:
         """Whether a word names one of those known; a finding where it does not."""
         if text.value in known:
             return True
-        listed = ", ".join(sorted(known)[:12])
-        help = suggestion(text.value, known) or (f"known here: {listed}" if listed else None)
+        names = listed(sorted(known))
+        help = suggestion(text.value, known) or (f"known here: {names}" if names else None)
         self.find("RP101", f"unknown {what} `{shown(text.value)}`", text.span, help)
         return False
 
@@ -324,9 +340,12 @@ class Reader:
                 Type.DURATION: f"{value}s",
                 Type.RATE: f"${value}/Mtok",
                 Type.MONEY: f"${value}",
-                Type.PERCENT: f"{value}%",
+                Type.PERCENT: _percent(type_, value),
             }[wanted]
-            self.find("RP110", f"`{shown(value)}` lacks its unit", text.span, f"write `{fixed}`")
+            help = f"write `{fixed}`"
+            if wanted is Type.DURATION and len(value) > 2:  # who writes that may mean milliseconds
+                help += f" or `{value}ms`"
+            self.find("RP110", f"`{shown(value)}` lacks its unit", text.span, help)
         elif wanted is Type.RATE and type_ is Type.MONEY:
             self.find(
                 "RP110",
@@ -348,7 +367,17 @@ class Reader:
         else:
             found = "a list" if isinstance(node, ListNode) else "keys with values"
             span = Span(node.span.source, node.span.start, node.span.start + 1)
-        self.find("RP009", f"{what} is {found} where {wanted} must be", span, help)
+        self.find("RP009", f"{what} needs {wanted}, and this is {found}", span, help)
+
+
+def _percent(type_: Type, bare: str) -> str:
+    """A bare number as a percentage: below one it is a part of the whole."""
+    is_part = type_ is Type.SCORE and bare.startswith("0.")
+    return format_value(parse_quantity(bare)[1], Type.PERCENT) if is_part else f"{bare}%"
+
+
+def _mapping(what: str) -> str:
+    return example.of(what) or "key: value"
 
 
 def _either(words: Collection[str]) -> str:

@@ -17,8 +17,19 @@ from dataclasses import dataclass
 from typing import cast
 
 from .diagnostic import Diagnostic, PolicyError, sort
-from .document import MAX_CHARACTERS, Hole, ListNode, MapNode, Node, ScalarNode, examine, hop_form
-from .layout import comments, laid_out
+from .document import (
+    MAX_CHARACTERS,
+    Hole,
+    ListNode,
+    MapNode,
+    Node,
+    ScalarNode,
+    examine,
+    hop_form,
+    written,
+)
+from .layout import STEP, comments, laid_out
+from .lines import on_lines
 from .source import Source
 from .spelling import Conditions
 from .vocabulary import HOP_OPTIONS, MapOf, Value, places
@@ -42,6 +53,7 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:[-./][A-Za-z0-9_]+)*")
 _NO_WORD = re.compile(r"true|false|null|yes|no|on|off|y|n|inf|nan", re.IGNORECASE)
 _TYPED = re.compile(r"-?[0-9]+|true|True|TRUE|false|False|FALSE|null|Null|NULL")
 _COMMENT = re.compile(r"([ \t]+)#")
+_KEY_INDENT = re.compile(r"[ ]*(?:-[ ]+)*")
 
 _Edit = tuple[int, int, str]
 
@@ -188,7 +200,7 @@ def _meaning(node: Node, path: _Path, conditions: Conditions) -> object:
 
 
 def _edits(root: MapNode, conditions: Conditions) -> list[_Edit]:
-    """What is to be written instead of what, by place; nothing that spans lines is touched."""
+    """What is to be written instead of what, by place."""
     found: dict[int, _Edit] = {}  # by start: a repeated node (an alias) is met more than once
     for spot in _walk(_Spot(root, ())):
         for edit in _edits_of(spot, conditions):
@@ -222,31 +234,57 @@ def _spread(
     if "\n" in node.span.excerpt:
         return
     name = target.text if _fits(target.text, in_braces=True) else _single(target.text)
-    written = []
+    parts = []
     for entry in options.entries:
         start, end = entry.key.span.start, entry.value.span.end
         spot = _Spot(entry.value, (*path, entry.key.text), in_braces=True)
         edits = [(low - start, high - start, new) for low, high, new in _edits_of(spot, conditions)]
-        written.append(_apply(node.span.source.text[start:end], edits))
-    yield node.span.start, node.span.end, f"{{{', '.join([f'to: {name}', *written])}}}"
+        parts.append(_apply(node.span.source.text[start:end], edits))
+    yield node.span.start, node.span.end, f"{{{', '.join([f'to: {name}', *parts])}}}"
 
 
 def _condition(node: ScalarNode, in_braces: bool, conditions: Conditions) -> Iterator[_Edit]:
     """A condition in normal spelling, without needless quotes around it."""
     span = node.span
-    if "\n" in span.excerpt or node.style in ("literal", "folded"):
+    if node.style in ("literal", "folded"):
+        yield from _block(node, conditions)
+        return
+    if "\n" in span.excerpt:
         return
     normal = conditions.spelling(node)
-    written = node.text.strip()
-    if "\t" not in written and " ".join(written.split()) == normal:
-        normal = written  # aligned, not misspelt
+    text = node.text.strip()
+    if "\t" not in text and " ".join(text.split()) == normal:
+        normal = text  # aligned, not misspelt
     if node.style == "plain":
-        if normal != written:
+        if normal != text:
             yield span.start, span.end, normal if _fits(normal, in_braces) else _single(normal)
     elif _is_quoted(node) and _fits(normal, in_braces) and not _precedes_comment(node):
         yield span.start, span.end, normal
-    elif normal != written:
+    elif normal != text:
         yield span.start, span.end, _single(normal)
+
+
+def _block(node: ScalarNode, conditions: Conditions) -> Iterator[_Edit]:
+    """A condition below a `|` or `>`: normal spelling on the lines that its author chose."""
+    text, offsets = written(node)
+    made = on_lines(text, conditions.spelling(node))
+    if made is None or "\t" in text:
+        return
+    at = text.rfind("\n", 0, len(text) - len(text.lstrip())) + 1
+    lines = text[at:].rstrip().splitlines()
+    first = _indent(lines[0])
+    if [line.split() for line in lines] == [line.split() for line in made]:
+        made = [line[min(first, _indent(line)) :].rstrip() for line in lines]  # aligned in itself
+    start = node.span.source.offset(node.span.line, 1)
+    key = _KEY_INDENT.match(node.span.source.text, start)
+    is_sized = re.match(r"[|>][+-]?[1-9]", node.span.excerpt)
+    depth = first if is_sized or key is None else key.end() - start + STEP
+    moved = (" " * depth + line if line else "" for line in made)
+    yield offsets[at], node.span.end, "\n".join(moved)
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
 
 
 def _bare(node: ScalarNode) -> Iterator[_Edit]:

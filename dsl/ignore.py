@@ -1,12 +1,13 @@
 """Findings that the policy's author takes back: `# turnout: ignore RP403 because <reason>`.
 
-The comment stands at the end of the finding's line, or alone on the line above. Errors cannot be
-ignored. A comment that is not in this form, or that takes nothing back, is a finding of its own.
+The comment stands at the end of the finding's line, or alone on the line above; of a text of more
+than one line at the end of its first or its last, or above it. Errors cannot be ignored. A comment
+that is not in this form, or that takes nothing back, is a finding of its own.
 """
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .diagnostic import NAMES, Diagnostic, Related, sort
@@ -23,6 +24,7 @@ _FORM = re.compile(
     r"(?:\bbecause\b[ \t]*(?P<reason>[^\n]*?)[ \t\r]*)?",
 )
 _OWN = ("RP011", "RP012")
+_QUOTES = ("'", '"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,13 @@ def ignore(
     rows = tuple(findings)
     comments: list[_Comment] = []
     own: list[Diagnostic] = []
+    texts: dict[str, list[Span]] = {}
     for source in dict.fromkeys(sources):
-        for found in _comments(source):
+        matches = list(_COMMENT.finditer(source.text))
+        if not matches:
+            continue
+        texts[source.name] = sorted(_texts(source), key=lambda span: span.start)
+        for found in _comments(source, matches, texts[source.name]):
             if isinstance(found, _Comment):
                 comments.append(found)
             else:
@@ -63,7 +70,10 @@ def ignore(
     kept: list[Diagnostic] = []
     ignored: list[Ignored] = []
     for row in rows:
-        comment = by_place.get((row.span.source.name, row.span.line, row.code))
+        name = row.span.source.name
+        lines = _lines(row.span, texts.get(name, []))
+        places = (by_place.get((name, line, row.code)) for line in lines)
+        comment = next(filter(None, places), None)
         if comment is None:
             kept.append(row)
             continue
@@ -79,18 +89,15 @@ def ignore(
     return sort((*kept, *own)), tuple(ignored)
 
 
-def _comments(source: Source) -> Iterator[_Comment | Diagnostic]:
-    matches = list(_COMMENT.finditer(source.text))
-    if not matches:
-        return
-    texts = sorted(_texts(source))
+def _comments(
+    source: Source, matches: Iterable[re.Match[str]], texts: Sequence[Span]
+) -> Iterator[_Comment | Diagnostic]:
     meant: dict[int, int] = {}
     for match in matches:
-        before = bisect_right(texts, (match.start(), len(source.text))) - 1
-        if before >= 0 and match.start() < texts[before][1]:
-            continue  # part of a quoted text, no comment
-        span = Span(source, match.start(), match.start() + len(match[0].rstrip()))
-        yield from _read(span, meant)
+        text = _around(match.start(), texts)
+        if text is None or match.start() < _first_character(text):
+            span = Span(source, match.start(), match.start() + len(match[0].rstrip()))
+            yield from _read(span, meant)
 
 
 def _read(span: Span, meant: dict[int, int]) -> Iterator[_Comment | Diagnostic]:
@@ -146,15 +153,34 @@ def _line_meant(span: Span, meant: dict[int, int]) -> int:
     return first if found > last else found
 
 
-def _texts(source: Source) -> Iterator[tuple[int, int]]:
-    """Where quoted and block texts stand; a `#` in them is no comment."""
+def _lines(place: Span, texts: Sequence[Span]) -> tuple[int, ...]:
+    """The lines whose comments are about a place: its own, and those where its text has an edge."""
+    text = _around(place.start, texts)
+    return (place.line,) if text is None else (place.line, text.line, text.end_line)
+
+
+def _around(offset: int, texts: Sequence[Span]) -> Span | None:
+    """The text that an offset is part of."""
+    before = bisect_right(texts, offset, key=lambda span: span.start) - 1
+    return texts[before] if before >= 0 and offset < texts[before].end else None
+
+
+def _first_character(text: Span) -> int:
+    """Where a text begins in which a `#` is no comment: of a block after the line of its sign."""
+    if text.excerpt[:1] in _QUOTES:
+        return text.start
+    return text.start + text.excerpt.find("\n")
+
+
+def _texts(source: Source) -> Iterator[Span]:
+    """Where texts stand that are quoted, blocks, or longer than a line."""
     root = examine(source).root
     stack: list[Node] = [] if root is None else [root]
     while stack:
         match stack.pop():
             case ScalarNode(_, style, span):
-                if style != "plain":
-                    yield span.start, span.end
+                if style != "plain" or span.line != span.end_line:
+                    yield span
             case ListNode(items):
                 stack += items
             case MapNode(entries):

@@ -35,7 +35,7 @@ from .core import (
     TextTest,
 )
 from .cost import PER_MTOK
-from .infer_values import has_tag, is_tags, known_list, sound_pattern
+from .infer_values import has_tag, is_nothing, is_tags, known_list, sound_pattern
 from .interval import bounds
 from .keys import attribute_of
 from .reading import Reading
@@ -72,14 +72,14 @@ def arithmetic(reading: Reading, written: tree.Arithmetic) -> Term:
         )
     left, right = reading.value(written.left), reading.value(written.right)
     if operator == "*":
-        return _product(reading, left, right, written)
+        return _product(left, right, written)
     left, right = agree(reading.scope, left, right, written.left, written.right, span)
     if left.type not in SIZES:
         raise no_size(written.left.span, left.type)
     return Arithmetic(operator, left, right, left.type, span)
 
 
-def _product(reading: Reading, left: Term, right: Term, written: tree.Arithmetic) -> Term:
+def _product(left: Term, right: Term, written: tree.Arithmetic) -> Term:
     for term, part in ((left, written.left), (right, written.right)):
         if term.type not in SIZES:
             raise no_size(part.span, term.type)
@@ -109,9 +109,12 @@ def comparison(reading: Reading, written: tree.Comparison) -> Term:
         return _text_test(reading, written)
     if _is_quotient(written.left) or _is_quotient(written.right):
         return _quotients(reading, written)
-    left, right = reading.value(written.left), reading.value(written.right)
+    if operator in ("==", "!="):
+        _refuse_nothing(reading, written)
+    left = reading.value(written.left)
+    right = reading.beside(left, written.right)
     if Type.BOOL in (left.type, right.type):
-        return _truths(reading, written, left, right)
+        return _truths(written, left, right)
     left, right = agree(reading.scope, left, right, written.left, written.right, span)
     is_equality = operator in ("==", "!=")
     if not is_equality and left.type in WORDS:
@@ -127,7 +130,21 @@ def comparison(reading: Reading, written: tree.Comparison) -> Term:
     return Compare(operator, left, right, span)  # type: ignore[arg-type]
 
 
-def _truths(reading: Reading, written: tree.Comparison, left: Term, right: Term) -> Term:
+def _refuse_nothing(reading: Reading, written: tree.Comparison) -> None:
+    """Refuse `x == null`, which is a question for `known`. Raises: Refused RP101."""
+    pair = ((written.left, written.right), (written.right, written.left))
+    for word, other in pair:
+        if is_nothing(reading, word):
+            test = f"known({shown(other.span)})"
+            raise Refused(
+                "RP101",
+                f"there is no `{shown(word.span)}`: a value that is missing is unknown",
+                written.left.span.to(written.right.span),
+                f"write `{test if written.operator == '!=' else f'not {test}'}`",
+            )
+
+
+def _truths(written: tree.Comparison, left: Term, right: Term) -> Term:
     if left.type is not right.type:
         word, other = (
             (written.left, written.right)
@@ -340,7 +357,11 @@ def _named_list(
             "RP103",
             f"`in` takes a list or a range, `{text}` is neither",
             name.span,
-            f"write `[{text}]`" if text in WEEKDAYS else "write `[a, b]` or `low..high`",
+            f"write `[{text}]`"
+            if text in WEEKDAYS
+            else f"write `{text} has {shown(place.span)}`"
+            if isinstance(place, tree.Literal) and place.kind == "string"
+            else "write `[a, b]` or `low..high`",
         )
     entry = known_list(reading, text, name.span)
     if operand.type not in WORDS:
@@ -371,7 +392,8 @@ def _listing(
     constants: list[Value] = []
     others: list[Term] = []
     for item in items:
-        left, right = agree(reading.scope, operand, reading.value(item), place, item, item.span)
+        read = reading.beside(operand, item)
+        left, right = agree(reading.scope, operand, read, place, item, item.span)
         _measured(reading, left, right, item.span)
         if isinstance(right, Const) and right.value is not None:
             constants.append(right.value)

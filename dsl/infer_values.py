@@ -5,13 +5,13 @@ Over 300 lines because each way to name a value is refused beside the others, ea
 
 import re
 
-from . import tree
+from . import habits, tree
 from .agree import ORDERED, agree, no_size, shown
 from .core import REQUESTED, Arithmetic, Const, Known, Named, Read, Term
 from .facts import FACTS, PREFIX, TAG
 from .infer_targets import cost, live, of_target, only, target_name, worst_case
 from .keys import ALIASES
-from .nearest import suggestion
+from .nearest import MOST_LISTED, listed, suggestion
 from .pattern import problem
 from .reading import Reading, takes
 from .refusal import Poisoned, Refused
@@ -36,6 +36,15 @@ CREDENTIALS = frozenset(
 _DOTTED = re.compile(r"(header|meta)s?\.([A-Za-z0-9][\w.-]*)")
 _ASKED_WITH_TEXT = (Parameter.SALT, Parameter.LIST, Parameter.PATTERN, Parameter.BUDGET)
 _KEYED = (Parameter.HEADER, Parameter.META)
+# What is shown of all that can be read where nothing is like the word that was written.
+_COMMON = (
+    "tokens", "messages", "model", "stream", "has_tools", "has_images", "request_type", "tier",
+    "tenant", "team", "time", "weekday",
+)  # fmt: skip
+_CALLED = (
+    "known(tokens)", "max(tokens, 100)", 'cost("openai/gpt-4")', 'p95("openai/gpt-4")',
+    'error_rate("openai/gpt-4")', 'healthy("openai/gpt-4")', 'bucket("canary")', 'matches("^fix")',
+)  # fmt: skip
 
 # --- names ---------------------------------------------------------------------------------------
 
@@ -81,7 +90,14 @@ def name(reading: Reading, written: tree.Name) -> Term:
         help = f'write `{dotted[1]}["{dotted[2]}"]`'
         raise Refused("RP101", f"`{dotted[0]}` is not how {kind} is read", span, help)
     if text == ROUTE or text.removeprefix(PREFIX) in (*FACTS, TAGS):
-        raise _misplaced(written)
+        raise _misplaced(reading, written)
+    if is_nothing(reading, written):
+        raise Refused(
+            "RP101",
+            f"there is no `{text}`: a value that is missing is unknown",
+            written.span,
+            "write `known(x)` to ask for it, or `x ?? 0` to give a default",
+        )
     raise Refused(
         "RP101",
         f"unknown attribute `{text}`",
@@ -120,7 +136,7 @@ def has_tag(reading: Reading, written: tree.Membership) -> Term:
     """`"fast" in tags`: whether the target in question has a tag."""
     assert isinstance(written.collection, tree.Name)
     if not reading.place.has_facts and not reading.is_definition:
-        raise _misplaced(written.collection)
+        raise _misplaced(reading, written.collection)
     tag = written.operand
     if not isinstance(tag, tree.Literal) or tag.kind != "string":
         raise Refused(
@@ -154,16 +170,26 @@ def _fact(reading: Reading, written: tree.Name) -> Term | None:
     return Read(PREFIX + fact.name, fact.type, written.span)
 
 
-def _misplaced(written: tree.Name) -> Refused:
-    where = "`invariants`" if written.text == ROUTE else "`require`, `where` and `invariants`"
-    return Refused(
-        "RP114",
-        f"`{written.text}` is about a target, and is known in {where} only",
-        written.span,
-        "write it under `require:` as a limit, or as the `where` of a choice"
-        if written.text != ROUTE
-        else "use `model`, which is what the client asked for",
-    )
+def is_nothing(reading: Reading, written: tree.Expression) -> bool:
+    """Whether it is what stands for a missing value in other languages."""
+    if not isinstance(written, tree.Name) or written.text in reading.scope.definitions:
+        return False
+    return written.text.lower() in habits.NOTHING
+
+
+def _misplaced(reading: Reading, written: tree.Name) -> Refused:
+    text, beside = written.text, reading.place.facts_beside
+    where = "`invariants`" if text == ROUTE else "`require`, `where` and `invariants`"
+    if text == ROUTE:
+        help = "use `model`, which is what the client asked for"
+    elif beside is not None:
+        help = f"move it to `{beside}:`, which is about the target"
+    else:
+        help = "write it under `require:` as a limit, or as the `where` of a choice"
+        meant = habits.ATTRIBUTES.get(text)
+        help = help if meant is None else f"write `{meant}` if the request is meant; else {help}"
+    message = f"`{text}` is about a target, and is known in {where} only"
+    return Refused("RP114", message, written.span, help)
 
 
 def _wanted(attribute: Attribute) -> str:
@@ -188,6 +214,8 @@ def _unknown_name_help(reading: Reading, text: str) -> str:
     for attribute in attributes:
         if attribute.domain and text in attribute.domain:
             return f"write `{quote(text)}`, text stands in quotes"
+    if text.lower() in habits.ALWAYS:
+        return "remove the condition: a rule without one takes every request"
     if text in scope.lists:
         return f"`{text}` is a list: write `tenant in {text}`"
     known = [a.name for a in attributes]
@@ -197,11 +225,22 @@ def _unknown_name_help(reading: Reading, text: str) -> str:
     if reading.place.has_route:
         known.append(ROUTE)
     begun = sorted(a.name for a in attributes if a.name.startswith(f"{text}."))
+    meant = habits.ATTRIBUTES.get(text.lower())
+    if meant is not None and (meant in known or not meant.isidentifier()):
+        return f"did you mean `{meant}`?"
     if begun:
         return f"write `{'` or `'.join(takes(a) for a in attributes if a.name in begun)}`"
-    return (
-        suggestion(text, known) or f"attributes are {', '.join(sorted(a.name for a in attributes))}"
-    )
+    close = suggestion(text, known)
+    if close is not None:
+        return close
+    if reading.is_beside_text:
+        return f"write `{quote(text)}`, text stands in quotes"
+    part = next((part for part in reversed(text.split(".")) if part in known), None)
+    if part is not None:
+        return f"write `{part}`"
+    common = [*(FACTS if reading.place.has_facts else ()), *_COMMON]
+    common = [name for name in common if name in known][:MOST_LISTED]
+    return f"docs/attributes.md has them all, such as: {listed(common)}"
 
 
 # --- keys in brackets ----------------------------------------------------------------------------
@@ -277,6 +316,17 @@ def _no_function(reading: Reading, written: tree.Call, attribute: Attribute | No
             + ("" if attribute is not None and attribute.parameter in _KEYED else " alone"),
         )
     functions = _functions(reading)
+    value, _, method = text.rpartition(".")
+    said = method.lower()
+    if reading.attribute(value) is not None and said in {**habits.OPERATORS, **habits.FUNCTIONS}:
+        asked = ", ".join(shown(argument.span) for argument in written.arguments)
+        test = f"write `{value} {habits.OPERATORS.get(said)} {asked}`"
+        return Refused(
+            "RP102",
+            "values have no functions of their own",
+            written.name.span,
+            test if said in habits.OPERATORS else habits.FUNCTIONS[said].format(method),
+        )
     parts = _parts(reading, text)
     if parts:
         return Refused(
@@ -290,7 +340,10 @@ def _no_function(reading: Reading, written: tree.Call, attribute: Attribute | No
         f"unknown function `{text}`",
         written.name.span,
         # `nto (a or b)` reads as a call
-        suggestion(text, (*functions, "not")) or f"functions are {', '.join(functions)}",
+        habits.FUNCTIONS[text.lower()].format(text)
+        if text.lower() in habits.FUNCTIONS
+        else suggestion(text, (*functions, "not"))
+        or f"docs/language.md has them all, such as: {listed(_CALLED)}",
     )
 
 
@@ -374,7 +427,7 @@ def _asked_with_text(
                 argument.span,
                 suggestion(argument.text, known)
                 or (
-                    f"budgets are {', '.join(sorted(known))}"
+                    f"budgets are {listed(sorted(known))}"
                     if known
                     else "write `budgets: [{name: …, scope: team, limit: $20/day}]`"
                 ),
@@ -401,7 +454,7 @@ def known_list(reading: Reading, text: str, span: Span) -> tree.ListEntry:
             span,
             suggestion(text, lists)
             or (
-                f"lists are {', '.join(sorted(lists))}"
+                f"lists are {listed(sorted(lists))}"
                 if lists
                 else f"write it down: `lists: {{{text}: [one, other]}}`"
             ),

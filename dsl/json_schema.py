@@ -42,7 +42,7 @@ _VALUES: dict[Value, dict[str, Any]] = {
     },
     Value.INTEGER: {"type": "integer"},
     Value.NUMBER: {"type": "number"},
-    Value.VERSION: {"const": 1},
+    Value.VERSION: {"anyOf": [{"const": 1}, {"type": "string", "pattern": "^ *1 *$"}]},
     Value.STATUS: {"type": "integer", "minimum": 400, "maximum": 599},
     Value.DURATION: {"type": "string", "pattern": f"^{_NUMBER}(ms|s|m|h|d)$"},
     Value.DATE: {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},

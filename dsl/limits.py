@@ -6,13 +6,12 @@ program, or those of `Gate.limits_of`, which are made once for each target: they
 ahead.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from .choose import Evaluate
-from .core import REQUESTED, Const, Limit, Program, Read
+from .core import Const, Limit, Program, Read
 from .facts import PREFIX, facts
-from .schema import Target, Value
+from .schema import Target
 from .walk import reads, rewrite
 
 
@@ -36,50 +35,20 @@ class Gate:
             self._bound[name] = tuple(_about(limit, row) for limit in self._program.limits)
         return self._bound[name]
 
-    def excluding(
-        self,
-        target: str | Target,
-        snapshot: Mapping[str, Value | None],
-        evaluate: Evaluate,
-    ) -> str | None:
+    def excluding(self, target: str | Target, evaluate: Evaluate) -> str | None:
         """The name of the first limit that keeps a request from a target; None if none does.
 
-        REQUESTED is what the snapshot says was asked for. Closed in doubt: a limit applies unless
-        its `when` is false, and a target passes only where `target` is true.
+        Closed in doubt: a limit applies unless its `when` is false, and a target passes only where
+        `target` is true.
         """
         if not self._program.limits:
             return None
-        named = asked_for(self._program, snapshot) if target == REQUESTED else target
-        for limit in self.limits_of(named):
+        for limit in self.limits_of(target):
             if limit.when is not None and evaluate(limit.when) is False:
                 continue
             if evaluate(limit.target) is not True:
                 return limit.name
         return None
-
-
-def excluding(
-    program: Program,
-    target: str | Target,
-    snapshot: Mapping[str, Value | None],
-    evaluate: Evaluate,
-) -> str | None:
-    """`Gate.excluding` for a single question; who asks often keeps a `Gate`."""
-    return Gate(program).excluding(target, snapshot, evaluate)
-
-
-def asked_for(program: Program, snapshot: Mapping[str, Value | None]) -> str | None:
-    """The target that a snapshot says was asked for: itself, or the one that its `model` names.
-
-    None where the client left the choice to the policy, or the program does not hold the target.
-    """
-    asked = snapshot.get(REQUESTED)
-    if asked is None and isinstance(snapshot, dict) and REQUESTED in program.slots:
-        asked = snapshot[REQUESTED]
-    model = snapshot.get("model")
-    if asked is None and isinstance(model, str):
-        asked = program.models.get(model, model if model in program.targets else None)
-    return asked if isinstance(asked, str) else None
 
 
 def _about(limit: Limit, target: Target | None) -> Limit:

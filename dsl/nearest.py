@@ -1,8 +1,10 @@
 """The known words most like a misspelt one, for a did-you-mean."""
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 MOST_SHOWN = 3
+MOST_LISTED = 12
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -69,6 +71,16 @@ def suggestion(word: str, known: Iterable[str], form: Callable[[str], str] = str
     if len(close) > 1:
         close[-2:] = [f"{close[-2]} or {close[-1]}"]
     return f"did you mean {', '.join(close)}?" if close else None
+
+
+def listed(words: Iterable[str]) -> str:
+    """Words one after the other, not more of them than people read.
+
+    >>> listed(["a", "b"]), listed(str(number) for number in range(20))[-7:]
+    ('`a`, `b`', '`11`, …')
+    """
+    shown = [f"`{word}`" for word in islice(words, MOST_LISTED + 1)]
+    return ", ".join([*shown[:MOST_LISTED], *(["…"] if len(shown) > MOST_LISTED else [])])
 
 
 def _letters(word: str) -> str:

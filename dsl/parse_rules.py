@@ -7,7 +7,7 @@ Over 300 lines because a rule, its route and its hops share their options.
 import re
 from collections.abc import Mapping
 
-from . import traps, tree
+from . import example, habits, traps, tree
 from .diagnostic import Related
 from .document import ListNode, MapNode, Node, ScalarNode, hop_form
 from .draft import Draft, start_of
@@ -40,6 +40,8 @@ MAX_RETRIES = 10
 MAX_TARGETS = 100  # of a chain, a choice or a split: each more is work for every request
 
 _BESIDE = re.compile(rf"([^\s/]++/\S++)\s++({'|'.join((*OPTIONS, 'when'))})")
+_KEYED = re.compile(r"([^\s/]+/[^\s(\[]+)")
+_FORM = re.compile(r"\s*([A-Za-z_]+)(?![\w/.:@-]*/)\s*[:=(]?\s*([0-9]*)")
 _HELP = "write `- {name: default, route: openai/gpt-4}`"
 # field of a request -> least and most
 _NUMBERS = {
@@ -104,11 +106,11 @@ def _rule(draft: Draft, node: Node, names: dict[str, tree.Text]) -> tree.Rule | 
     if "condition" in values:
         condition = draft.condition(values["condition"], "`condition`")
     route = _route(draft, values["route"]) if "route" in values else None
-    for key, example in (("name", "cheap_for_simple"), ("route", "openai/gpt-4")):
+    for key, value in (("name", "cheap_for_simple"), ("route", "openai/gpt-4")):
         if complete:
             span = name.span if name else start_of(node)
             whose = f"the rule `{name.value}`" if name else "this rule"
-            draft.missing(values, key, whose, span, f"write `{key}: {example}`")
+            draft.missing(values, key, whose, span, f"write `{key}: {value}`")
     options = _options(draft, values)
     extra = _rule_options(draft, values)
     fallback = chain(draft, values["fallback"], "`fallback`") if "fallback" in values else None
@@ -135,6 +137,8 @@ def _route(draft: Draft, node: Node) -> tuple[tree.Route, tree.HopOptions] | Non
     if isinstance(node, ListNode):
         help = "write one target, and the others under `fallback:`, or `{first_of: [a/x, b/y]}`"
         draft.find("RP009", "a route is one target, not a list", start_of(node), help)
+        return None
+    if isinstance(node, ScalarNode) and _form_alone(draft, node):
         return None
     if not isinstance(node, MapNode):
         hop = _hop(draft, node, "a route", HOP_OPTIONS.without("when"))
@@ -167,6 +171,17 @@ def _route(draft: Draft, node: Node) -> tuple[tree.Route, tree.HopOptions] | Non
     else:
         route = _reject(draft, node, values)
     return None if route is None else (route, tree.HopOptions())
+
+
+def _form_alone(draft: Draft, node: ScalarNode) -> bool:
+    """Refuse `route: reject 429`, a form of a route that lacks its braces."""
+    match = _FORM.match(node.text)
+    form = match and (match[1] if match[1] in FORMS else habits.FORMS.get(match[1].lower()))
+    if match is None or form is None:
+        return False
+    help = f"write `{example.mapping(ROUTES[form], match[2])}`"
+    draft.find("RP009", f"`{match[1]}` alone is no route", node.span, help)
+    return True
 
 
 def _own_keys(draft: Draft, node: MapNode, values: _Values, section: Section) -> bool:
@@ -253,7 +268,7 @@ def _too_many(draft: Draft, node: Node, what: str) -> bool:
 
 def _ramp(draft: Draft, node: Node, arms: tuple[tree.Share, ...]) -> tree.Ramp | None:
     if not isinstance(node, MapNode):
-        draft.entries(node, "`ramp`")
+        draft.section(node, RAMP)
         return None
     before = len(draft.findings)
     known = {arm.target.value for arm in arms}
@@ -295,7 +310,7 @@ def _reject(draft: Draft, node: MapNode, values: _Values) -> tree.RejectRoute | 
         wait_us = draft.duration_us(values["retry_after"], "`retry_after`")
     if status is None:
         return None
-    return tree.RejectRoute(status, where.span, message, wait_us, node.span)
+    return tree.RejectRoute(status, message, wait_us, node.span)
 
 
 # --- hops ----------------------------------------------------------------------------------------
@@ -318,14 +333,20 @@ def _entry(draft: Draft, node: Node) -> tree.HopEntry | None:
 
 
 def _beside(draft: Draft, node: MapNode) -> bool:
-    """Refuse `groq/llama-3-8b timeout: 2s`, an option without its parentheses."""
+    """Refuse `groq/llama-3-8b timeout: 2s` and `groq/llama-3-8b: {timeout: 2s}`."""
     entry = node.entries[0] if node.entries else None
+    target = entry and _KEYED.match(entry.key.text)
+    if entry and target and not _BESIDE.fullmatch(entry.key.text):
+        help = f"write `{{to: {target[1]}, timeout: 2s}}`"
+        message = "a target and its options stand side by side"
+        draft.find("RP009", message, entry.key.span, help)
+        return True
     glued = entry and _BESIDE.fullmatch(entry.key.text)
     if not entry or not glued or not isinstance(entry.value, ScalarNode):
         return False
-    target, option = glued.groups()
+    name, option = glued.groups()
     value = f"{option}: {traps.shown(entry.value.text)}"
-    help = f"write `{target} ({value})`, or `{{to: {target}, {value}}}`"
+    help = f"write `{name} ({value})`, or `{{to: {name}, {value}}}`"
     message = f"the option `{option}` stands beside its target"
     draft.find("RP002", message, entry.key.span, help)
     return True
@@ -363,7 +384,8 @@ def _hop(
         to = draft.text(node, what)
         glued = to and _BESIDE.match(to.value)
         if to and glued and to.value[glued.end() :].strip():
-            help = f"write `{glued[1]} ({glued[2]}: {traps.shown(to.value[glued.end() :])})`"
+            value = traps.shown(to.value[glued.end() :].lstrip("= "))
+            help = f"write `{glued[1]} ({glued[2]}: {value})`"
             message = f"the option `{glued[2]}` stands beside its target"
             draft.find("RP002", message, to.span, help)
             return None

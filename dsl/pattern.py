@@ -3,10 +3,12 @@
 The library is loaded by the first pattern: only policies that use it pay for it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 MAX_LENGTH = 1_000  # characters
+# One pattern of more words than this could outgrow RE2's memory.
+_WORDS_AT_ONCE = 200
 
 
 @lru_cache(maxsize=1_024)
@@ -29,6 +31,31 @@ def finder(pattern: str) -> Callable[[str], bool]:
             return search(text) is not None
         except UnicodeEncodeError:  # half a surrogate pair, which JSON can write and UTF-8 cannot
             return search(text.encode("utf-8", "replace").decode()) is not None
+
+    return is_found
+
+
+def finder_of_any(words: Iterable[str]) -> Callable[[str], bool]:
+    """Whether one of some texts stands anywhere in another, whatever the case of its letters.
+
+    >>> finder_of_any(["refund", "1+1"])("A REFUND, please"), finder_of_any([""])("anything")
+    (True, False)
+    """
+    import re2
+
+    options = re2.Options()
+    options.case_sensitive = False
+    options.log_errors = False
+    listed = [word for word in words if word]
+    searches = [
+        re2.compile("|".join(map(re2.escape, listed[at : at + _WORDS_AT_ONCE])), options).search
+        for at in range(0, len(listed), _WORDS_AT_ONCE)
+    ]
+
+    def is_found(text: str) -> bool:
+        # RE2 takes UTF-8; half a surrogate pair has none.
+        data = text.encode("utf-8", "replace")
+        return any(search(data) is not None for search in searches)
 
     return is_found
 

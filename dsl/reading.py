@@ -5,7 +5,7 @@ calculated. They know each other through this class only.
 """
 
 from . import tree
-from .agree import shown
+from .agree import WORDS, shown
 from .core import REQUESTED, Read, Slot, Term
 from .diagnostic import Diagnostic
 from .keys import ALIASES, attribute_of, key_of
@@ -25,6 +25,7 @@ class Reading:
 
     `is_definition`: a `let` on its own, read for whatever target a rule will have: bare values are
     let through, nothing becomes a slot. `has_default`: inside `known(…)` or the left of `??`.
+    `is_beside_text`: what is read is compared with a text.
     """
 
     def __init__(self, scope: Scope, place: Place, *, is_definition: bool = False) -> None:
@@ -33,6 +34,7 @@ class Reading:
         self.place = place
         self.is_definition = is_definition
         self.has_default = False
+        self.is_beside_text = False
         self.open: list[str] = []  # the definitions being read, outermost first
         self.made: dict[str, tuple[Term, int]] = {}  # terms of definitions and their sizes
         self.size = 0
@@ -56,6 +58,13 @@ class Reading:
             return self.read(expression)
         finally:
             self._depth -= 1
+
+    def beside(self, other: Term, expression: tree.Expression) -> Term:
+        """An expression that is compared with a term."""
+        before, self.is_beside_text = self.is_beside_text, other.type in WORDS
+        term = self.value(expression)
+        self.is_beside_text = before
+        return term
 
     def read(self, expression: tree.Expression) -> Term:
         """The term of an expression, whatever its kind."""

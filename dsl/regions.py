@@ -5,6 +5,8 @@ true has every key in its region. What a term does that is not understood here c
 So an index may leave out the rules whose regions a snapshot is not in, and a rule without a region
 can be dropped.
 
+Over 300 lines because what a region is, which one a term has and how regions are joined must agree.
+
 Laws: tests/dsl/test_dsl_index.py.
 """
 

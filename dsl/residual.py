@@ -4,6 +4,8 @@ Pure and exact: on every snapshot that agrees with the given values what is left
 program does. Terms are simplified only in ways that hold with the unknown: `x or not x` stays, for
 x may be unknown. A value that is given as unknown (None) is known to be that.
 
+Over 300 lines because simplifying and the reasons why a rule is gone look at terms in one way.
+
 Law: tests/dsl/test_dsl_residual.py.
 """
 

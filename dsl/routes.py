@@ -3,6 +3,8 @@
 A form says whether a written route is of its form, which targets it names, what is wrong with it,
 and what it means. The engine runs plans and never hears of forms. To add a form: a class here, in
 `FORMS`.
+
+Over 300 lines because the forms stand beside each other, checks and lowering of each together.
 """
 
 from collections.abc import Callable, Iterator

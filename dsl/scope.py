@@ -25,13 +25,14 @@ class Place:
     is not exactly one. `row` is the candidate of a `where`, whose facts are constants there.
     `has_facts`: the facts of a target may be read; without a `row` they are keys `target.…`.
     `has_route`: an invariant, which may read `route`, and whose bare cost is that of the target
-    there.
+    there. `facts_beside`: the key beside this place where facts may be read, if there is one.
     """
 
     target: str | None = None
     row: Target | None = None
     has_facts: bool = False
     has_route: bool = False
+    facts_beside: str | None = None
 
 
 @dataclass

@@ -14,6 +14,8 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from .keys import ALIASES, key_of
+from .moment import HELP as MOMENT_HELP
+from .moment import clock_at, weekday_of
 from .nearest import suggestion
 from .schema import Attribute, Parameter, Type, Value
 from .units import format_value, parse_date, parse_quantity, parse_time, parse_weekday, quote
@@ -96,9 +98,9 @@ def read_snapshot(
 
     A number means what a bare number means in a condition; what has a unit is text with its unit.
     None and what is missing is unknown, but the request's flags are those of an empty chat, and a
-    caller has the tier and the tenant `default`. `at` is the moment on the policy's own clock:
-    `"Sat 10:00"`, `"2026-03-27 14:30"`, `"2026-03-29"`, `"10:00"`; a key `at` does the same, and
-    `time`, `weekday` and `date` given by themselves win over it.
+    caller has the tier and the tenant `default`. `at` is the moment, as `moment.clock_at` reads it:
+    `"Sat 10:00"`, `"2026-03-27T13:30:00Z"`; a key `at` does the same, and `time`, `weekday` and
+    `date` given by themselves win over it.
     Raises: SnapshotError; where `tokens` or the clock is read and not given it `is_missing`.
     """
     snapshot = read_given(data, program, at)
@@ -149,7 +151,7 @@ def read_said(
     values: dict[str, Value | None] = {}
     moment = data.get("at", at)
     if moment is not None:
-        values.update(_moment(str(moment)))
+        values.update(_moment(str(moment), program))
     for written, value in data.items():
         if written == "at":
             continue
@@ -264,8 +266,10 @@ def _close_by(
 ) -> None:
     """Refuse what is most likely misspelt; what the policy does not name at all does no harm."""
     names = tuple(known)
+    if argument in names:
+        return
     help = suggestion(argument, names, lambda close: key_of(attribute, close, window_us))
-    if help is not None and argument not in names:
+    if help is not None:
         what = "target" if attribute.parameter is Parameter.TARGET else attribute.parameter.value
         raise SnapshotError(written, f"the policy names no {what} `{argument}`", help)
 
@@ -290,6 +294,8 @@ def _value(key: str, value: object, attribute: Attribute) -> Value:
     if attribute.minimum is not None and number < attribute.minimum:
         least = format_value(attribute.minimum, attribute.type)
         raise SnapshotError(key, f"`{key}` is never below {least}", _example(key, attribute.type))
+    if attribute.parameter is Parameter.SALT and number > (attribute.maximum or LARGEST):
+        raise SnapshotError(key, f"`{key}` is a number of 0 to 9999", f"write `{key}: 9999`")
     return number
 
 
@@ -360,33 +366,11 @@ def _example(key: str, wanted: Type) -> str:
     return f"write `{key}: {example}`"
 
 
-def _moment(at: str) -> dict[str, Value | None]:
-    """The clock's attributes at a moment; what it does not say stays unknown."""
-    moment: dict[str, Value | None] = {}
-    help = 'write `"Sat 10:00"` or `"2026-03-27 14:30"`'
+def _moment(at: str, program: "Program") -> dict[str, int]:
     try:
-        for word in at.replace("T", " ").split() if at[:1].isdigit() else at.split():
-            if ":" in word:
-                said = {"time": parse_time(word[:5] if word.count(":") == 2 else word)}
-            elif "-" in word:
-                day = parse_date(word)
-                said = {"date": day, "weekday": _weekday(day)}
-            else:
-                said = {"weekday": parse_weekday(word)}
-            if said.keys() & moment.keys():
-                raise SnapshotError("at", f"`{at}` says the {next(iter(said))} twice", help)
-            moment |= said
-    except SnapshotError:
-        raise
+        return clock_at(at, program.timezone)
     except ValueError as error:
-        raise SnapshotError("at", _told(error)[0], help) from None
-    if not moment:
-        raise SnapshotError("at", "`at` is empty", help)
-    return moment
-
-
-def _weekday(day: int) -> int:
-    return (day + 3) % 7  # day 0, 1970-01-01, was a Thursday
+        raise SnapshotError("at", _told(error)[0], MOMENT_HELP) from None
 
 
 def _derive(snapshot: Snapshot, program: "Program") -> None:
@@ -396,7 +380,7 @@ def _derive(snapshot: Snapshot, program: "Program") -> None:
     """
     day = snapshot["date"]
     if isinstance(day, int):
-        snapshot.setdefault("weekday", _weekday(day))
+        snapshot.setdefault("weekday", weekday_of(day))
     model = snapshot["model"]
     requested = snapshot[_REQUESTED]
     if requested is None and _REQUESTED not in snapshot and isinstance(model, str):

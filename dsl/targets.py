@@ -1,21 +1,26 @@
 """The targets a policy may name: its own providers and `targets:` laid over the catalogue.
 
 What a target costs is data here; how a cost is computed from it is `cost`'s business.
+
+Over 300 lines because what is declared, what is catalogued and which is meant are one look-up.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
 from . import tree
 from .core import REQUESTED, Provider
 from .diagnostic import Diagnostic
-from .nearest import misspelt, nearest, suggestion
+from .habits import KINDS
+from .nearest import listed, misspelt, nearest, suggestion
 from .refusal import Poisoned, Refused
 from .schema import Expected, Schema, Target, Tariff
 from .source import Span
 
 PRICE_HELP = "write `price: {input: $1/Mtok, output: $2/Mtok}` under `targets:`, or `price: 0`"
 FREE = Tariff(input=0, output=0)
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class Targets:
@@ -43,6 +48,7 @@ class Targets:
                 entry.kind.value if entry.kind else name,
                 entry.base_url.value if entry.base_url else None,
                 {header: text.value for header, text in entry.headers.items()},
+                variables(entry),
             )
             for name, entry in self._own.items()
         }
@@ -73,7 +79,7 @@ class Targets:
                         "error",
                         f"unknown kind of provider `{kind}`",
                         entry.kind.span,
-                        suggestion(kind, kinds) or f"kinds are {', '.join(sorted(set(kinds)))}",
+                        _meant_kind(kind, kinds),
                     )
                 )
             elif entry.base_url is None and (name not in self._schema.providers or kind != name):
@@ -222,6 +228,26 @@ class Targets:
         """The declared targets, and last the one of the catalogue that is most like a name."""
         listed = self._schema.catalog.close_to(name)
         return (*self._written, *((listed,) if listed else ()))
+
+
+def variables(entry: tree.ProviderEntry) -> dict[str, Span]:
+    """The variables that a provider's address and headers name, with the first place of each."""
+    found: dict[str, Span] = {}
+    address = () if entry.base_url is None else (entry.base_url,)
+    for text in (*address, *entry.headers.values()):
+        for match in VARIABLE.finditer(text.span.excerpt):
+            start = text.span.start + match.start()
+            found.setdefault(match[1], Span(text.span.source, start, start + len(match[0])))
+    return found
+
+
+def _meant_kind(kind: str, kinds: tuple[str, ...]) -> str:
+    """What to write for an unknown kind of provider."""
+    word = "".join(filter(str.isalnum, kind)).lower()
+    meant = word if word in kinds else KINDS.get(word)
+    if meant in kinds:
+        return f"write `kind: {meant}`"
+    return suggestion(kind, kinds) or f"kinds are {listed(sorted(set(kinds)))}"
 
 
 def _overlay(base: Target, entry: tree.TargetEntry) -> Target:

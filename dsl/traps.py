@@ -27,7 +27,7 @@ _OPTIONS = re.compile(r"(?<!\S)([^\s(\"':][^\s(]*+)[ \t]*+(\()[ \t]*[A-Za-z_]+[ 
 _YODA = re.compile(r"(\"[^\"]*\"|'[^']*')\s*(==|!=)\s*([A-Za-z_][\w.]*)")
 _GOES_ON = re.compile(r"(?:==|!=|[<>]|(?:in|not|and|or|has|starts_with|ends_with)\b)")
 _LIST_HAS = re.compile(r"\s*(?:has|contains|includes)\s+([A-Za-z_][\w.]*)\s*")
-_EQUALS = re.compile(r"=(?!=)\s*")
+_ASSIGNED = re.compile(r"([A-Za-z_]\w*)[ ]*=(?!=)[ ]*(\S.*)")
 _ITEM = re.compile(r"^[ \t]*(-)[ \t]", re.MULTILINE)
 _INDENT = re.compile(r"[ \t]*(?:-[ \t]+)*")
 _TAB = re.compile(r" *(\t)")
@@ -472,8 +472,10 @@ def with_colon(words: str) -> str:
     glued = _GLUED.fullmatch(words)
     if glued:
         return f"write `{glued[1]}: {shown(glued[2])}`"
+    assigned = _ASSIGNED.fullmatch(words)
+    if assigned:
+        return f"write `{assigned[1]}: {shown(assigned[2])}`"
     key, _, value = words.partition(" ")
-    value = _EQUALS.sub("", value)
     return f"write `{shown(f'{key}: {value}'.strip())}`"
 
 

@@ -2,6 +2,8 @@
 
 Expressions here are untyped: names are not resolved, literals keep their text. `check` turns a
 `Policy` into a `core.Program`; nothing after that looks at this tree again, but for its spans.
+
+Over 300 lines because it has a class for everything that can be written, and little else.
 """
 
 from dataclasses import dataclass, field
@@ -233,7 +235,6 @@ class RejectRoute:
     """`{reject: 429, message: "…", retry_after: 1h}`."""
 
     status: int
-    status_span: Span
     message: Text | None
     retry_after_us: int | None
     span: Span
@@ -405,13 +406,6 @@ class CacheEntry:
     only: Expression | None
     never: Expression | None
     span: Span
-
-
-@dataclass(frozen=True, slots=True)
-class Include:
-    """A file named by `include`, with the place where it was named."""
-
-    path: Text
 
 
 @dataclass(frozen=True, slots=True)

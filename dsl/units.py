@@ -65,6 +65,7 @@ _MISSPELT = {
     "millis": "ms",
     "mil": "M",
     "million": "M",
+    "%%": "%",
     "percent": "%",
     "pct": "%",
 }

@@ -181,6 +181,7 @@ _HOP_MEANT = {
     "retry": "retries",
 }
 _HOP_MISPLACED = dict.fromkeys(("hold", "set", "mirror", "expires", "tags"), _OF_A_RULE)
+_HOP_MISPLACED["provider"] = "write it in front of the model, as in `to: openai/gpt-4`"
 _WHEN = Key("when", Value.CONDITION, "the hop is entered only where this is true")
 _TO = Key("to", Value.TARGET, "the target to try", required=True)
 
@@ -363,6 +364,12 @@ RULE = Section(
         },
         "message": "write it in the route: `route: {reject: 429, message: …}`",
         "retry_after": "write it in the route: `route: {reject: 429, retry_after: 1h}`",
+        **dict.fromkeys(
+            ("description", "comment", "note"), "write it as a comment, with `#` in front"
+        ),
+        **dict.fromkeys(
+            ("enabled", "active", "disabled"), "a rule that is written counts: remove it"
+        ),
         "priority": "remove it and order the rules: the first that matches wins",
     },
 )
@@ -391,7 +398,16 @@ _RATES = (
     Key("request", Value.MONEY, "of each call"),
 )
 _PRICE_LATER = ("image", "audio", "from", "until", "hours")
-PRICE_STEP = Section("a step of a price", _RATES, later=_PRICE_LATER)
+_RATES_MEANT = {
+    "prompt": "input",
+    "in": "input",
+    "completion": "output",
+    "out": "output",
+    "cache_read": "cached",
+    "cached_input": "cached",
+    "per_request": "request",
+}
+PRICE_STEP = Section("a step of a price", _RATES, _RATES_MEANT, later=_PRICE_LATER)
 PRICE = Section(
     "a price",
     (
@@ -402,6 +418,7 @@ PRICE = Section(
             "what counts in its place above so many prompt tokens",
         ),
     ),
+    _RATES_MEANT,
     later=_PRICE_LATER,
 )
 EXPECTED = Section(
@@ -411,6 +428,7 @@ EXPECTED = Section(
         Key("ttft", Value.DURATION, "its time to the first token, until then"),
         Key("output", Value.COUNT, "how many tokens it answers with, until then"),
     ),
+    {"latency": "p95", "tokens": "output", "output_tokens": "output"},
 )
 _TARGET_KEYS = (
     Key("price", Either((Value.FREE, PRICE)), "what its tokens cost, over the catalogue"),
@@ -573,6 +591,7 @@ POLICY = Section(
         "aliases": "models",
         "sets": "lists",
     },
+    dict.fromkeys(("name", "condition", "route"), "indent it below the rule that it belongs to"),
     later=("shadow", "parameters"),
 )
 MAIN_ONLY = (

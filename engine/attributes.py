@@ -249,7 +249,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(
         "bucket.user",
         Type.NUMBER,
-        "Like `bucket`, kept by the user of the caller's key, or by its tenant without one.",
+        "Like `bucket`, kept by the user of the caller's key, or by the session without one.",
         always_known=True,
         parameter=Parameter.SALT,
         minimum=0,

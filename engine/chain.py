@@ -187,7 +187,7 @@ class Chain:
                 failures.append((stop.target, error))
                 if now() >= deadline_at:
                     break
-        raise _told(journey, stops, failures)
+        raise _told(stops, failures)
 
     def _enters(self, journey: Journey, hop: Hop) -> bool:
         return journey.guards[id(hop)](journey.snapshot) is True
@@ -547,9 +547,7 @@ def _skip(journey: Journey, stop: _Stop, reason: str) -> None:
     )
 
 
-def _told(
-    journey: Journey, stops: list[_Stop], failures: list[tuple[Target, ProviderError]]
-) -> RequestError:
+def _told(stops: list[_Stop], failures: list[tuple[Target, ProviderError]]) -> RequestError:
     """What the client is told when no hop answered: the fault that says most."""
     if not failures:
         return _nowhere_to_go(stops)

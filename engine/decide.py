@@ -7,13 +7,20 @@ record of what was read.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from turnout.dsl.choose import Evaluate
-from turnout.dsl.classes import TextClasses, text_classes
+from turnout.dsl.classes import text_classes
 from turnout.dsl.core import Clause, Hop, Plan, Program, Reject, Term
+from turnout.dsl.destination import (
+    Destination,
+    destination,
+    first_allowed,
+    following,
+    plan_without_rule,
+)
+from turnout.dsl.hops import first_hops
 from turnout.dsl.interpret.compiled import compile_program, compile_term
 from turnout.dsl.limits import Gate
 from turnout.dsl.schema import Target, Value
@@ -21,18 +28,11 @@ from turnout.dsl.snapshot import Snapshot
 from turnout.dsl.walk import reads
 
 from . import tokens
-from .destination import (
-    Destination,
-    destination,
-    first_allowed,
-    following,
-    hops_of,
-    plan_without_rule,
-)
 from .embedding import keys_of, leave_out
 from .names import Names
+from .observed import Observed
 from .pulse import Pulse
-from .readers import BASE_SET, READERS, Reader, reader_of
+from .readers import BASE_SET, READERS, reader_of
 from .record import PulseTable
 from .request import Caller, Operation, Request, RequestError
 from .spent import NOTHING_SPENT, Spent
@@ -49,51 +49,6 @@ _BASE_READERS = tuple((key, READERS[key]) for key in BASE_SET)
 _OF_CALLER = ("header", "meta")
 
 Guard = Callable[[Mapping[str, Value | None]], Value | None]
-
-_EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Observed(Snapshot):
-    """The snapshot of a live request: a value is read on the first question for it."""
-
-    __slots__ = (
-        "classes",
-        "live",
-        "program",
-        "readers",
-        "request",
-        "requested",
-        "spent",
-        "target",
-        "zone",
-    )
-
-    request: Request
-    requested: str | None
-    target: Target | None
-    live: PulseTable
-    spent: Spent
-    program: Program
-    zone: ZoneInfo
-    readers: Mapping[str, Reader]
-    classes: Mapping[str, TextClasses]
-
-    def __missing__(self, key: str) -> Value | None:
-        """Read the value now and keep it, unknown included."""
-        reader = self.readers.get(key)
-        value = reader(self, key) if reader is not None else None
-        self[key] = value
-        return value
-
-    @property
-    def local(self) -> datetime:
-        """The instant of the request in the program's zone."""
-        return (_EPOCH_UTC + timedelta(microseconds=self.request.received_us)).astimezone(self.zone)
-
-    @property
-    def today(self) -> int:
-        """The calendar day of the request in the program's zone, in days since 1970-01-01."""
-        return (self.local.date() - _EPOCH_UTC.date()).days
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,11 +151,12 @@ class Decider:
         """The target that a decided request comes to if nothing fails."""
         seen = decision.snapshot
         value_of = self._evaluate(seen)
-        return first_allowed(self.program, decision.destination, value_of, seen, seen.target)
+        found = decision.destination
+        return first_allowed(self.program, found, value_of, seen, seen.target).target
 
     def excluding(self, target: str, seen: Observed) -> str | None:
         """The limit that keeps a target of the program out of a request; None if none does."""
-        return self._gate.excluding(target, seen, self._evaluate(seen))
+        return self._gate.excluding(target, self._evaluate(seen))
 
     def _evaluate(self, seen: Observed) -> Evaluate:
         def value_of(term: Term) -> Value | None:
@@ -235,7 +191,7 @@ class Decider:
 def _hops(program: Program) -> Iterator[Hop]:
     yield from program.chain
     for clause in program.clauses:
-        yield from hops_of(clause.plan.route)
+        yield from first_hops(clause.plan)
         yield from clause.plan.fallback or ()
 
 

@@ -1,6 +1,6 @@
 """Where a decision sends a request, in words: routes as written, and what a trace says of them.
 
-Where it is sent, says `dsl.destination`, which the gateway asks through here.
+Where it is sent, says `dsl.destination`.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,6 @@ from turnout.dsl.core import (
     Clause,
     Const,
     Hop,
-    Plan,
     Program,
     Read,
     Reject,
@@ -21,44 +20,9 @@ from turnout.dsl.core import (
     Split,
     Term,
 )
-from turnout.dsl.destination import (
-    Destination,
-    Seen,
-    by_reference,
-    destination,
-    first_allowed,
-    following,
-    plan_without_rule,
-)
-from turnout.dsl.limits import Gate
-from turnout.dsl.schema import Target, Type
+from turnout.dsl.destination import Destination
+from turnout.dsl.schema import Type
 from turnout.dsl.units import format_value, quote
-
-__all__ = [
-    "Destination",
-    "by_reference",
-    "destination",
-    "explained",
-    "first_allowed",
-    "following",
-    "hops_of",
-    "is_expired",
-    "plan_without_rule",
-    "replayed",
-    "route_of",
-    "written",
-]
-
-
-def replayed(
-    program: Program, clause: Clause | None, seen: Seen, requested: Target | None
-) -> Destination:
-    """Where a snapshot that was recorded, or written by hand, leads by the reference meaning."""
-    if clause is not None:
-        plan: Plan | None = clause.plan
-    else:
-        plan = plan_without_rule(program, seen["request_type"] == "embeddings")
-    return destination(program, plan, by_reference(seen), Gate(program), seen, requested)
 
 
 def route_of(program: Program, clause: Clause | None) -> str | None:
@@ -113,19 +77,6 @@ def _rank_type(route: Route) -> Type:
             if one.rank is not None:
                 return one.rank.type
     return Type.NUMBER
-
-
-def hops_of(route: Route) -> tuple[Hop, ...]:
-    """Every hop that a route may come to, in the order of the file."""
-    match route:
-        case Hop():
-            return (route,)
-        case Choice(candidates=candidates):
-            return tuple(candidate.hop for candidate in candidates)
-        case Split(arms=arms):
-            return tuple(arm.hop for arm in arms)
-        case Reject():
-            return ()
 
 
 def written(route: Route) -> str:

@@ -5,6 +5,8 @@ gateway catches that, awaits `Embedder.fetch`, writes what it got into the snaps
 decides again; where no call is to be made (`/v1/explain`), or none was needed, `leave_out` makes
 them unknown. The examples are embedded once per program, by one call whoever asks first; a request
 waits for it no longer than for its own. A failed or late call is unknown, with its reason.
+
+Over 300 lines because what is called, awaited, shared and booked of one call stands together.
 """
 
 import asyncio

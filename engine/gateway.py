@@ -20,13 +20,14 @@ from turnout.dsl.units import format_value
 
 from . import tokens, trace
 from .chain import Chain, Journey
-from .decide import Decider, Decision, Observed
+from .decide import Decider, Decision
 from .destination import explained, is_expired, route_of
 from .embedding import Embedder, Fetched, leave_out, put
 from .journal import Journal
 from .latch import Latches
 from .mirror import Mirrors
 from .names import Names, Requested
+from .observed import Observed
 from .passage import Passage
 from .provider import Provider
 from .pulse import Pulse

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from turnout.dsl.core import REQUESTED, Clause, Program
-from turnout.dsl.destination import reached
+from turnout.dsl.destination import Reached, nowhere_said, reached
 from turnout.dsl.diagnostic import Diagnostic, PolicyError
 from turnout.dsl.expect import Outcome
 from turnout.dsl.expect import run as run_tests
@@ -24,7 +24,7 @@ from turnout.dsl.source import Source
 from turnout.dsl.tree import TestCase
 
 from .catalog import language_schema
-from .destination import Destination, explained, route_of
+from .destination import explained, route_of
 from .include import beside
 from .trace_text import render_destination, render_trail
 
@@ -51,8 +51,9 @@ class Explanation:
     """Why a policy decides as it does: `trail` has every rule with the value of each part.
 
     `target` is what the route comes to: None of a rejection, where nobody asked for a target, and
-    where nothing is left. `destination` says how it was come to (`destination.explained` has its
-    shape). `str()` is for people.
+    where nothing is left; `why_no_target` then says why, unless a rule refuses. `lacks` is the key
+    of the bucket that a split reads and nobody gave. `destination` says how the target was come to
+    (`destination.explained` has its shape). `str()` is for people.
     """
 
     rule: str | None
@@ -61,6 +62,8 @@ class Explanation:
     policy: str
     trail: list[dict[str, Any]]
     destination: dict[str, Any]
+    why_no_target: str | None = None
+    lacks: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The explanation as data: `{rule, route, target, policy, trail, choice, limits, …}`."""
@@ -71,6 +74,7 @@ class Explanation:
             "policy": self.policy,
             "trail": self.trail,
             **self.destination,
+            "why_no_target": self.why_no_target,
         }
 
     def __str__(self) -> str:
@@ -85,8 +89,8 @@ class Explanation:
         if self.route is None:
             return "→ nothing: no rule matched, and there is no fallback chain"
         where = self.route if self.target in (None, self.route) else f"{self.route}: {self.target}"
-        if self.target is None and (self.destination["choice"] or self.destination["limits"]):
-            where = f"{self.route}: no target is left"
+        if self.why_no_target is not None:
+            where = f"{self.route}: no target, for {self.why_no_target}"
         if self.rule is None:
             instead = "what was asked for" if self.route == REQUESTED else "the fallback chain"
             return f"→ {where}   no rule matched: {instead}"
@@ -154,7 +158,7 @@ class Policy:
         seen = self._read(snapshot)
         verdict = trace(self.program, seen)
         clause = self._clause(-1 if verdict.clause is None else verdict.clause)
-        decision, found = self._decision(clause, seen)
+        decision, led = self._decision(clause, seen)
         today = seen["date"]
         return Explanation(
             rule=decision.rule,
@@ -162,7 +166,9 @@ class Policy:
             target=decision.target,
             policy=self.digest,
             trail=verdict.to_json(),
-            destination=explained(found, clause, today if isinstance(today, int) else None),
+            destination=explained(led.found, clause, today if isinstance(today, int) else None),
+            why_no_target=nowhere_said(led),
+            lacks=led.found.lacks,
         )
 
     def test(self) -> tuple[Outcome, ...]:
@@ -175,7 +181,7 @@ class Policy:
     def _clause(self, index: int) -> Clause | None:
         return self.program.clauses[index] if index >= 0 else None
 
-    def _decision(self, clause: Clause | None, seen: Snapshot) -> tuple[Decision, Destination]:
+    def _decision(self, clause: Clause | None, seen: Snapshot) -> tuple[Decision, Reached]:
         """Where the rule leads; of embeddings that none is about, to what was asked for."""
         led = reached(self.program, None if clause is None else clause.index, seen)
         route = route_of(self.program, clause)
@@ -187,4 +193,4 @@ class Policy:
             index=None if clause is None else clause.index,
             target=led.target,
         )
-        return decision, led.found
+        return decision, led

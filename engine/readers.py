@@ -5,30 +5,24 @@ Whatever is bound once per program (patterns, lists, salts) is bound by `reader_
 Over 300 lines because the readers of one table stand beside each other.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import date
-from typing import TYPE_CHECKING, Any
-
-import re2
+from typing import Any
 
 from turnout.dsl.core import REQUESTED, Program, Slot
-from turnout.dsl.pattern import finder
+from turnout.dsl.pattern import finder, finder_of_any
 from turnout.dsl.schema import Parameter, Value
 
 from . import complexity, tokens
 from .language import language_of
+from .observed import Observed, Reader
 from .prompt import last_user_text
 from .pulse import DEFAULTS
 from .request import Caller
 from .session import bucket, kept_by
 from .task import task_of
 
-if TYPE_CHECKING:
-    from .decide import Observed
-
 EPOCH = date(1970, 1, 1)
-
-Reader = Callable[["Observed", str], Value | None]
 
 
 class NotFetched(Exception):
@@ -55,7 +49,7 @@ def _whole(value: Any) -> int | None:
     return None
 
 
-def _tokens(seen: "Observed", key: str) -> int:
+def _tokens(seen: Observed, key: str) -> int:
     low, high = tokens.bounds(seen.request)
     cuts = seen.program.token_cuts
     if low == high or (cuts is not None and tokens.between(cuts, low, high)):
@@ -65,14 +59,14 @@ def _tokens(seen: "Observed", key: str) -> int:
     return tokens.count(seen.request)
 
 
-def _max_tokens(seen: "Observed", key: str) -> int | None:
+def _max_tokens(seen: Observed, key: str) -> int | None:
     limit = seen.request.output_limit
     if limit is None:
         seen.reasons[key] = "the request names no output limit"
     return limit
 
 
-def _temperature(seen: "Observed", key: str) -> int | None:
+def _temperature(seen: Observed, key: str) -> int | None:
     value = seen.request.body.get("temperature")
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9:
         return round(value * 10_000)
@@ -80,18 +74,18 @@ def _temperature(seen: "Observed", key: str) -> int | None:
     return None
 
 
-def _messages(seen: "Observed", key: str) -> int:
+def _messages(seen: Observed, key: str) -> int:
     messages = seen.request.body.get("messages")
     return len(messages) if isinstance(messages, list) else 0
 
 
-def _count_of_answers(seen: "Observed", key: str) -> int:
+def _count_of_answers(seen: Observed, key: str) -> int:
     value = _whole(seen.request.body.get("n"))
     return 1 if value is None else value
 
 
 def _has_part(*kinds: str) -> Reader:
-    def read(seen: "Observed", key: str) -> bool:
+    def read(seen: Observed, key: str) -> bool:
         messages = seen.request.body.get("messages")
         if not isinstance(messages, list):
             return False
@@ -106,13 +100,13 @@ def _has_part(*kinds: str) -> Reader:
     return read
 
 
-def _has_schema(seen: "Observed", key: str) -> bool:
+def _has_schema(seen: Observed, key: str) -> bool:
     wanted = seen.request.body.get("response_format")
     return isinstance(wanted, dict) and wanted.get("type") in ("json_schema", "json_object")
 
 
 def _caller(field: str, name: str) -> Reader:
-    def read(seen: "Observed", key: str) -> str | None:
+    def read(seen: Observed, key: str) -> str | None:
         value: str | None = getattr(seen.request.caller, field)
         if value is None:
             seen.reasons[key] = f"the caller has no {name}"
@@ -129,7 +123,7 @@ def tier_of(program: Program, caller: Caller) -> str:
     return DEFAULT_TIER if tenant is None or tenant.tier is None else tenant.tier
 
 
-def _tenant_region(seen: "Observed", key: str) -> str | None:
+def _tenant_region(seen: Observed, key: str) -> str | None:
     name = seen.request.caller.tenant
     tenant = seen.program.tenants.get(name)
     if tenant is None or tenant.region is None:
@@ -139,7 +133,7 @@ def _tenant_region(seen: "Observed", key: str) -> str | None:
 
 
 def _header(name: str) -> Reader:
-    def read(seen: "Observed", key: str) -> str | None:
+    def read(seen: Observed, key: str) -> str | None:
         value = seen.request.headers.get(name)
         if value is None:
             seen.reasons[key] = "the request has no such header"
@@ -149,7 +143,7 @@ def _header(name: str) -> Reader:
 
 
 def _meta(name: str) -> Reader:
-    def read(seen: "Observed", key: str) -> str | None:
+    def read(seen: Observed, key: str) -> str | None:
         value = _tag(seen.request.headers.get("x-turnout-tags"), name)
         if value is None:
             value = _metadata(seen.request.body.get("metadata"), name)
@@ -178,7 +172,7 @@ def _metadata(metadata: Any, name: str) -> str | None:
 
 
 def _bucket(attribute: str, salt: str) -> Reader:
-    def read(seen: "Observed", key: str) -> int:
+    def read(seen: Observed, key: str) -> int:
         request = seen.request
         caller = request.caller
         kept = {"session": request.session_hash, "user": caller.user, "tenant": caller.tenant}
@@ -190,7 +184,7 @@ def _bucket(attribute: str, salt: str) -> Reader:
 def _live(attribute: str, target: str) -> Reader:
     """A live value of a target, of whatever window its key names."""
 
-    def read(seen: "Observed", key: str) -> Value | None:
+    def read(seen: Observed, key: str) -> Value | None:
         if target != REQUESTED:
             source = key
         elif seen.requested is None:
@@ -207,7 +201,7 @@ def _live(attribute: str, target: str) -> Reader:
 
 
 def _budget(part: str, name: str) -> Reader:
-    def read(seen: "Observed", key: str) -> int | None:
+    def read(seen: Observed, key: str) -> int | None:
         value, reason = seen.spent.value(seen.program, name, part, seen.request)
         if reason is not None:
             seen.reasons[key] = reason
@@ -222,50 +216,35 @@ def _budget(part: str, name: str) -> Reader:
 def _matches(written: str) -> Reader:
     is_found = finder(written)
 
-    def read(seen: "Observed", key: str) -> bool | None:
+    def read(seen: Observed, key: str) -> bool | None:
         text = _text(seen, key)
         return None if text is None else is_found(text)
 
     return read
 
 
-# One pattern of more words than this could outgrow RE2's memory.
-_WORDS_AT_ONCE = 200
-
-
 def _contains_any(words: Iterable[str]) -> Reader:
-    options = re2.Options()
-    options.case_sensitive = False
-    options.log_errors = False
-    listed = [word for word in words if word]
-    patterns = [
-        re2.compile("|".join(map(re2.escape, listed[start : start + _WORDS_AT_ONCE])), options)
-        for start in range(0, len(listed), _WORDS_AT_ONCE)
-    ]
+    is_found = finder_of_any(words)
 
-    def read(seen: "Observed", key: str) -> bool | None:
+    def read(seen: Observed, key: str) -> bool | None:
         text = _text(seen, key)
-        if text is None:
-            return None
-        # RE2 takes UTF-8; half a surrogate pair has none.
-        data = text.encode("utf-8", "replace")
-        return any(words.search(data) is not None for words in patterns)
+        return None if text is None else is_found(text)
 
     return read
 
 
-def _text(seen: "Observed", key: str) -> str | None:
+def _text(seen: Observed, key: str) -> str | None:
     text = last_user_text(seen.request)
     if text is None:
         seen.reasons[key] = "there is no text of a user"
     return text
 
 
-def _score(seen: "Observed", key: str) -> int | None:
+def _score(seen: Observed, key: str) -> int | None:
     return None if _text(seen, key) is None else complexity.score(seen.request)
 
 
-def _level(seen: "Observed", key: str) -> str | None:
+def _level(seen: Observed, key: str) -> str | None:
     score = seen["complexity.score"]
     if not isinstance(score, int):
         seen.reasons[key] = seen.reasons.get("complexity.score", "there is no score")
@@ -273,11 +252,11 @@ def _level(seen: "Observed", key: str) -> str | None:
     return complexity.level(score)
 
 
-def _task(seen: "Observed", key: str) -> str | None:
+def _task(seen: Observed, key: str) -> str | None:
     return None if _text(seen, key) is None else task_of(seen.request)
 
 
-def _language(seen: "Observed", key: str) -> str | None:
+def _language(seen: Observed, key: str) -> str | None:
     text = _text(seen, key)
     code = None if text is None else language_of(text)
     if text is not None and code is None:
@@ -285,14 +264,14 @@ def _language(seen: "Observed", key: str) -> str | None:
     return code
 
 
-def _fetched(seen: "Observed", key: str) -> Value | None:
+def _fetched(seen: Observed, key: str) -> Value | None:
     raise NotFetched(key)
 
 
 def _expected_output(target: str) -> Reader:
     recent = _live("expected_output", target)
 
-    def read(seen: "Observed", key: str) -> int | None:
+    def read(seen: Observed, key: str) -> int | None:
         value = recent(seen, key)
         allowed = _whole(seen["max_tokens"])
         known = [v for v in (value, allowed) if isinstance(v, int)]
@@ -304,11 +283,11 @@ def _expected_output(target: str) -> Reader:
     return read
 
 
-def _provider(seen: "Observed", key: str) -> str | None:
+def _provider(seen: Observed, key: str) -> str | None:
     return None if _requested(seen, key) is None or seen.target is None else seen.target.provider
 
 
-def _requested(seen: "Observed", key: str) -> str | None:
+def _requested(seen: Observed, key: str) -> str | None:
     if seen.requested is None:
         seen.reasons[key] = "the client left the choice to the policy"
     return seen.requested
@@ -401,7 +380,7 @@ def reader_of(slot: Slot, program: Program) -> Reader:
 
 
 def _unknown(reason: str) -> Reader:
-    def read(seen: "Observed", key: str) -> None:
+    def read(seen: Observed, key: str) -> None:
         seen.reasons[key] = reason
 
     return read

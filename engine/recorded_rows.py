@@ -9,19 +9,20 @@ Over 300 lines because what is kept of a request in either place means the same.
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from turnout.dsl.classes import TextClasses, text_classes
 from turnout.dsl.core import Program
+from turnout.dsl.moment import HELP, clock_at, clock_of
 from turnout.dsl.schema import Attribute, Parameter, Type, Value
 from turnout.dsl.snapshot import LARGEST, SnapshotError, read_given
 from turnout.dsl.units import parse_quantity
 
 from . import tokens
 from .record import DecisionRecord, PulseTable
-from .simulate import Past, Replay, Row
+from .replay import Past, Replay, Row
 
 _PAST_KEYS = frozenset({"rule", "route", "target", "cost", "output_tokens", "id"})
 _CLOCK = ("time", "weekday", "date")
@@ -31,7 +32,6 @@ _ALWAYS = frozenset(
 )
 _SIZED = (Type.DURATION, Type.MONEY, Type.PERCENT, Type.RATE)
 _MOST_REMEMBERED = 100_000
-_EPOCH = date(1970, 1, 1)
 _EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
 _ABSENT = object()
 
@@ -80,9 +80,9 @@ def _count(value: object) -> int | None:
     return value
 
 
-def _shown(value: object) -> str:
+def _shown(value: object, most: int = 40) -> str:
     text = str(value)
-    return text if len(text) <= 40 else f"{text[:39]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 class JsonRows:
@@ -96,7 +96,6 @@ class JsonRows:
         program = replay.program
         self._replay = replay
         self._program = program
-        self._zone = ZoneInfo(program.timezone)
         self._reads_clock = any(name in program.slots for name in _CLOCK)
         self._blank = read_given({}, program)
         self._known: dict[str, tuple[str, Attribute | None] | None] = {}
@@ -108,8 +107,8 @@ class JsonRows:
         row = Row(self._replay)
         known, ignored = self._known, self.ignored
         try:
-            if "at" in data and self._reads_clock:
-                self._at(row, data["at"])
+            if self._reads_clock and data.get("at") is not None:
+                row.update(self._clock(str(data["at"])))
             for written, value in data.items():
                 try:
                     entry = known[written]
@@ -125,17 +124,24 @@ class JsonRows:
                 elif (
                     attribute.type is Type.NUMBER
                     and value.__class__ is int
-                    and (attribute.minimum or 0) <= value <= LARGEST
+                    and (attribute.minimum or 0) <= value <= (attribute.maximum or LARGEST)
                 ):
                     row[key] = value
                 else:
                     row[key] = self._value(written, key, value, attribute)
         except SnapshotError as error:
             help = f": {error.help}" if error.help else ""
-            raise RowError(f"{error.message}{help}") from None
+            raise RowError(f"{_shown(error.message, 200)}{help}") from None
         request_id = data.get("id")
         row.request_id = request_id if isinstance(request_id, str) else None
         return row
+
+    def _clock(self, at: str) -> dict[str, int]:
+        try:
+            return clock_at(at, self._program.timezone)
+        except ValueError as error:
+            what = str(error).partition(": write ")[0]
+            raise RowError(f"{_shown(what, 200)}: {HELP}") from None
 
     def _learn(self, written: str) -> tuple[str, Attribute | None] | None:
         """The slot key and the attribute of a key; None where the program does not need it."""
@@ -190,20 +196,6 @@ class JsonRows:
             self._values[place] = read
         return read
 
-    def _at(self, row: Row, at: object) -> None:
-        """The clock at a moment: UTC or with an offset, or else on the policy's own clock."""
-        if isinstance(at, str) and at[:1].isdigit() and "-" in at and ":" in at:
-            try:
-                moment = datetime.fromisoformat(at)
-                set_clock(row, moment if moment.tzinfo is None else moment.astimezone(self._zone))
-                return
-            except ValueError:
-                pass
-            except OverflowError:
-                raise RowError(f"`{_shown(at)}` is beyond the calendar") from None
-        read = read_given({"at": at}, self._program)
-        row.update({key: read[key] for key in _CLOCK if read[key] is not None})
-
 
 def _quantity(text: str, attribute: Attribute) -> int | None:
     """The plain case of a number with its unit, without the words for what is wrong."""
@@ -213,13 +205,6 @@ def _quantity(text: str, attribute: Attribute) -> int | None:
         return None
     least = -LARGEST if attribute.minimum is None else attribute.minimum
     return number if found is attribute.type and least <= number <= LARGEST else None
-
-
-def set_clock(row: Row, local: datetime) -> None:
-    """The clock's attributes at an instant that is in the program's zone already."""
-    row["time"] = local.hour * 60 + local.minute
-    row["weekday"] = local.weekday()
-    row["date"] = (local.date() - _EPOCH).days
 
 
 class JournalRows:
@@ -250,7 +235,7 @@ class JournalRows:
         if pulse is not None:
             row.live = pulse.values
         instant = _EPOCH_UTC + timedelta(microseconds=record.received_us)
-        set_clock(row, instant.astimezone(self._zone))
+        row.update(clock_of(instant.astimezone(self._zone)))
         interval = record.intervals.get("tokens")
         if interval is not None and record.digest != self._program.digest:
             cuts = self._program.token_cuts

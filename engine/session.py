@@ -7,6 +7,7 @@ the first 15 hex digits of sha256(salt + NUL + hash), mod 10 000.
 
 import hashlib
 from collections.abc import Mapping
+from typing import overload
 
 from turnout.dsl.schema import Value
 from turnout.dsl.snapshot import bucket
@@ -19,19 +20,28 @@ def hashed(identity: str) -> str:
     return hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()
 
 
-def kept_by(attribute: str, values: Mapping[str, Value | None], request_id: str) -> str:
+@overload
+def kept_by(attribute: str, values: Mapping[str, Value | None], request_id: str) -> str: ...
+@overload
+def kept_by(
+    attribute: str, values: Mapping[str, Value | None], request_id: str | None
+) -> str | None: ...
+def kept_by(
+    attribute: str, values: Mapping[str, Value | None], request_id: str | None
+) -> str | None:
     """The hash that a bucket attribute is made of, from recorded values.
 
-    `attribute` is `bucket`, `bucket.user`, `bucket.tenant` or `bucket.request`. `values` needs
-    `session`, `user` and `tenant`, which every record holds, so that a recorded request has a
-    bucket for a salt that nobody had asked for.
+    `attribute` is `bucket`, `bucket.user` (without a user as `bucket`), `bucket.tenant`
+    or `bucket.request`. `values` needs `session`, `user` and `tenant`, which every record holds, so
+    that a recorded request has a bucket for a salt that nobody had asked for. None where that takes
+    the request's id and it is not known.
     """
     match attribute:
-        case "bucket":
-            return str(values.get("session") or hashed(request_id))
-        case "bucket.user":
-            return hashed(str(values.get("user") or values.get("tenant") or "default"))
         case "bucket.tenant":
             return hashed(str(values.get("tenant") or "default"))
+        case "bucket.user" if user := values.get("user"):
+            return hashed(str(user))
+        case "bucket" | "bucket.user" if session := values.get("session"):
+            return str(session)
         case _:
-            return hashed(request_id)
+            return None if request_id is None else hashed(request_id)

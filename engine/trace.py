@@ -16,16 +16,16 @@ from cachetools import LRUCache
 
 from turnout.dsl.check import restore
 from turnout.dsl.core import Program
+from turnout.dsl.destination import Destination, reached
 from turnout.dsl.interpret.traced import trace
-from turnout.dsl.schema import Schema, Target, Type, Value
+from turnout.dsl.schema import Schema, Type, Value
 from turnout.dsl.snapshot import Snapshot
 from turnout.dsl.units import format_usd, format_value
 
 from .attributes import BY_NAME
-from .destination import Destination, explained, replayed
-from .names import Names
+from .destination import explained
 from .record import MIRROR_HOP, Attempt, DecisionRecord, Kind, PulseTable
-from .request import RequestError, Usage
+from .request import Usage
 from .trace_text import NOT_READ, render, render_trail
 
 __all__ = ["Programs", "document", "render", "render_trail", "snapshot"]
@@ -86,7 +86,7 @@ def document(
         seen = snapshot(record, program)
         verdict = trace(program, seen)
         clause = None if record.clause is None else program.clauses[record.clause]
-        found = replayed(program, clause, seen, _requested(record, program))
+        found = reached(program, record.clause, seen).found
         way = explained(found, clause, int(seen["date"] or 0))
         chosen = None if found.route is None else found.route.target
         replays = verdict.clause == record.clause and record.chosen in (None, chosen)
@@ -161,16 +161,6 @@ def snapshot(record: DecisionRecord, program: Program) -> Snapshot:
 
 
 _NOTHING = explained(Destination(()), None, None)
-
-
-def _requested(record: DecisionRecord, program: Program) -> Target | None:
-    """What the client's model stood for, where limits may ask for its facts."""
-    if not program.limits:
-        return None
-    try:
-        return Names(program, program.schema.catalog).resolve(record.model).target
-    except RequestError:  # the catalogue of today knows it no longer
-        return None
 
 
 def _of_kind(record: DecisionRecord, kind: Kind) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ HEAVY = (
     "sqlalchemy",
     "tenacity",
     "tiktoken",
+    "z3",
 )
 
 
@@ -62,6 +63,20 @@ def test_asking_about_a_policy_does_not_bring_the_server_or_the_database(
 ) -> None:
     code = f"import turnout.cli; assert turnout.cli.policy({command!r}) == 0"
     assert loaded_by(code) & {"alembic", "httpx", "sanic", "sqlalchemy", "tenacity"} == set()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import turnout.server, turnout.server.worker, turnout.wiring",
+        "import pkgutil, turnout.engine as e; "
+        "[__import__(m.name) for m in pkgutil.walk_packages(e.__path__, 'turnout.engine.') "
+        "if '.migrations' not in m.name]",
+    ],
+    ids=["server", "engine"],
+)
+def test_the_gateway_never_brings_the_solver(code: str) -> None:
+    assert "z3" not in loaded_by(code)
 
 
 def test_the_public_names_are_there_when_asked_for() -> None:

@@ -5,6 +5,7 @@ The only place that knows which class stands behind each contract.
 
 import re
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 
 from turnout.adapters import PROVIDERS, build, key_variable, pooled
@@ -13,7 +14,7 @@ from turnout.dsl.core import Program
 from turnout.dsl.core import Provider as ProviderEntry
 from turnout.dsl.diagnostic import PolicyError
 from turnout.dsl.lint.run import lint
-from turnout.dsl.source import Source
+from turnout.dsl.source import Source, Span
 from turnout.engine.catalog import language_schema
 from turnout.engine.gateway import Gateway, make_live
 from turnout.engine.include import beside
@@ -90,8 +91,12 @@ def _reached(
     played = settings.played.get(entry.kind)
     if played is not None:
         return played, {}, "played"
-    address = _expanded(entry.base_url, settings) if entry.base_url is not None else None
-    headers = {key: _expanded(value, settings) for key, value in entry.headers.items()}
+
+    def expanded(text: str) -> str:
+        return _expanded(text, settings, entry.variables)
+
+    address = expanded(entry.base_url) if entry.base_url is not None else None
+    headers = {key: expanded(value) for key, value in entry.headers.items()}
     return address, headers, settings.credential(name, key_variable(name, entry.kind))
 
 
@@ -129,21 +134,23 @@ def _open_store(settings: Settings) -> Store:
         ) from None
 
 
-def _expanded(text: str, settings: Settings) -> str:
-    """A text of the policy with its `${…}` variables filled in."""
+def _expanded(text: str, settings: Settings, places: Mapping[str, Span]) -> str:
+    """A text of the policy with its `${…}` variables filled in; `places` says where they stand."""
 
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
+        place = places.get(name)
+        at = f"{place.source.name}:{place.line}:{place.column}: " if place is not None else ""
         if not name.startswith("TURNOUT_VAR_") and name not in settings.policy_vars:
             raise SettingsError(
                 (
-                    f"the policy reads `${{{name}}}`, which it may not: name the variable "
+                    f"{at}the policy reads `${{{name}}}`, which it may not: name the variable "
                     f"`TURNOUT_VAR_…`, or list it in `TURNOUT_POLICY_VARS`",
                 )
             )
         found = settings.environment.get(name)
         if not found:
-            raise SettingsError((f"the policy reads `${{{name}}}`, which is not set",))
+            raise SettingsError((f"{at}the policy reads `${{{name}}}`, which is not set",))
         return found
 
     return _VARIABLE.sub(value, text)

@@ -13,6 +13,8 @@ never too narrow, and a value that is unknown is a value like any other: it has 
 The first rule is the highest bit, so that the next candidate is the length of the integer.
 A rule's test is compiled when it is first a candidate: most rules of a large policy never are.
 
+Over 300 lines because how a key is stored, built and asked must change together.
+
 Laws: tests/dsl/test_dsl_index.py. Cost: benchmarks/results/decision.md (1.3 µs for 1 000 rules).
 """
 

@@ -6,7 +6,7 @@ nothing is skipped that a short circuit could skip. Rules after the one that fir
 This file is over 300 lines because it says of each term both what it means and how it is shown.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
@@ -129,6 +129,17 @@ def trace(
 def evaluate(term: Term, snapshot: Mapping[str, Value | None]) -> Node:
     """One term with the values of all its parts."""
     return _Walk(snapshot).node(term)
+
+
+def value_of(term: Term, snapshot: Mapping[str, Value | None]) -> Value | None:
+    """The value of a term alone, for whoever asks often and shows nothing."""
+    return _Walk(snapshot).value(term)
+
+
+def values(terms: Iterable[Term], snapshot: Mapping[str, Value | None]) -> Iterator[Value | None]:
+    """The values of terms, as `evaluate` gives them, without what explains them."""
+    walk = _Walk(snapshot)
+    return (walk.value(term) for term in terms)
 
 
 def _try(clause: Clause, walk: "_Walk") -> Step:

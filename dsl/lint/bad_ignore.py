@@ -6,13 +6,11 @@ no effect: the next reader would not know why it is right to look away.
 
 Avoid:
 
-    targets: {openai/gpt-4o: {expected: {p95: 2s}}}
-    let: {slow: tokens < 100}   # turnout: ignore RP117
+    condition: tokens < 100   # turnout: ignore RP601
 
 Prefer:
 
-    attributes: {tier: [free, pro]}
-    let: {slow: tokens < 100}
+    condition: 100 > tokens   # turnout: ignore RP601 because our reports say it like this
 """
 
 from turnout.dsl.diagnostic import Severity

@@ -18,12 +18,18 @@ from . import (
     bad_shares,
     bad_value,
     bare_target_value,
+    broken_invariant,
+    broken_test,
     comment_cuts_condition,
     condition_expected,
+    constant_condition,
     constant_first,
+    constant_part,
+    dearer_than_budget,
     double_negation,
     duplicate_hop,
     duplicate_name,
+    empty_choice,
     equality_on_measurement,
     expired_rule,
     fact_of_no_target,
@@ -31,16 +37,26 @@ from . import (
     incompatible_units,
     literal_secret,
     long_condition,
+    mergeable_rules,
+    mirror_of_itself,
     missing_field,
     missing_price,
     missing_prior,
     missing_unit,
+    never_matches,
+    no_target_left,
+    not_decided,
     not_enforced_yet,
     odd_time_window,
     open_attribute,
+    order_matters,
+    oscillating_thresholds,
     outside_range,
+    ragged_time_windows,
+    redundant_rule,
     refusal_retried,
     same_provider_fallback,
+    skipped_when_unknown,
     syntax_error,
     timeouts_exceed_deadline,
     too_late,
@@ -58,13 +74,19 @@ from . import (
     unsticky_split,
     untested_rule,
     untrusted_input,
+    unused_default,
     unused_ignore,
+    unused_name,
     unused_target,
+    vacuous_invariant,
     value_outside_enum,
+    weaker_fallback,
+    window_exceeded,
     wrong_shape,
     yaml_trap,
 )
 from .page import Page, Rule, page_of
+from .survey import Survey
 
 
 class Finder(Rule, Protocol):
@@ -76,17 +98,24 @@ class Finder(Rule, Protocol):
         """What it finds. `program` is None where there are errors; `today` in days since 1970."""
 
 
+class Proof(Rule, Protocol):
+    """A file that asks the prover for its code."""
+
+    def prove(self, survey: Survey) -> Iterator[Diagnostic]:
+        """What it finds, or proves to be there, with a request that shows it."""
+
+
 FINDERS: tuple[Finder, ...] = (
-    unreachable_rule,
-    uncovered_request,
+    constant_condition,
     duplicate_hop,
     timeouts_exceed_deadline,
     same_provider_fallback,
     refusal_retried,
-    unproved_invariants,
+    mirror_of_itself,
     undeclared_model,
     unused_target,
     fact_of_no_target,
+    unused_name,
     not_enforced_yet,
     odd_time_window,
     flapping_threshold,
@@ -94,11 +123,38 @@ FINDERS: tuple[Finder, ...] = (
     untrusted_input,
     untested_rule,
     expired_rule,
+    broken_test,
     constant_first,
     double_negation,
     unsorted_list,
     long_condition,
 )
+# What is said where there is no prover: what is certain without one, and what is not proved.
+UNPROVED: tuple[Finder, ...] = (unreachable_rule, uncovered_request, unproved_invariants)
+# With a prover, in this order: what rules there are, then where they lead; what is open comes last.
+PROOFS: tuple[Proof, ...] = (
+    never_matches,
+    unreachable_rule,
+    uncovered_request,
+    redundant_rule,
+    constant_part,
+    order_matters,
+    mergeable_rules,
+    unused_default,
+    skipped_when_unknown,
+    no_target_left,
+    broken_invariant,
+    vacuous_invariant,
+    empty_choice,
+    window_exceeded,
+    weaker_fallback,
+    dearer_than_budget,
+    ragged_time_windows,
+    oscillating_thresholds,
+    not_decided,
+)
+PROVED: frozenset[str] = frozenset(rule.CODE for rule in PROOFS)
+ON_REQUEST: frozenset[str] = frozenset({order_matters.CODE, mergeable_rules.CODE})  # of these
 # What these are about is found while the policy is read, typed, or its comments are applied.
 PAGES_ONLY: tuple[Rule, ...] = (
     syntax_error,
@@ -137,5 +193,5 @@ PAGES_ONLY: tuple[Rule, ...] = (
 @cache
 def pages() -> Mapping[str, Page]:
     """The pages of all codes, by code, in order."""
-    found = [page_of(rule) for rule in (*PAGES_ONLY, *FINDERS)]
+    found = [page_of(rule) for rule in dict.fromkeys((*PAGES_ONLY, *FINDERS, *UNPROVED, *PROOFS))]
     return {page.code: page for page in sorted(found, key=lambda page: page.code)}

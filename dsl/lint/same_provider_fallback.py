@@ -1,7 +1,8 @@
 """Every fallback asks the provider that has just failed.
 
 An outage, a spent quota or a bad key hits a whole provider, not one of its models. A fallback that
-stays with the same provider then fails in the same way, only later.
+stays with the same provider then fails in the same way, only later. One that `catch` keeps for what
+is a single model's (`context_exceeded`, `rate_limit`, `bad_output`, `content_filter`) is not meant.
 
 Avoid:
 
@@ -30,6 +31,9 @@ from turnout.dsl.source import Span
 CODE = "RP304"
 LEVEL: Severity = "warning"
 
+# What one model of a provider may fail with while its others answer.
+_OF_A_MODEL = frozenset(("bad_output", "content_filter", "context_exceeded", "rate_limit"))
+
 
 def find(policy: tree.Policy, program: Program | None, today: int | None) -> Iterator[Diagnostic]:
     """Fallbacks, each once, with the first rule they do not help."""
@@ -40,9 +44,11 @@ def find(policy: tree.Policy, program: Program | None, today: int | None) -> Ite
         hops = first_hops(clause.plan)
         after = program.chain if clause.plan.fallback is None else clause.plan.fallback
         tried = {hop.target for hop in hops}
-        others = [hop for hop in after if hop.target not in tried]
+        others = [hop for hop in after if hop.target not in tried and not _is_of_a_model(hop.catch)]
         names = {hop.target for hop in (*hops, *others)}
-        if not hops or not others or REQUESTED in names or others[0].span in seen:
+        if not hops or all(_is_of_a_model(hop.catch) for hop in hops):
+            continue
+        if not others or REQUESTED in names or others[0].span in seen:
             continue
         providers = {program.targets[name].provider for name in names}
         if len(providers) == 1:
@@ -57,3 +63,7 @@ def find(policy: tree.Policy, program: Program | None, today: int | None) -> Ite
                 "add a target of another provider",
                 (Related("the route that fails", hops[0].span),),
             )
+
+
+def _is_of_a_model(catch: frozenset[str] | None) -> bool:
+    return catch is not None and catch <= _OF_A_MODEL

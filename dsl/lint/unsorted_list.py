@@ -6,12 +6,18 @@ moves one line.
 Avoid:
 
     lists:
-      vips: [umbrella, acme, initech, globex, hooli]
+      legal: [warranty, claim, contract, damages, lawsuit]
+    routing_policy:
+      - {name: legal, condition: contains_any("legal"), route: anthropic/claude-sonnet}
+      - {name: default, route: openai/gpt-4o}
 
 Prefer:
 
     lists:
-      vips: [acme, globex, hooli, initech, umbrella]
+      legal: [claim, contract, damages, lawsuit, warranty]
+    routing_policy:
+      - {name: legal, condition: contains_any("legal"), route: anthropic/claude-sonnet}
+      - {name: default, route: openai/gpt-4o}
 """
 
 from collections.abc import Iterator, Sequence

@@ -27,6 +27,7 @@ from turnout.dsl import tree
 from turnout.dsl.core import Program
 from turnout.dsl.diagnostic import Diagnostic, Severity
 from turnout.dsl.expect import run
+from turnout.dsl.nearest import nearest
 from turnout.dsl.refusal import warning
 
 CODE = "RP501"
@@ -41,7 +42,14 @@ def find(policy: tree.Policy, program: Program | None, today: int | None) -> Ite
         return
     if len(policy.tests) * len(program.clauses) > _MOST:
         return
-    fired = {outcome.rule for outcome in run(program, policy.tests)}
+    names = [rule.name.value for rule in policy.rules]
+    fired: set[str | None] = set()
+    for outcome in run(program, policy.tests):
+        wanted = outcome.expected_rule
+        fired.add(outcome.rule)
+        if outcome.snapshot is None and wanted is not None:
+            # It could not be decided, which is told elsewhere: once mended it is about this rule.
+            fired.add(wanted if wanted in names else nearest(wanted, names))
     for rule in policy.rules:
         if rule.name.value not in fired:
             yield warning(

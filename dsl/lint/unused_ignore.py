@@ -5,12 +5,11 @@ in this line, which nobody has judged.
 
 Avoid:
 
-    # turnout: ignore RP403 because the route is tried by hand
-    let: {short: tokens < 100}
+    condition: tokens < 100   # turnout: ignore RP403 because the route is tried by hand
 
 Prefer:
 
-    let: {short: tokens < 100}
+    condition: tokens < 100
 """
 
 from turnout.dsl.diagnostic import Severity

@@ -1,7 +1,9 @@
 """A target is declared, and nothing in the file uses it.
 
-No route, fallback, mirror, client's model or condition names it, and no rule sends a request to
-what the client asked for. It may be left over, or the name may be another than the one in use.
+No route, fallback, mirror, client's model or condition names it, no rule sends a request to what
+the client asked for, and it makes no embeddings, which go where they were asked for. It may be left
+over, or the name may be another than the one in use. What an included file declares may be there
+for other policies.
 
 Avoid:
 
@@ -22,6 +24,7 @@ from collections.abc import Iterator
 
 from turnout.dsl import tree
 from turnout.dsl.core import REQUESTED, Program
+from turnout.dsl.declared import EMBEDS
 from turnout.dsl.diagnostic import Diagnostic, Severity
 from turnout.dsl.nearest import suggestion
 
@@ -39,9 +42,13 @@ def find(policy: tree.Policy, program: Program | None, today: int | None) -> Ite
     if REQUESTED in used:
         return
     declared = {entry.name.value for entry in policy.targets}
+    own = policy.source_span.source
     for entry in policy.targets:
         name = entry.name.value
-        if name not in used:
+        row = None if program is None else program.targets.get(name)
+        if row is not None and row.abilities.get(EMBEDS):
+            continue
+        if name not in used and entry.name.span.source == own:
             yield Diagnostic(
                 CODE,
                 LEVEL,

@@ -37,4 +37,8 @@ def test_the_page_has_an_example_of_each_command() -> None:
         "why-not",
         "show",
         "simulate",
+        "diff",
+        "prove",
+        "prove",
+        "bounds",
     ]

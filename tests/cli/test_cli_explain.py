@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 
 from turnout.cli.dispatch import CommandError
-from turnout.cli.explain import split_given
+from turnout.cli.given import split_given
 
 from .conftest import Ran
 
@@ -64,6 +64,7 @@ def test_json_has_exactly_the_keys_that_scripts_rely_on(command: Command) -> Non
         "mirror": None,
         "tags": [],
         "expired": False,
+        "why_no_target": None,
     }
     assert (document["rule"], document["route"], document["target"]) == (
         "default",

@@ -28,6 +28,23 @@ def written(tmp_path: Path) -> Path:
         ("[1]", "is not the body of a chat request"),
         ("{", "is not JSON (line 1, column 2)"),
         ("[" * 100_000, "is nested too deeply"),
+        ("{}", "`messages` is missing"),
+        ("null", "is not the body of a chat request"),
+        ('{"messages": "hi"}', "`messages` must be an array of messages, not a string"),
+        ('{"messages": []}', "`messages` is empty"),
+        ('{"messages": ["hi"]}', "`messages[0]` must be an object, not a string"),
+        ('{"messages": [{"role": 1}]}', "`messages[0].role` must be a string, not `1`"),
+        ('{"messages": [{"role": "user", "content": 5}]}', "`messages[0].content` must be"),
+        (
+            '{"messages": [{"role": "user", "content": [7]}]}',
+            "`messages[0].content[0]` must be an object",
+        ),
+        ('{"model": 5, "messages": [{"role": "user"}]}', "`model` must be a string, not `5`"),
+        (
+            '{"messages": [{"role": "user"}], "max_tokens": "many"}',
+            "`max_tokens` must be a whole number that is not negative, not a string",
+        ),
+        ('{"messages": [{"role": "user"}], "tools": [1]}', "`tools` must be an array of objects"),
     ],
 )
 def test_a_body_that_is_no_request_is_an_input_error(

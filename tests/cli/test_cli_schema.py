@@ -11,6 +11,8 @@ import yaml
 
 from turnout.cli import policy
 from turnout.dsl.json_schema import json_schema
+from turnout.dsl.parse import parse_with_warnings
+from turnout.dsl.source import Source
 from turnout.dsl.vocabulary import FORMS, Section, places
 
 POLICIES = sorted(Path("policies").rglob("*.yml"))
@@ -77,6 +79,15 @@ def test_a_misspelt_key_does_not_pass(path: Path) -> None:
         tried += 1
         assert not VALIDATOR.is_valid(data), key
     assert tried
+
+
+@pytest.mark.parametrize(
+    "text", ["1", "'1'", '"1"', "' 1 '", "2", "'2'", "v1", "true", "''", "[1]"]
+)
+def test_a_version_passes_exactly_where_the_language_takes_it(text: str) -> None:
+    policy = f"version: {text}\nrouting_policy: [{{name: a, route: requested}}]\n"
+    taken, _ = parse_with_warnings(Source("routing.yml", policy))
+    assert VALIDATOR.is_valid(yaml.load(policy, Core)) == (taken is not None)
 
 
 def test_every_key_has_its_description() -> None:

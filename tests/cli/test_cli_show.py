@@ -69,7 +69,7 @@ def test_a_rule_that_surely_matches_ends_the_list(show: Command) -> None:
     data = json.loads(show("--given tier=pro --given request_type=chat --format json").out)
     assert data["given"] == {"tier": '"pro"', "request_type": '"chat"'}
     assert data["rules"] == [
-        {"rule": "pro", "number": 2, "condition": None, "route": "openai/gpt-4"}
+        {"rule": "pro", "number": 2, "condition": None, "route": "openai/gpt-4", "limits": []}
     ]
     assert data["dropped"][1:] == [
         {"rule": name, "number": number, "reason": "`pro` takes every request before it"}

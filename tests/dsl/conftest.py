@@ -7,9 +7,11 @@ from turnout.dsl.check import check
 from turnout.dsl.core import Program
 from turnout.dsl.diagnostic import Diagnostic, sort
 from turnout.dsl.lint.page import beside
+from turnout.dsl.lint.registry import ON_REQUEST, PROVED
 from turnout.dsl.lint.run import Linted, lint
 from turnout.dsl.nearest import nearest
 from turnout.dsl.parse import parse_with_warnings
+from turnout.dsl.prove import Prover
 from turnout.dsl.schema import Schema, Target, Tariff
 from turnout.dsl.source import Source
 from turnout.engine.attributes import BY_NAME
@@ -92,6 +94,14 @@ class Language:
     def lint(self, text: str, today: int | None = TODAY) -> Linted:
         """What lint makes of a text."""
         return lint(Source("routing.yml", text), SCHEMA, today, beside)
+
+    def prove(self, text: str, notes: bool = False) -> Linted:
+        """The same with all proofs."""
+        return lint(Source("routing.yml", text), SCHEMA, TODAY, beside, Prover, notes)
+
+    def lint_for(self, code: str, text: str) -> Linted:
+        """What lint makes of a text where it looks for that code."""
+        return self.prove(text, code in ON_REQUEST) if code in PROVED else self.lint(text)
 
     def compile(self, text: str) -> Program:
         """The program of a text without errors."""

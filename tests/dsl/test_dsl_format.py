@@ -1,12 +1,15 @@
 """The form of policy files: what is put right, what stays, and that nothing is lost."""
 
+import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.dsl import chance
 from turnout.dsl.diagnostic import PolicyError
 from turnout.dsl.document import examine
 from turnout.dsl.format import formatted
@@ -158,6 +161,27 @@ def test_any_text_keeps_its_comments_and_its_form_or_is_refused(text: str) -> No
     assert form(made) == made
     assert comments(made) == comments(text)
     assert examine(Source("x", made)).root is not None
+
+
+@given(st.data(), chance.nested(chance.CONDITIONS), st.sampled_from(["|", ">", "|-", ">+"]))
+def test_a_condition_on_lines_of_its_own_keeps_them_and_its_meaning(
+    data: st.DataObject, condition: str, header: str
+) -> None:
+    pieces = [part for part in re.findall(r'"[^"]*"|[ ()]|[^ ()"]+', condition) if part.strip()]
+    gaps = st.sampled_from(["", " ", "  ", "\n", "\n  ", "\n\n    "])
+    block = pieces[0]
+    for before, piece in pairwise(pieces):
+        gap = data.draw(gaps)
+        glues = before[-1].isalnum() and (piece[0].isalnum() or piece[0] in '_."')
+        block += (gap or " " if glues else gap) + piece
+    indented = block.replace("\n", "\n      ")
+    made = form(f"let:\n  a: {header}\n      {indented}\n  b: stream\n")
+    assert form(made) == made
+    whole = form(f"let:\n  a: {condition}\n")
+    kept = made.partition("\n  b:")[0].split(header, 1)[1]
+    assert "".join(kept.split()) == "".join(whole.partition("a:")[2].strip("\n '").split())
+    lines = [line for line in kept.splitlines() if line.strip()]
+    assert lines[0].startswith("    ") and not lines[0].startswith("     ")
 
 
 # --- the tables agree ----------------------------------------------------------------------------

@@ -5,8 +5,16 @@ from typing import Any
 
 import pytest
 
+from turnout.adapters import PROVIDERS
+from turnout.dsl import habits
+from turnout.dsl.vocabulary import FORMS
+from turnout.engine.attributes import BY_NAME
+
 RULE = "  - {name: default, route: openai/gpt-4}\n"
 HEAD = f"routing_policy:\n{RULE}"
+FIRST = "routing_policy:\n  - {name: a, "
+SPLIT = f"{FIRST}route: {{split: {{openai/gpt-4: "
+LOCAL = "providers: {local: {kind: "
 
 
 def with_condition(condition: str) -> str:
@@ -36,7 +44,50 @@ def with_condition(condition: str) -> str:
         ("tokens < 100;", ";", "remove it"),
         ('cookie["x"] == "a"', "cookie", "only `header` and `meta` take a key"),
         ("tie == 5", "tie", "did you mean `tier` or `time`?"),
+        ("tokens is null", "is null", "write `not known(tokens)`"),
+        ("tokens is not null", "is not null", "write `known(tokens)`"),
+        ("stream and tokens is None", "is None", "write `not known(tokens)`"),
+        ("tokens == null", "tokens == null", "write `not known(tokens)`"),
+        ("tokens != None", "tokens != None", "write `known(tokens)`"),
+        ("not (nil == tokens)", "nil == tokens", "write `not known(tokens)`"),
+        ("xyzzy > 5", "xyzzy", "docs/attributes.md"),
+        ("hour > 5", "hour", "did you mean `time`?"),
+        ("duration > 2s", "duration", "did you mean `latency`?"),
+        ("latency_ms > 5", "latency_ms", "did you mean `latency`?"),
+        ("time in 18:00-02:00", "-", "write `in 18:00..02:00`"),
+        ("tokens in 100 - 500", "-", "write `in 100..500`"),
+        ("time in 18:00 to 02:00", "to", "write `in 18:00..02:00`"),
+        ("if tokens < 100", "if", "remove `if`"),
+        ("when tokens < 100", "when", "remove `when`"),
+        ("if (tokens < 100)", "if", "remove `if`"),
+        ('error_rate("openai/gpt-4") > 5%%', "5%%", "write `5%`"),
+        ('error_rate("openai/gpt-4") > 0.05', "0.05", "write `5%`"),
         ('true in true..""', 'true..""', None),
+        ("tier == free", "free", 'write `"free"`, text stands in quotes'),
+        ("tier in [pro, acme]", "pro", 'write `"pro"`, text stands in quotes'),
+        ('tier == "a" or "b"', '"b"', 'such as `tier == "b"`'),
+        ("tokens == 5 or 7", "7", "such as `tokens > 7`"),
+        ('model.startswith("gpt")', "model.startswith", 'write `model starts_with "gpt"`'),
+        ("tier.lower() == 'a'", "tier.lower", "text is compared as it is"),
+        ("messages.length > 5", "messages.length", "write `messages`"),
+        ("request.tokens > 5", "request.tokens", "write `tokens`"),
+        ("cost > 5 cents", "5 cents", "write `$0.05`"),
+        ("cost > $.05", "$.05", "write `$0.05`"),
+        ("time > 9am", "9am", "write `09:00`"),
+        ("time > 12am", "12am", "write `00:00`"),
+        ("${tokens} > 5", "$", "write `tokens`"),
+        ("tokens % 2 == 0", "%", "operators are + - * /"),
+        ("error_rate > 5 %", "5 %", "write `5%`"),
+        ("else", "else", "remove the condition"),
+        ("stream, has_tools", ",", "write `and` or `or`"),
+        ("tokens not between 5 and 10", "between", "write `not in 5..10`"),
+        ("tokens isn't 5", "isn", "write `!=`"),
+        ("tokens greater than 500", "greater than", "write `>`"),
+        ("tokens is not 5", "is not", "write `!=`"),
+        ("tools", "tools", "write `has_tools` if the request is meant"),
+        ('"gpt" in model', "model", 'write `model has "gpt"`'),
+        ("stream and null", "null", "write `known(x)` to ask for it"),
+        ("len(messages) > 5", "len", "`tokens` and `messages` are counts already"),
     ],
 )
 def test_a_slip_in_a_condition_is_marked_with_its_fix(
@@ -69,6 +120,57 @@ def test_a_slip_in_a_condition_is_marked_with_its_fix(
         ("routing_policy:\n  - {name: a, route: requestd}\n", (2, 22), "did you mean `requested`?"),
         ("routing_policy:\n  - {name: a, route: opena/igpt-4}\n", (2, 22), "did you mean"),
         (f"{HEAD}targets: {{openai/gpt-4u: {{vision: true}}}}\n", (3, 11), "`openai/gpt-4`?"),
+        (f"{SPLIT}0.95, openai/gpt-4o: 5%}}}}}}\n", (2, 45), "write `95%`"),
+        (f"{SPLIT}95, openai/gpt-4o: 5%}}}}}}\n", (2, 45), "write `95%`"),
+        (f"{SPLIT}1.5, openai/gpt-4o: 5%}}}}}}\n", (2, 45), "write `1.5%`"),
+        (f"{SPLIT}95%%, openai/gpt-4o: 5%}}}}}}\n", (2, 45), "write `95%`"),
+        (
+            f"require:\n  - {{name: eu, when: region == 'eu', target: vision}}\n{HEAD}",
+            (2, 22),
+            "move it to `target:`",
+        ),
+        (f"{FIRST}route: reject}}\n", (2, 22), "write `{reject: 403}`"),
+        (f"{FIRST}route: reject 429}}\n", (2, 22), "write `{reject: 429}`"),
+        (
+            f"{FIRST}route: openai/gpt-4, mirror: openai/gpt-4o}}\n",
+            (2, 44),
+            "write `{to: openai/gpt-4o, sample: 5%}`",
+        ),
+        (
+            f"{HEAD}fallback_chain:\n  - openai/gpt-4o (timeout 2s)\n",
+            (4, 20),
+            "write `timeout: 2s`",
+        ),
+        (
+            f"{HEAD}fallback_chain:\n  - openai/gpt-4o (timeout 2s, retries: 1)\n",
+            (4, 20),
+            "write `timeout: 2s`",
+        ),
+        (f"{HEAD}fallback_chain: openai/gpt-4o\n", (3, 17), "write `[openai/gpt-4o]`"),
+        (f"{FIRST}route: openai/gpt-4, tags: x}}\n", (2, 42), "write `[x]`"),
+        (f"{HEAD}fallback_chain: [openai/gpt-4 timeout=2s]\n", (3, 18), "(timeout: 2s)`"),
+        (
+            f"{HEAD}fallback_chain: [openai/gpt-4: {{timeout: 2s}}]\n",
+            (3, 18),
+            "write `{to: openai/gpt-4, timeout: 2s}`",
+        ),
+        (f"{HEAD}fallback_chain: [openai/gpt-4 (timeout=2s)]\n", (3, 32), "write `timeout: 2s`"),
+        ("routing_policy:\n  a: {route: x/y}\n", (2, 3), "write `- name: a`"),
+        (f"{HEAD}require: region == 'eu'\n", (3, 10), "write `[{name: "),
+        (f"{HEAD}providers: {{x: 'http://h/v1'}}\n", (3, 16), "write `{base_url: http://h/v1}`"),
+        (f"{HEAD}cache: 1h\n", (3, 8), "write `{ttl: 1h}`"),
+        (f"{HEAD}deadline: 5000\n", (3, 11), "write `5000s` or `5000ms`"),
+        (f"{HEAD}timezone: Berlin\n", (3, 11), "write `Europe/Berlin`"),
+        (f"{HEAD}name: a\n", (3, 1), "indent it below the rule"),
+        (f"{FIRST}enabled: true, route: x/y}}\n", (2, 15), "remove it"),
+        (f"{FIRST}route: cheapest}}\n", (2, 22), "write `{cheapest_of: ["),
+        (f"{HEAD}include:\n", (3, 9), "write `[models.yml]`, or remove the line"),
+        (f"{HEAD}{LOCAL}vllm, base_url: 'http://host/v1'}}}}\n", (3, 27), "write `kind: openai`"),
+        (
+            f"{HEAD}{LOCAL}LM-Studio, base_url: 'http://host/v1'}}}}\n",
+            (3, 27),
+            "write `kind: openai`",
+        ),
     ],
 )
 def test_a_slip_in_a_file_is_marked_with_its_fix(
@@ -155,3 +257,51 @@ def test_where_counts_for_each_candidate(language: Any) -> None:
     _, findings = language.examine(f"routing_policy:\n{rules}{RULE}")
     (finding,) = (finding for finding in findings if finding.severity == "error")
     assert "more than 500000 parts together" in finding.message
+
+
+def test_the_names_listed_for_an_unknown_one_are_few_and_may_be_written(language: Any) -> None:
+    _, findings = language.examine(with_condition("xyzzy > 5"))
+    (finding,) = (finding for finding in findings if finding.code == "RP101")
+    help = finding.help or ""
+    named = help.partition(": ")[2].split(", ")
+    assert len(set(named)) == len(named) <= 12
+    assert "cached_tokens" not in help
+    assert "budget.left" not in help
+    for condition in named:
+        _, more = language.examine(with_condition(f"known({condition.strip(' `')})"))
+        assert not [one for one in more if one.severity == "error"], condition
+
+
+@pytest.mark.parametrize("word", sorted(habits.ATTRIBUTES))
+def test_what_is_meant_by_a_word_of_elsewhere_can_be_written(language: Any, word: str) -> None:
+    _, findings = language.examine(with_condition(f"known({word})"))
+    (finding,) = (finding for finding in findings if finding.severity == "error")
+    meant = habits.ATTRIBUTES[word]
+    assert f"`{meant}`" in (finding.help or "")
+    budget = "budgets: [{name: team, scope: team, limit: $20/day}]\n"
+    _, more = language.examine(budget + with_condition(f"known({meant})"))
+    assert not [one for one in more if one.severity == "error"]
+
+
+@pytest.mark.parametrize("phrase", sorted(habits.TESTS))
+def test_a_phrase_of_elsewhere_becomes_a_condition(language: Any, phrase: str) -> None:
+    _, findings = language.examine(with_condition(f"not stream and stream {phrase}"))
+    (finding,) = (finding for finding in findings if finding.severity == "error")
+    meant = habits.TESTS[phrase].format("stream")
+    assert finding.help == f"write `{meant}`"
+    _, more = language.examine(with_condition(f"not stream and {meant}"))
+    assert not [one for one in more if one.severity == "error"]
+
+
+def test_the_tables_of_habits_are_asked_in_lower_case_and_lead_to_what_is_there() -> None:
+    tables = (habits.OPERATORS, habits.TESTS, habits.ATTRIBUTES, habits.FUNCTIONS, habits.FORMS)
+    for table in (*tables, habits.KINDS, habits.NOTHING, habits.LEADING, habits.ALWAYS):
+        assert all(word == word.lower() for word in table)
+    assert set(habits.FORMS.values()) <= set(FORMS)
+    assert set(habits.KINDS.values()) <= set(PROVIDERS)
+    assert not habits.ATTRIBUTES.keys() & BY_NAME.keys()
+
+
+def test_what_is_no_mapping_is_told_in_plain_words(language: Any) -> None:
+    _, (finding,) = language.examine(f"{FIRST}route: openai/gpt-4, mirror: 5%}}\n")
+    assert finding.message == "`mirror` needs keys with values, and this is a text"

@@ -165,3 +165,142 @@ def test_no_comment_stops_lint(text: str, code: str) -> None:
     source = Source("a.yml", f"x: 1  # turnout: ignore {code} {text}")
     kept, ignored = ignore([Diagnostic("RP117", "info", "open", Span(source, 3, 4))], [source])
     assert len(kept) + len(ignored) >= 1
+
+
+# --- where a comment may stand -------------------------------------------------------------------
+
+# A policy for each code that looks at what the file says of itself; `@` is the end of the finding's
+# line, `^` the line above it.
+PLACES = {
+    "RP118": "routing_policy:\n^  - {name: a, condition: 1 == 2, route: openai/gpt-4}@\n",
+    "RP308": (
+        "routing_policy:\n  - name: a\n    condition: stream\n    route: openai/gpt-4o\n"
+        "^    mirror: {to: openai/gpt-4o, sample: 5%}@\n"
+    ),
+    "RP334": "routing_policy:\n^  - {name: a, condition: stream, route: ollama/any}@\n",
+    "RP335": "targets:\n^  openai/gpt-4: {region: eu}@\nrouting_policy:\n",
+    "RP336": (
+        "targets: {openai/gpt-4o: {region: eu}}\nrequire:\n"
+        "^  - {name: x, target: region == 'ue'}@\nrouting_policy:\n"
+    ),
+    "RP337": "let:\n^  small: tokens < 9@\nrouting_policy:\n",
+    "RP504": (
+        "tests:\n  - {expect: default}\n^  - {given: {tokns: 5}, expect: default}@\n"
+        "routing_policy:\n"
+    ),
+}
+LAST = "  - {name: default, route: openai/gpt-4o}\n"
+
+
+@pytest.mark.parametrize("where", ["@", "^"])
+@pytest.mark.parametrize("code", PLACES)
+def test_each_code_about_the_file_itself_can_be_taken_back(
+    language: Language, code: str, where: str
+) -> None:
+    text = PLACES[code] + LAST
+    assert code in [row for row, _ in found(language, text.replace("@", "").replace("^", ""))]
+    comment = f"# turnout: ignore {code} because it is meant"
+    comment = f"   {comment}" if where == "@" else f"{comment}\n"
+    linted = language.lint(text.replace(where, comment).replace("@", "").replace("^", ""))
+    assert code not in [finding.code for finding in linted.findings]
+    assert not {"RP011", "RP012"} & {finding.code for finding in linted.findings}
+    assert [(row.finding.code, row.reason) for row in linted.ignored] == [(code, "it is meant")]
+
+
+IGNORE = "# turnout: ignore RP118 because it is meant"
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        f"    condition: >   {IGNORE}\n      stream and\n      1 == 1\n",
+        f"    condition: |-   {IGNORE}\n      stream and\n\n      1 == 1\n",
+        f"    {IGNORE}\n    condition: >-\n      stream and\n      1 == 1\n",
+        f"    {IGNORE}\n    condition: stream and\n      1 == 1\n",
+        f"    condition: stream and\n      1 == 1   {IGNORE}\n",
+        f"    {IGNORE}\n    condition: 'stream and\n      1 == 1'\n",
+        f"    condition: 'stream and\n      1 == 1\n      and n == 1'   {IGNORE}\n",
+        f"    condition: >   {IGNORE}\n      1 == 1 and\n      stream and\n      2 == 2\n",
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_text_of_several_lines_takes_its_comment_at_an_edge(
+    language: Language, condition: str, end: str
+) -> None:
+    text = f"routing_policy:\n  - name: a\n{condition}    route: openai/gpt-4\n{LAST}"
+    linted = language.lint(text.replace("\n", end))
+    assert linted.findings == ()
+    assert {row.finding.code for row in linted.ignored} == {"RP118"}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        f"  - {{name: a, {IGNORE}\n     route: openai/gpt-4, condition: 1 == 2}}\n",
+        f"  - {{name: a,\n     condition: 1 == 2,\n     {IGNORE}\n     route: openai/gpt-4}}\n",
+        f"  - name: a\n    condition: >\n      1 == 2\n    {IGNORE}\n    route: openai/gpt-4\n",
+    ],
+)
+def test_a_comment_elsewhere_takes_nothing_back(language: Language, rule: str) -> None:
+    text = f"routing_policy:\n{rule}{LAST}"
+    assert sorted(code for code, _ in found(language, text)) == ["RP012", "RP118"]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        f"  - {{name: a,\n     condition: 1 == 2,   {IGNORE}\n     route: openai/gpt-4}}\n",
+        f"  - {{name: a,\n     {IGNORE}\n     condition: 1 == 2,\n     route: openai/gpt-4}}\n",
+        f"  - {{name: a,\n     route: openai/gpt-4, condition: 1 == 2}}   {IGNORE}\n",
+    ],
+)
+def test_a_mapping_in_braces_may_have_comments_between_its_lines(
+    language: Language, rule: str
+) -> None:
+    linted = language.lint(f"routing_policy:\n{rule}{LAST}")
+    assert linted.findings == ()
+    assert [row.finding.code for row in linted.ignored] == ["RP118"]
+
+
+def test_the_line_of_a_block_s_sign_is_the_only_one_with_a_comment(language: Language) -> None:
+    text = (
+        f"routing_policy:\n  - name: a\n    route: {{reject: 429, message: x}}\n"
+        f"    condition: >\n      model == 'a {IGNORE}'\n{LAST}"
+    )
+    assert found(language, text) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "code"),
+    [
+        ("let: {odd: 1 == 2}   # turnout: ignore RP118 because x\n", "RP118"),
+        ("# turnout: ignore RP118 because x\nlet: {odd: 1 == 2}\n", "RP118"),
+        (
+            "let:\n  odd: >   # turnout: ignore RP118 because x\n    stream and\n    1 == 2\n",
+            "RP118",
+        ),
+        (
+            "let: {odd: stream}\ntargets: {openai/gpt-4: {region: eu}}\n"
+            "require:\n  - name: x\n    # turnout: ignore RP336 because x\n"
+            "    target: region == 'ue'\n",
+            "RP336",
+        ),
+    ],
+)
+def test_in_an_included_file_the_new_codes_are_taken_back_too(
+    language: Language, part: str, code: str
+) -> None:
+    main = (
+        "include: [part.yml]\n"
+        "routing_policy:\n"
+        "  - {name: first, condition: odd or n == 2, route: groq/llama-3-8b}\n"
+        "  - {name: default, route: openai/gpt-4o}\n"
+    )
+
+    def examined(text: str) -> Linted:
+        return lint(Source("routing.yml", main), language.schema, None, lambda _: Source("p", text))
+
+    taken = examined(part)
+    assert taken.findings == () and [row.finding.code for row in taken.ignored] == [code]
+    without_reason = examined(part.replace("because x", "")).findings
+    assert {finding.code for finding in without_reason} == {code, "RP011"}

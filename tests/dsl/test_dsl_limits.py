@@ -8,7 +8,7 @@ from turnout.dsl.core import Program
 from turnout.dsl.destination import Reached, reached
 from turnout.dsl.interpret.compiled import compile_term
 from turnout.dsl.interpret.traced import evaluate, trace
-from turnout.dsl.limits import Gate, excluding
+from turnout.dsl.limits import Gate
 from turnout.dsl.snapshot import Snapshot, read_snapshot
 
 TEXT = """
@@ -67,20 +67,9 @@ def test_a_limit_applies_unless_false_and_passes_only_what_is_true(
     program: Program, given: dict[str, Any], target: str, limit: str | None
 ) -> None:
     snapshot = seen(program, **given)
-    walked = excluding(program, target, snapshot, lambda term: evaluate(term, snapshot).value)
-    ran = excluding(program, target, snapshot, lambda term: compile_term(term)(snapshot))
+    walked = Gate(program).excluding(target, lambda term: evaluate(term, snapshot).value)
+    ran = Gate(program).excluding(target, lambda term: compile_term(term)(snapshot))
     assert walked == ran == limit
-
-
-def test_what_was_asked_for_is_looked_at_as_the_target_it_stands_for(program: Program) -> None:
-    snapshot = seen(program, region="eu", stream=True)
-    snapshot["requested"] = "openai/gpt-4"
-    value = lambda term: evaluate(term, snapshot).value  # noqa: E731
-    assert excluding(program, "requested", snapshot, value) == "eu_stays_in_eu"
-    snapshot["requested"] = "groq/llama-3-8b"
-    assert excluding(program, "requested", snapshot, value) is None
-    snapshot["requested"] = "mistral/nobody-knows"
-    assert excluding(program, "requested", snapshot, value) == "eu_stays_in_eu"
 
 
 def test_a_choice_falls_on_what_no_limit_excludes(program: Program) -> None:

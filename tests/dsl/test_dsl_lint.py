@@ -49,6 +49,11 @@ def marked(language: Language, code: str, text: str) -> list[str]:
         ("{first_of: [openai/gpt-4o, groq/llama-3-8b]}", "[openai/gpt-4]", []),
         ("{first_of: [openai/gpt-4o, openai/gpt-4]}", "[openai/gpt-4]", []),
         ("{reject: 429, message: no}", "[openai/gpt-4]", []),
+        # Kept for what is one model's, it is no way round an outage, and not meant as one.
+        ("openai/gpt-4o", "[{to: openai/gpt-4, catch: [context_exceeded]}]", []),
+        ("openai/gpt-4o", "[{to: openai/gpt-4, catch: [rate_limit, bad_output]}]", []),
+        ("openai/gpt-4o", "[{to: openai/gpt-4, catch: [rate_limit, 5xx]}]", ["openai/gpt-4"]),
+        ("{to: openai/gpt-4o, catch: [context_exceeded]}", "[openai/gpt-4]", []),
     ],
 )
 def test_a_fallback_that_stays_with_the_provider_is_found(

@@ -101,6 +101,11 @@ def test_a_target_that_is_named_somewhere_is_used(language: Language, use: str) 
     assert marked(language, "RP335", DECLARED + use) == []
 
 
+def test_a_target_that_makes_embeddings_is_used_by_whoever_asks_for_it(language: Language) -> None:
+    declared = "targets: {openai/unpriced: {price: 0, region: eu, embeddings: true}}\n"
+    assert marked(language, "RP335", declared + rules()) == []
+
+
 def test_a_target_that_nothing_names_is_noted_with_the_name_that_is_used(
     language: Language,
 ) -> None:

@@ -304,7 +304,7 @@ def test_a_section_of_a_later_version_is_an_error_never_ignored(line: str) -> No
         (["route: x/y", "timeout: [2s]"], "RP009", "is a list"),
         (["route: x/y", "timeout:"], "RP008", "is empty"),
         (["route: x/y", "catch: [503]"], "RP112", "unknown fault `503`"),
-        (["route: x/y", "fallback: x/y"], "RP009", "is a text where a list"),
+        (["route: x/y", "fallback: x/y"], "RP009", "needs a list, and this is a text"),
         (["route: x/y", "fallback: [{timeout: 2s}]"], "RP008", "no target"),
         (["route: {to: x/y (timeout: 2s)}"], "RP010", "cannot stand inside a target"),
         (["route:"], "RP008", "is empty"),

@@ -106,6 +106,10 @@ def test_a_value_is_read_in_the_unit_of_its_attribute(
         ({"weekday": "Monday"}, "is not a weekday", "Mon"),
         ({"at": "Someday 10:00"}, "is not a weekday", "Sat 10:00"),
         ({"at": ""}, "empty", "Sat 10:00"),
+        ({"at": "10:00Z"}, "has an offset and no date", "2026-03-27T13:30:00Z"),
+        ({"at": "Sat 10:00+02:00"}, "has an offset and no date", "Sat 10:00"),
+        ({"at": "2026-03-27 10:00+25:00"}, "is no instant", "2026-03-27T13:30:00Z"),
+        ({"at": "0001-01-01T00:00:00+14:00"}, "is beyond the calendar", "2026-03-27"),
     ],
 )
 def test_what_cannot_be_read_says_how_to_write_it(
@@ -127,6 +131,8 @@ def test_what_cannot_be_read_says_how_to_write_it(
         ("2026-03-29", {"date": 20_541, "weekday": 6}),
         ("2026-03-29 02:30", {"date": 20_541, "weekday": 6, "time": 150}),
         ("2026-03-29T02:30:00", {"date": 20_541, "weekday": 6, "time": 150}),
+        ("2026-03-29T02:30:00Z", {"date": 20_541, "weekday": 6, "time": 150}),
+        ("2026-03-28 23:30:00.250-03:00", {"date": 20_541, "weekday": 6, "time": 150}),
     ],
 )
 def test_a_moment_gives_what_it_says_of_the_clock(

@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +19,10 @@ from .conftest import Served
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "simulator.md").read_text(encoding="utf-8")
+HTTP_PAGE = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
+NOT_SERVED = re.findall(
+    r"`(GET|POST) (/[^` ]*)`", HTTP_PAGE.split("## Not served yet")[1].split("```")[0]
+)
 MINE = """\
 providers:
   house: {kind: openai, base_url: "https://llm.example/v1", headers: {x-team: "${TURNOUT_VAR_NO}"}}
@@ -61,6 +68,35 @@ def test_the_demo_plays_the_providers_of_a_policy_of_ones_own(mine: Served) -> N
 def test_the_demo_serves_the_file_itself_and_keeps_no_copy(mine: Served) -> None:
     assert any(str(mine.home.parent / "routing.yml") in line for line in mine.lines)
     assert list(mine.home.rglob("*.yml")) == []
+
+
+def test_the_demo_keeps_what_simulate_reads(mine: Served) -> None:
+    """As `docs/commands.md` shows it: the journal is in the folder `demo` of its home."""
+    ask(mine.url)
+    policy = str(mine.home.parent / "routing.yml")
+    line = ["policy", "simulate", "--journal", str(mine.home / "demo"), "--policy", policy]
+    told = subprocess.run(
+        [sys.executable, "-m", "turnout", *line], capture_output=True, text=True, timeout=60
+    )
+    assert told.returncode == 0, told.stderr
+    assert re.search(r"^([1-9]\d*) requests?, \1 decided$", told.stdout, re.MULTILINE)
+    assert "house/big" in told.stdout
+
+
+@pytest.mark.parametrize(("method", "path"), NOT_SERVED)
+def test_what_is_not_served_is_answered_as_the_page_says(
+    mine: Served, method: str, path: str
+) -> None:
+    body = json.dumps({"model": "auto", "input": "hi"}).encode() if method == "POST" else None
+    request = urllib.request.Request(
+        mine.url + path, body, {"content-type": "application/json"}, method=method
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=30)
+    assert refused.value.code == 404
+    (shown,) = re.findall(r"```json\n(.*?)```", HTTP_PAGE, re.DOTALL)
+    wanted = json.loads(shown.replace("POST /v1/responses", f"{method} {path}"))
+    assert json.load(refused.value) == wanted
 
 
 def test_the_demo_says_where_faults_are_ordered(mine: Served) -> None:

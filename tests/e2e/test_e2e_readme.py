@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,25 @@ def test_the_cost_shown_in_the_readme_is_what_the_demo_charges(demo: Any) -> Non
     shown = re.search(r"x-turnout-cost: (\S+)", (ROOT / "README.md").read_text())
     assert cost is not None and shown is not None
     assert cost.group(1) == shown.group(1)
+
+
+def test_a_policy_of_ones_own_is_checked_tested_and_simulated(demo: Any, tmp_path: Path) -> None:
+    run(["bash", "-c", snippet("curl", demo.url)])
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "bin").symlink_to(sysconfig.get_path("scripts"))
+    (tmp_path / "policies").symlink_to(ROOT / "policies")
+    (tmp_path / ".turnout").symlink_to(demo.home)  # where the demo of the README keeps it
+    environment = os.environ | {"HOME": str(tmp_path)}
+    told = run(["bash", "-ec", SNIPPETS["mine"]], cwd=tmp_path, env=environment)
+    for wanted in (
+        "no findings in routing.yml (3 rules)",
+        "5 passed in routing.yml",
+        "100 % covered",
+        "→ anthropic/claude-sonnet   rule smart_for_complex",
+        "groq/llama-3-8b",
+        "moved: 0 of",
+    ):
+        assert wanted in told
 
 
 def test_python_answers_whole_and_streamed(demo: Any, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from turnout.dsl.schema import Parameter, Value
 from turnout.dsl.source import Source
 from turnout.engine.attributes import ATTRIBUTES
 from turnout.engine.catalog import language_schema
-from turnout.engine.decide import Decider, Observed, recorded
+from turnout.engine.decide import Decider, recorded
+from turnout.engine.observed import Observed
 from turnout.engine.readers import READERS
 from turnout.engine.record import PulseTable
 from turnout.engine.request import Caller, Operation, Request

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,8 +15,8 @@ from turnout.engine.decide import Decider, recorded
 from turnout.engine.names import Names
 from turnout.engine.policy import Policy
 from turnout.engine.record import PulseTable
+from turnout.engine.replay import Replay, Row
 from turnout.engine.request import Caller, Operation, Request
-from turnout.engine.simulate import Replay, Row
 
 POLICY = Policy.parse("""
 targets:
@@ -139,6 +140,36 @@ def test_embeddings_that_no_rule_is_about_go_where_they_ask_to() -> None:
     decision = FREE.decide(seen)
     assert (decision.route, decision.target) == ("requested", "openai/text-embedding-3-small")
     assert "no rule matched: what was asked for" in str(FREE.explain(seen))
+
+
+NAMED = Policy.parse("""
+models: {smart: policy, fast: groq/llama-3-8b}
+routing_policy:
+  - {name: asked, condition: has_tools, route: requested, fallback: [openai/gpt-4o-mini]}
+  - {name: plain, condition: stream, route: openai/gpt-4o, fallback: [requested]}
+  - {name: rest, route: groq/llama-3-8b}
+""")
+
+
+@pytest.mark.parametrize(
+    ("values", "target", "why"),
+    [
+        ({"has_tools": True, "model": "smart"}, "openai/gpt-4o-mini", None),
+        ({"has_tools": True, "model": "fast"}, "groq/llama-3-8b", None),
+        ({"has_tools": True, "model": "nobody"}, None, "nobody knows the model `nobody`"),
+        ({"stream": True, "model": "nobody"}, "openai/gpt-4o", None),
+        ({"model": "nobody"}, "groq/llama-3-8b", None),
+    ],
+)
+def test_a_name_of_the_policy_is_no_model_and_an_unknown_model_no_target(
+    values: dict[str, object], target: str | None, why: str | None
+) -> None:
+    explanation = NAMED.explain({"tokens": 9} | values)
+    assert (explanation.target, explanation.why_no_target) == (target, why)
+    assert NAMED.decide({"tokens": 9} | values).target == target
+    replay = Replay(NAMED.program)
+    decided = replay.decide(Row(replay, dict(NAMED.snapshot({"tokens": 9} | values))))
+    assert (decided.target, decided.is_unknown) == (target, why is not None)
 
 
 def test_where_nothing_was_asked_for_the_fallback_answers() -> None:

@@ -37,11 +37,11 @@ from turnout.dsl.core import (
     Tenant,
     Term,
 )
+from turnout.dsl.hops import first_hops
 from turnout.dsl.schema import Type
 from turnout.dsl.source import Source, Span
 from turnout.engine.attributes import BY_NAME
 from turnout.engine.catalog import language_schema
-from turnout.engine.destination import hops_of
 from turnout.engine.gateway import Gateway, make_live
 from turnout.engine.journal import Journal
 from turnout.engine.ledger import entries, entries_of
@@ -76,7 +76,7 @@ fallback_chain:
 """
 BASE = compile_policy(Source("test", POLICY), language_schema())
 SPAN = Span(Source("made by hand", "x"), 0, 1)
-A, B, C = hops_of(BASE.clauses[0].plan.route) + (BASE.clauses[0].plan.fallback or ())
+A, B, C = first_hops(BASE.clauses[0].plan) + (BASE.clauses[0].plan.fallback or ())
 TRUE, FALSE, UNKNOWN = (Const(value, Type.BOOL) for value in (True, False, None))
 EU = Limit("eu_only", None, Member(Read("target.region", Type.TEXT), frozenset({"eu"})), SPAN)
 

@@ -326,8 +326,9 @@ def test_putting_never_waits_for_the_disk(tmp_path: Path) -> None:
         began = time.monotonic()
         for number in range(1, 500):
             journal.put(record(f"req_{number}"))
-        assert time.monotonic() - began < 1
+        took_s = time.monotonic() - began  # a machine may be slow; the lock is never given up
         assert (count(tmp_path, "decisions"), journal.counts.waiting) == (1, 499)
+        assert took_s < 4
         blocker.execute("rollback")
         blocker.close()
     assert count(tmp_path, "decisions") == 500

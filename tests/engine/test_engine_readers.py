@@ -14,8 +14,9 @@ from turnout.dsl.schema import Parameter, Type, Value
 from turnout.dsl.source import Source
 from turnout.engine.attributes import ATTRIBUTES, BY_NAME
 from turnout.engine.catalog import language_schema
-from turnout.engine.decide import Decider, Observed, observe_body, recorded
+from turnout.engine.decide import Decider, observe_body, recorded
 from turnout.engine.embedding import leave_out
+from turnout.engine.observed import Observed
 from turnout.engine.pulse import DEFAULTS
 from turnout.engine.readers import BASE_SET, READERS, NotFetched
 from turnout.engine.record import PulseTable

@@ -51,7 +51,8 @@ KEPT: list[tuple[str, dict[str, Value | None], str]] = [
     ("bucket", {"session": "abc"}, "abc"),
     ("bucket", {}, hashed("req_1")),
     ("bucket.user", {"user": "eve", "tenant": "acme"}, hashed("eve")),
-    ("bucket.user", {"user": None, "tenant": "acme"}, hashed("acme")),
+    ("bucket.user", {"user": None, "session": "abc", "tenant": "acme"}, "abc"),
+    ("bucket.user", {"user": None, "tenant": "acme"}, hashed("req_1")),
     ("bucket.tenant", {"user": "eve", "tenant": "acme"}, hashed("acme")),
     ("bucket.request", {"session": "abc"}, hashed("req_1")),
 ]

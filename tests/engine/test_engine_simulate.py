@@ -21,9 +21,10 @@ from turnout.engine.recorded_rows import (
     past_of,
     past_of_record,
 )
+from turnout.engine.replay import Replay, UndecidableError
 from turnout.engine.request import Usage
 from turnout.engine.session import bucket
-from turnout.engine.simulate import Replay, Simulated, Simulation, UndecidableError
+from turnout.engine.simulate import Simulated, Simulation
 from turnout.engine.state.sqlite import open_store
 from turnout.engine.state.store import Group
 

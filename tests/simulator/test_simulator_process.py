@@ -128,7 +128,7 @@ def test_the_first_token_takes_the_models_latency() -> None:
             for _ in stream:
                 pass
         assert 0.12 <= first
-        assert time.monotonic() - started >= first + 0.045
+        assert time.monotonic() - started >= 0.12 + 0.045  # the first may come late, not early
 
 
 @pytest.mark.parametrize(

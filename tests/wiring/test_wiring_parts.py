@@ -1,5 +1,6 @@
 """From settings to parts: what a policy file may read, which keys are found, what stops."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -126,6 +127,7 @@ def test_a_variable_that_it_may_not_read_or_that_is_not_set_stops_the_start(
     (problem,) = problems(settings(tmp_path, HEADER % variable, environment))
     assert told in problem
     assert f"`${{{variable}}}`" in problem
+    assert re.search(r"\w\.yml:2:38: the policy reads", problem)
     assert "k-secret" not in problem
 
 

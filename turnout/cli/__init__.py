@@ -15,7 +15,19 @@ from .dispatch import Group, run
 
 # The names of modules in this folder.
 COMMANDS = ("serve", "demo", "trace", "simulator")
-POLICY_COMMANDS = ("lint", "fmt", "explain", "test", "why-not", "show", "simulate", "schema")
+POLICY_COMMANDS = (
+    "lint",
+    "fmt",
+    "explain",
+    "test",
+    "why-not",
+    "show",
+    "simulate",
+    "diff",
+    "prove",
+    "bounds",
+    "schema",
+)
 
 POLICY = Group(
     program="policy",

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 from turnout import __version__
 from turnout.dsl.diagnostic import Diagnostic, Severity, sort
+from turnout.dsl.given import said
 from turnout.dsl.ignore import Ignored
 from turnout.dsl.lint.page import Page
 from turnout.dsl.lint.registry import pages
@@ -145,7 +146,7 @@ def findings_as_cases(
                 suite=name,
                 name=f"{row.code} {row.name} at {row.span.line}:{row.span.column}",
                 failure=row.message if row.severity in counted else None,
-                detail=row.help or "",
+                detail=_detail(row),
                 kind=row.severity,
             )
             for row in here
@@ -153,6 +154,11 @@ def findings_as_cases(
         if not here:
             cases.append(Case(suite=name, name="lint"))
     return cases
+
+
+def _detail(finding: Diagnostic) -> str:
+    example = f"for example: {said(finding.witness)}" if finding.witness else ""
+    return "\n".join(part for part in (finding.help, example) if part)
 
 
 def render_junit(cases: Iterable[Case]) -> str:

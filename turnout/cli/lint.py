@@ -1,5 +1,9 @@
 """Check policy files: every finding with its place and its fix.
 
+What holds for all requests is proved: rules that never run, requests that no rule takes, limits
+that leave no target, invariants. Such a finding comes with a request that shows it. The proofs
+need z3; without it lint says what it did not check.
+
 Exit code 0 if there is no finding at or above --fail-on, 1 if there is one, 2 if a file cannot
 be read. A finding that is right to stay is taken back in the file, with the reason:
 `# turnout: ignore RP403 because <reason>`; errors cannot be.
@@ -13,7 +17,7 @@ from collections.abc import Callable, Iterable
 from turnout.dsl.diagnostic import NAMES, Diagnostic
 from turnout.dsl.ignore import Ignored
 from turnout.dsl.lint.page import Page
-from turnout.dsl.lint.registry import pages
+from turnout.dsl.lint.registry import PROOFS, pages
 from turnout.dsl.lint.run import Linted, lint
 from turnout.dsl.nearest import suggestion
 from turnout.engine.catalog import language_schema
@@ -22,6 +26,7 @@ from .colour import palette_of
 from .dispatch import CommandError
 from .exchange import findings_as_cases, render_junit, render_sarif
 from .files import DEFAULT_POLICY, read_policy
+from .proofs import INSTALL, duration, is_installed, prover_within
 from .report import (
     SEVERITIES,
     plural,
@@ -64,6 +69,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="CODE",
         help="print the page of a code, such as RP403, and lint nothing",
     )
+    parser.add_argument("--no-prove", action="store_true", help="leave the proofs out")
+    parser.add_argument(
+        "--prove-timeout",
+        type=duration,
+        default="10s",
+        metavar="TIME",
+        help="how long the proofs of all files may take together (default: 10s)",
+    )
+    parser.add_argument(
+        "--notes",
+        action="store_true",
+        help="prove also what is only worth a note: rules whose order decides, rules to be joined",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -74,7 +92,11 @@ def run(arguments: argparse.Namespace) -> int:
     policies = [read_policy(name) for name in dict.fromkeys(arguments.files)]
     schema = language_schema()
     today = int(time.time()) // _DAY_S
-    linted = [lint(source, schema, today, load) for source, load in policies]
+    is_proved = not arguments.no_prove and is_installed()
+    prover_of = prover_within(arguments.prove_timeout) if is_proved else None
+    linted = [
+        lint(source, schema, today, load, prover_of, arguments.notes) for source, load in policies
+    ]
     findings = [finding for one in linted for finding in one.findings]
     ignored = [row for one in linted for row in one.ignored]
 
@@ -84,7 +106,9 @@ def run(arguments: argparse.Namespace) -> int:
     names = list(dict.fromkeys([*named, *included, *(f.span.source.name for f in findings)]))
     match arguments.format:
         case "text":
-            _print_text(findings, ignored, names, linted)
+            _print_text(findings, ignored, names, linted, is_proved)
+            if not is_proved and not arguments.no_prove:
+                print(_cannot_prove(), file=sys.stderr)
         case "junit":
             print(render_junit(findings_as_cases(findings, names, counted)), end="")
         case "sarif":
@@ -108,8 +132,17 @@ def _page(asked: str) -> Page:
     return pages()[code]
 
 
+def _cannot_prove() -> str:
+    codes = ", ".join(sorted(rule.CODE for rule in PROOFS))
+    return f"not checked without z3: {codes}; to prove them: {INSTALL}"
+
+
 def _print_text(
-    findings: list[Diagnostic], ignored: list[Ignored], names: list[str], linted: list[Linted]
+    findings: list[Diagnostic],
+    ignored: list[Ignored],
+    names: list[str],
+    linted: list[Linted],
+    is_proved: bool,
 ) -> None:
     palette = palette_of(sys.stdout)
     if findings:
@@ -126,18 +159,23 @@ def _print_text(
     print(palette.paint(worst, line))
     if findings:
         print(palette.paint("faint", f"why: `policy lint --explain {findings[0].code}`"))
-    print(palette.paint("faint", _not_checked(linted)))
+    if missing := _not_checked(linted, is_proved):
+        print(palette.paint("faint", f"not checked: {'; '.join(missing)}"))
 
 
-def _not_checked(linted: list[Linted]) -> str:
+def _not_checked(linted: list[Linted], is_proved: bool) -> list[str]:
     """What a clean report does not promise, and what errors of form stood in the way of."""
     unparsed = sum(one.policy is None for one in linted)
     tests = sum(len(one.policy.tests) for one in linted if one.policy is not None)
     missing = []
     if unparsed:
         where = f" of {plural(unparsed, 'file')}" if unparsed > 1 else ""
-        missing.append(f"types, units and targets{where} (fix the errors above first)")
-    missing.append("proofs over all requests (rules that never match, requests no rule takes)")
+        what = "types, units, targets and proofs" if is_proved else "types, units and targets"
+        missing.append(f"{what}{where} (fix the errors above first)")
+    if not is_proved:
+        missing.append("proofs over all requests (rules that never match, requests no rule takes)")
+    elif any(not one.is_proved for one in linted if one.policy is not None):
+        missing.append("proofs over all requests (fix the errors above first)")
     if tests:
         missing.append(f"{plural(tests, 'test')} of the policy (`policy test`)")
-    return f"not checked: {'; '.join(missing)}"
+    return missing

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from turnout.dsl.diagnostic import Diagnostic, Severity, sort
+from turnout.dsl.given import said
 from turnout.dsl.source import Source, Span
 
 from .colour import PLAIN, Palette
@@ -103,8 +104,7 @@ def _finding(diagnostic: Diagnostic, palette: Palette, secrets: Sequence[Span]) 
     if diagnostic.help:
         lines.append(f"{'':{gutter}} = help: {printable(diagnostic.help)}")
     if diagnostic.witness:
-        example = ", ".join(f"{key}={value}" for key, value in diagnostic.witness.items())
-        lines.append(f"{'':{gutter}} = for example: {printable(example)}")
+        lines.append(f"{'':{gutter}} = for example: {printable(said(diagnostic.witness))}")
     for related in diagnostic.related:
         lines.append(
             f"{'':{gutter}} = note: {render_place(related.span)}: {printable(related.message)}",
@@ -215,6 +215,7 @@ _COMMANDS: dict[Severity, str] = {"error": "error", "warning": "warning", "info"
 def _annotation(diagnostic: Diagnostic) -> str:
     span = diagnostic.span
     text = diagnostic.message + (f"\n{diagnostic.help}" if diagnostic.help else "")
+    text += f"\nfor example: {said(diagnostic.witness)}" if diagnostic.witness else ""
     properties = {
         "file": span.source.name,
         "line": span.line,

@@ -12,19 +12,30 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from turnout.dsl.core import Arm, Choice, Clause, Const, Hop, Program, Reject, Route
+from turnout.dsl.core import Clause, Program, Term
+from turnout.dsl.destination import following, kept_out_said
+from turnout.dsl.hops import first_hops
 from turnout.dsl.interpret.traced import evaluate
 from turnout.dsl.keys import written_key
-from turnout.dsl.residual import Residual, residual
+from turnout.dsl.limits import Gate
+from turnout.dsl.residual import Residual, residual, simplify
 from turnout.dsl.schema import Type, Value
 from turnout.dsl.snapshot import SnapshotError, read_said
-from turnout.dsl.units import format_value, quote
+from turnout.dsl.units import format_value
+from turnout.dsl.walk import reads
 from turnout.engine.attributes import GENERATION
+from turnout.engine.destination import written
 from turnout.engine.policy import Policy
 
-from .dispatch import CommandError
-from .explain import split_given
-from .files import DEFAULT_POLICY, read_policy
+from .files import read_policy
+from .given import (
+    configure_format,
+    configure_given,
+    configure_policy,
+    given_values,
+    refused,
+    unquoted,
+)
 from .report import printable
 
 _UNKNOWN = "unknown"
@@ -33,33 +44,19 @@ _ALWAYS = "always"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument(
-        "file",
-        nargs="?",
-        default=DEFAULT_POLICY,
-        metavar="FILE",
-        help=f"the policy file, `-` for standard input (default: {DEFAULT_POLICY})",
-    )
-    parser.add_argument(
-        "--given",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an attribute and its value; may be repeated",
-    )
+    configure_policy(parser)
+    configure_given(parser)
     parser.add_argument(
         "--all", action="store_true", help="name the rules that can match no more, and why"
     )
-    parser.add_argument(
-        "--format", choices=["text", "json"], default="text", help="how it is printed"
-    )
+    configure_format(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Show what is left of one policy."""
     policy = Policy.compile(*read_policy(arguments.file))
     program = policy.program
-    known = _known(program, arguments.given)
+    known = _known(program, given_values(arguments))
     left = residual(program, known)
     if arguments.format == "json":
         print(json.dumps(_data(policy, known, left), indent=2, ensure_ascii=False))
@@ -68,28 +65,24 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _known(program: Program, given: list[str]) -> dict[str, Value | None]:
-    data: dict[str, Any] = {}
-    for name, value in map(split_given, given):
-        if name in data:
-            raise CommandError(f"`{printable(name)}` is given twice", help="keep one of the two")
-        quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
-        data[name] = value[1:-1] if quoted else None if value == _UNKNOWN else value
+def _known(program: Program, given: Mapping[str, str]) -> dict[str, Value | None]:
+    data = {name: None if said == _UNKNOWN else unquoted(said) for name, said in given.items()}
     try:
         return read_said(data, program)
     except SnapshotError as error:
-        help = error.help and error.help.replace(f"`{error.key}: ", f"`{error.key}=")
-        raise CommandError(printable(error.message), help=help and printable(help)) from None
+        raise refused(error) from None
 
 
 # --- as data -------------------------------------------------------------------------------------
 
 
 def _data(policy: Policy, known: Mapping[str, Value | None], left: Residual) -> dict[str, Any]:
-    """Shape: `{policy, given, rules: [{rule, number, condition, route}], dropped, otherwise}`.
+    """Shape: `{policy, given, rules, dropped, otherwise}`.
 
-    `condition` is None where the rule takes every request that comes to it. `otherwise`: the
-    targets of the fallback chain, which take what no rule does.
+    `rules: [{rule, number, condition, route, limits}]`: `condition` is None where the rule takes
+    every request that comes to it, `limits: [{limit, target}]` are those of its targets that are
+    kept out whatever else is given. `otherwise`: the targets of the fallback chain, which take what
+    no rule does.
     """
     return {
         "policy": policy.digest,
@@ -99,7 +92,11 @@ def _data(policy: Policy, known: Mapping[str, Value | None], left: Residual) -> 
                 "rule": clause.name,
                 "number": clause.index + 1,
                 "condition": _condition(clause),
-                "route": route_text(clause.plan.route),
+                "route": written(clause.plan.route),
+                "limits": [
+                    {"limit": limit, "target": target}
+                    for target, limit in _kept_out(policy.program, clause, known)
+                ],
             }
             for clause in left.rules
         ],
@@ -125,21 +122,45 @@ def _condition(clause: Clause) -> str | None:
     return None if clause.test is None else evaluate(clause.test, {}).text
 
 
+def _kept_out(
+    program: Program, clause: Clause, known: Mapping[str, Value | None]
+) -> tuple[tuple[str, str], ...]:
+    """The rule's targets that a limit keeps out whatever else is given, each with the limit."""
+    gate = Gate(program)
+    hops = (*first_hops(clause.plan), *following(program, clause.plan))
+    found: dict[str, str] = {}
+    for target in dict.fromkeys(hop.target for hop in hops if hop.target in program.targets):
+        for limit in gate.limits_of(target):
+            applies = limit.when is None or _outcome(limit.when, known) == "true"
+            if applies and _outcome(limit.target, known) in ("false", "unknown"):
+                found.setdefault(target, limit.name)
+    return tuple(found.items())
+
+
+def _outcome(term: Term, known: Mapping[str, Value | None]) -> str | None:
+    """What a truth comes to whatever else is given; None where that may change it."""
+    left = simplify(term, known)
+    if next(iter(reads([left])), None) is not None:
+        return None
+    return evaluate(left, {}).written or "unknown"
+
+
 # --- for people ----------------------------------------------------------------------------------
 
 
 def _text(
     program: Program, known: Mapping[str, Value | None], left: Residual, *, everything: bool
 ) -> str:
-    told = ", ".join(f"{name} = {value or _UNKNOWN}" for name, value in _shown(program, known))
+    given = ", ".join(f"{name} = {value or _UNKNOWN}" for name, value in _shown(program, known))
     of = len(program.clauses)
-    head = f"{len(left.rules)} of {of} rules can match" + (f", given {told}" if told else "")
+    head = f"{len(left.rules)} of {of} rules can match" + (f", given {given}" if given else "")
     numbers = len(str(of)) + 2
     width = max((len(clause.name) for clause in program.clauses), default=0)
     rows: dict[int, list[str]] = {}
     for clause in left.rules:
         test = _condition(clause) or _ALWAYS
-        rows[clause.index] = [test, f"→ {route_text(clause.plan.route)}"]
+        told = kept_out_said(_kept_out(program, clause, known))
+        rows[clause.index] = [test, f"→ {written(clause.plan.route)}", *([told] if told else [])]
     if everything:
         rows |= {one.clause.index: [f"dropped: {one.reason}"] for one in left.dropped}
     lines = [printable(head), ""]
@@ -158,31 +179,3 @@ def _otherwise(program: Program, known: Mapping[str, Value | None]) -> str:
         return f"{program.requested.target}: what the client asked for"
     chain = ", then ".join(hop.target for hop in program.chain)
     return f"{chain}: the fallback chain" if chain else "nothing: there is no fallback chain"
-
-
-def route_text(route: Route) -> str:
-    """A route in a line."""
-    match route:
-        case Hop(target):
-            return target
-        case Choice(form, candidates):
-            names = ", ".join(one.hop.target for one in candidates)
-            where = candidates[0].where
-            return f"{form} {names}" + (f" where {evaluate(where, {}).text}" if where else "")
-        case Reject(status, message):
-            return f"reject {status}" + (f" {quote(message)}" if message else "")
-        case _:
-            return f"split {', '.join(_shares(route.arms))}"
-
-
-def _shares(arms: tuple[Arm, ...]) -> list[str]:
-    """The arms of a split; their shares are known where they do not move with time."""
-    shares: list[str] = []
-    before = 0
-    for arm in arms:
-        upto = arm.upto.value if isinstance(arm.upto, Const) else None
-        if not isinstance(upto, int):
-            return [f"{one.hop.target}" for one in arms] + ["by shares that move with time"]
-        shares.append(f"{arm.hop.target} {format_value(upto - before, Type.PERCENT)}")
-        before = upto
-    return shares

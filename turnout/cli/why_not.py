@@ -18,6 +18,7 @@ from typing import Any
 
 from turnout.dsl.atoms import deciding
 from turnout.dsl.core import Clause, Program, Read, Term
+from turnout.dsl.destination import kept_out_said, nowhere_said, reached
 from turnout.dsl.flip import Search, nearest_flip_to
 from turnout.dsl.interpret.traced import Node, evaluate, trace
 from turnout.dsl.keys import written_key
@@ -25,11 +26,9 @@ from turnout.dsl.nearest import suggestion
 from turnout.dsl.snapshot import Snapshot
 from turnout.dsl.units import format_value
 from turnout.dsl.walk import leaves_first
-from turnout.engine.policy import Policy
 
 from .dispatch import CommandError
-from .explain import configure_request, snapshot_of
-from .files import DEFAULT_POLICY, read_policy
+from .given import configure_format, configure_policy, configure_request, policy_of, snapshot_of
 from .operands import rule_below
 from .report import printable
 
@@ -39,26 +38,16 @@ _WORDS = {True: "true", False: "false", None: "unknown"}
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("rule", metavar="RULE", help="the name of the rule")
-    parser.add_argument(
-        "file",
-        nargs="?",
-        default=DEFAULT_POLICY,
-        metavar="FILE",
-        help=f"the policy file, `-` for standard input (default: {DEFAULT_POLICY})",
-    )
+    configure_policy(parser)
     configure_request(parser)
-    parser.add_argument(
-        "--format", choices=["text", "json"], default="text", help="how it is printed"
-    )
+    configure_format(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Answer for one rule and one request."""
-    if arguments.file == "-" and arguments.request == "-":
-        raise CommandError("the policy and the request cannot both be standard input")
-    policy = Policy.compile(*read_policy(arguments.file))
+    policy = policy_of(arguments)
     clause = _clause(policy.program, arguments.rule)
-    seen, taken = snapshot_of(policy, arguments.request, arguments.given)
+    seen, taken = snapshot_of(policy, arguments)
     if taken:
         print(f"clock of now: {taken}", file=sys.stderr)
     answer = _answer(policy.program, clause, seen)
@@ -84,12 +73,14 @@ def _answer(program: Program, clause: Clause, seen: Snapshot) -> dict[str, Any]:
 
     Shape: `outcome` is what the rule's condition is by itself; `taken_by` the rule that fired;
     `decided_by` the parts of the condition that made it so, empty where it is true; `nearest` the
-    smallest change that makes the rule fire, None where none was found.
+    smallest change that makes the rule fire, None where none was found. `target` is where the rule
+    leads such a request, `limits` what keeps it from other targets of its.
     """
     fired = trace(program, seen).clause
     truth = evaluate(clause.applies, seen)
     is_first = fired == clause.index
     decided = [] if truth.value is True else _decided(clause, seen)
+    led = reached(program, clause.index, seen)
     search = None if is_first else nearest_flip_to(program, seen, clause.index)
     return {
         "rule": clause.name,
@@ -103,6 +94,8 @@ def _answer(program: Program, clause: Clause, seen: Snapshot) -> dict[str, Any]:
         if search is None
         else {"values_at_once": search.changes, "tries": search.tries},
         "note": None if search is None or search.flip is not None else search.failure,
+        "target": led.target,
+        "limits": [{"limit": limit, "target": target} for target, limit in led.kept_out],
     }
 
 
@@ -150,7 +143,8 @@ def _text(program: Program, clause: Clause, seen: Snapshot, answer: dict[str, An
     name = printable(clause.name)
     place = f"rule {clause.index + 1} of {len(program.clauses)}"
     if answer["fires"]:
-        return [f"{name} fires on this request ({place})", *_below(clause, seen)]
+        lines = [f"{name} fires on this request ({place})", *_below(clause, seen)]
+        return lines + _led(program, clause, seen)
     taker = "no rule took the request"
     if answer["taken_by"] is not None:
         taker = f"{printable(answer['taken_by'])} took the request"
@@ -170,6 +164,16 @@ def _text(program: Program, clause: Clause, seen: Snapshot, answer: dict[str, An
     else:
         lines.append(f"nearest change: {answer['note']}")
     return lines
+
+
+def _led(program: Program, clause: Clause, seen: Snapshot) -> list[str]:
+    """Where the rule leads where that is not what its route says: a limit, or nothing is left."""
+    led = reached(program, clause.index, seen)
+    if (why := nowhere_said(led)) is not None:
+        return ["", f"no target: {printable(why)}"]
+    if led.kept_out:
+        return ["", f"it goes to {led.target}: {printable(kept_out_said(led.kept_out))}"]
+    return []
 
 
 def _deciding_line(part: dict[str, Any]) -> str:
