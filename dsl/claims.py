@@ -8,6 +8,7 @@ A claim that does not test `request_type` is about generation only, as rules are
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from .check import GENERATION
 from .core import Clause, Const, Invariant, Member, Not, Program, Read, Term
@@ -25,6 +26,7 @@ from .snapshot import Snapshot
 from .walk import reads, rewrite
 
 _KIND = Read("request_type", Type.ENUM)
+_IS_GENERATION = is_true(Member(_KIND, frozenset(GENERATION)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,66 +56,81 @@ class _Case:
 
 def breach_of(program: Program, claim: Invariant, prover: Prover) -> Breach | Proved | NotDecided:
     """A request that breaks a claim, from the first rule on; or that there is none."""
-    return next(breaches(program, claim, prover), Proved())
+    return Claims(program, prover, Paths(program)).breach_of(claim)
 
 
-def breaches(program: Program, claim: Invariant, prover: Prover) -> Iterator[Breach | NotDecided]:
-    """Of each rule a request that breaks a claim there, if there is one."""
-    found = Paths(program)
-    index_of = compile_program(program)
-    meanings = Meanings()
-    known: dict[int, bool] = {}
+class Claims:
+    """The claims that are made about one program; what they share is made once."""
 
-    at: dict[str, Term] = {}
+    def __init__(self, program: Program, prover: Prover, paths: Paths) -> None:
+        """Take a program and what is known of where its requests go."""
+        self._program = program
+        self._prover = prover
+        self._paths = paths
 
-    def at_target(path: Path) -> Term:
-        """Where the claim is broken for what comes to a target; made once for each."""
-        if path.target not in at:
-            at[path.target] = _broken(claim, path, found)
-        return at[path.target]
+    def breach_of(self, claim: Invariant) -> Breach | Proved | NotDecided:
+        """A request that breaks a claim, from the first rule on; or that there is none."""
+        return next(self.breaches(claim), Proved())
 
-    def can_be(broken: Term) -> bool:
-        """Whether it is ever true; what never was under fewer assumptions is not under more."""
-        number = meanings.number(broken)
-        if number not in known:
-            answer = Proved() if broken is FALSE else prover.sample(broken)
-            known[number] = not isinstance(answer, Proved)
-        return known[number]
+    def breaches(self, claim: Invariant) -> Iterator[Breach | NotDecided]:
+        """Of each rule a request that breaks a claim there, if there is one."""
+        prover, program = self._prover, self._program
+        is_about_kinds = _KIND.key in reads([claim.test])
+        meanings = Meanings()
+        known: dict[int, bool] = {}
+        at: dict[str, Term] = {}
 
-    with prover.assuming(*_about(claim)):
-        for clause in (*program.clauses, None):
-            taken = () if clause is None else (is_true(clause.applies),)
-            cases = [
-                _Case(path, is_copy, all_of((path.when, at_target(path))))
-                for path, is_copy in _goes(program, found, clause)
-                if clause is not None or _is_about(claim) or path.hop is not program.requested
-            ]
-            broken = any_of(case.broken for case in cases if can_be(case.broken))
-            if broken is not FALSE:
-                takes = _takes(index_of, -1 if clause is None else clause.index)
-                answer = prover.find(*taken, broken, confirm=takes)
-                if isinstance(answer, Witness):
-                    yield _breach(clause, cases, answer.snapshot)
-                elif isinstance(answer, NotDecided):
-                    yield answer
-            prover.assume(*map(negation, taken))
+        def at_target(path: Path) -> Term:
+            """Where the claim is broken for what comes to a target; made once for each."""
+            if path.target not in at:
+                at[path.target] = _broken(claim, path, self._paths)
+            return at[path.target]
 
+        def can_be(broken: Term) -> bool:
+            """Whether it is ever true; what never was under fewer assumptions is not under more."""
+            number = meanings.number(broken)
+            if number not in known:
+                answer = Proved() if broken is FALSE else prover.sample(broken)
+                known[number] = not isinstance(answer, Proved)
+            return known[number]
 
-def _about(claim: Invariant) -> tuple[Term, ...]:
-    if _is_about(claim):
-        return ()
-    return (is_true(Member(_KIND, frozenset(GENERATION))),)
+        with prover.assuming(*(() if is_about_kinds else (_IS_GENERATION,))):
+            for clause in (*program.clauses, None):
+                taken = () if clause is None else (is_true(clause.applies),)
+                cases = [
+                    _Case(path, is_copy, all_of((path.when, at_target(path))))
+                    for path, is_copy in self._goes(clause, is_about_kinds)
+                ]
+                broken = any_of(case.broken for case in cases if can_be(case.broken))
+                if broken is not FALSE:
+                    takes = self._takes(-1 if clause is None else clause.index)
+                    answer = prover.find(*taken, broken, confirm=takes)
+                    if isinstance(answer, Witness):
+                        yield _breach(clause, cases, answer.snapshot)
+                    elif isinstance(answer, NotDecided):
+                        yield answer
+                prover.assume(*map(negation, taken))
 
+    @cached_property
+    def _index_of(self) -> Callable[[Mapping[str, Value | None]], int]:
+        return compile_program(self._program)
 
-def _is_about(claim: Invariant) -> bool:
-    """Whether a claim says itself which kind of request it is about."""
-    return _KIND.key in reads([claim.test])
+    def _takes(self, index: int) -> Callable[[Snapshot], bool]:
+        return lambda seen: self._index_of(seen) == index
 
-
-def _takes(
-    index_of: Callable[[Mapping[str, Value | None]], int], index: int
-) -> Callable[[Snapshot], bool]:
-    return lambda seen: index_of(seen) == index
+    def _goes(self, clause: Clause | None, is_about_kinds: bool) -> Iterator[tuple[Path, bool]]:
+        """The paths of a rule, and that of its copy."""
+        if clause is None and not is_about_kinds:
+            found = self._paths.of_chain()
+        else:
+            found = self._paths.of(clause)
+        for path in found:
+            yield path, False
+        mirror = None if clause is None else clause.plan.mirror
+        if mirror is not None:
+            sampled = all_of((is_true(mirror.sampled), self._paths.allowed(mirror.hop.target)))
+            row = self._program.targets.get(mirror.hop.target)
+            yield Path(mirror.hop, mirror.hop.target, sampled, False, row), True
 
 
 def _breach(clause: Clause | None, cases: list[_Case], seen: Snapshot) -> Breach:
@@ -121,17 +138,6 @@ def _breach(clause: Clause | None, cases: list[_Case], seen: Snapshot) -> Breach
     index = None if clause is None else clause.index
     path = case.path
     return Breach(index, path.target, path.is_fallback, case.is_copy, seen, case.broken)
-
-
-def _goes(program: Program, found: Paths, clause: Clause | None) -> Iterator[tuple[Path, bool]]:
-    """The paths of a rule, and that of its copy."""
-    for path in found.of(clause):
-        yield path, False
-    mirror = None if clause is None else clause.plan.mirror
-    if mirror is not None:
-        sampled = all_of((is_true(mirror.sampled), found.allowed(mirror.hop.target)))
-        row = program.targets.get(mirror.hop.target)
-        yield Path(mirror.hop, mirror.hop.target, sampled, False, row), True
 
 
 def _broken(claim: Invariant, path: Path, paths: Paths) -> Term:

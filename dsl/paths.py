@@ -101,12 +101,9 @@ class Paths:
         """The hops of a rule in their order, as `paths` says."""
         program = self._program
         if clause is None:
-            chain = [self._place(hop) for hop in program.chain]
-            asked = [self._place(program.requested), *chain]
-            return (  # embeddings that no rule is about go to what was asked for
-                *_where(_IS_EMBEDDINGS, self._paths(asked, TRUE)),
-                *_where(negation(_IS_EMBEDDINGS), self._paths(chain, FALSE, is_fallback=True)),
-            )
+            asked = [self._place(hop) for hop in (program.requested, *program.chain)]
+            # embeddings that no rule is about go to what was asked for
+            return (*_where(_IS_EMBEDDINGS, self._paths(asked, TRUE)), *self.of_chain())
         plan = clause.plan
         if isinstance(plan.route, Reject):
             return ()
@@ -114,6 +111,12 @@ class Paths:
         route = place_of_route(plan.route, targets, self.allowed, lambda: self.asked)
         places = [route, *(self._place(hop) for hop in following(program, plan))]
         return tuple(self._paths(places, _IS_EMBEDDINGS if _of_embeddings(clause) else FALSE))
+
+    def of_chain(self) -> tuple[Path, ...]:
+        """The hops of requests for generation that no rule takes."""
+        chain = [self._place(hop) for hop in self._program.chain]
+        found = self._paths(chain, FALSE, is_fallback=True)
+        return tuple(_where(negation(_IS_EMBEDDINGS), found))
 
     def allowed(self, target: str) -> Term:
         """Whether no limit keeps a target out, as `allowed` says."""

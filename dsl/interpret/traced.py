@@ -152,6 +152,9 @@ def _try(clause: Clause, walk: "_Walk") -> Step:
     return Step(clause.name, outcome, None if shown is None else walk.node(shown))
 
 
+_LEAVES = (Read, Const)
+
+
 class _Walk:
     """The values and nodes of terms on one snapshot, from the leaves up, each term once."""
 
@@ -166,6 +169,9 @@ class _Walk:
     def value(self, root: Term) -> Value | None:
         """The value of a term, by the values of all below it."""
         if id(root) not in self._values:
+            if _is_shallow(root):
+                self._values[id(root)] = self._meaning(root)
+                return self._values[id(root)]
             for term in leaves_first([root]):
                 if id(term) not in self._values:
                     self._values[id(term)] = self._meaning(term)
@@ -329,6 +335,15 @@ class _Walk:
                 return f"by {of(operand)}"
             case _:
                 assert_never(term)
+
+
+def _is_shallow(term: Term) -> bool:
+    """Whether a term has nothing below its operands: no walk is needed, and most are such."""
+    if isinstance(term, Compare):
+        return isinstance(term.left, _LEAVES) and isinstance(term.right, _LEAVES)
+    if isinstance(term, Member | TextTest | Known | Not):
+        return isinstance(term.operand, _LEAVES)
+    return isinstance(term, _LEAVES)
 
 
 def _is_transparent(term: Term) -> bool:

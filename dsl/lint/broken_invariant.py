@@ -30,7 +30,7 @@ Prefer:
 
 from collections.abc import Iterator
 
-from turnout.dsl.claims import Breach, breach_of
+from turnout.dsl.claims import Breach, Claims
 from turnout.dsl.core import REQUESTED, Invariant
 from turnout.dsl.diagnostic import Diagnostic, Related, Severity
 from turnout.dsl.prove import NotDecided
@@ -44,8 +44,9 @@ LEVEL: Severity = "error"
 
 def prove(survey: Survey) -> Iterator[Diagnostic]:
     """Of each invariant the first rule with a request that breaks it."""
+    claims = Claims(survey.program, survey.prover, survey.ways)
     for entry, invariant in zip(survey.policy.invariants, survey.program.invariants, strict=True):
-        answer = breach_of(survey.program, invariant, survey.prover)
+        answer = claims.breach_of(invariant)
         match answer:
             case Breach():
                 yield _found(survey, invariant, answer, entry.name.span)

@@ -5,11 +5,12 @@ next to nothing. Only values are changed that no law ties to another one, so tha
 request that a gateway could take.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
 from turnout.dsl.core import (
     REQUESTED,
+    And,
     Compare,
     Const,
     Member,
@@ -20,7 +21,7 @@ from turnout.dsl.core import (
     TextTest,
 )
 from turnout.dsl.flip import OTHER
-from turnout.dsl.interpret.traced import value_of
+from turnout.dsl.interpret.compiled import compile_test
 from turnout.dsl.paths import worlds
 from turnout.dsl.regions import Region, Regions, Words
 from turnout.dsl.schema import Attribute, Type, Value
@@ -74,11 +75,8 @@ class Guesses:
         return Simplifier(self._program).completed(usual)
 
     @cached_property
-    def _worlds(self) -> tuple[Term, ...]:
-        return worlds(self._program)
-
-    def _is_possible(self, snapshot: Snapshot) -> bool:
-        return all(value_of(term, snapshot) is True for term in self._worlds)
+    def _is_possible(self) -> Callable[[Snapshot], bool]:
+        return compile_test(And(worlds(self._program)))
 
     def _attribute(self, key: str) -> Attribute | None:
         slot = self._program.slots.get(key)

@@ -22,9 +22,8 @@ from turnout.dsl.diagnostic import Diagnostic, Related, Severity
 from turnout.dsl.logic import FALSE, TRUE
 from turnout.dsl.refusal import warning
 from turnout.dsl.schema import Type
-from turnout.dsl.snapshot import Snapshot
 
-from .survey import Survey, holds, listed
+from .survey import Survey, listed
 
 CODE = "RP204"
 LEVEL: Severity = "warning"
@@ -38,9 +37,11 @@ def prove(survey: Survey) -> Iterator[Diagnostic]:
         plan = survey.plans[index]
         if plan not in survey.plans[index + 1 :]:
             continue
+        if _is_known_to_matter(survey, clause):
+            continue
         later = survey.meeting(clause.applies, range(index + 1, len(survey.plans)))
         same = [at for at in later if survey.plans[at] == plan]
-        if not same or _is_known_to_matter(survey, clause, later):
+        if not same:
             continue
         subject = f"whether `{clause.name}` could be removed"
         question = (*survey.fires(index), _goes_elsewhere(survey, index, later))
@@ -49,16 +50,14 @@ def prove(survey: Survey) -> Iterator[Diagnostic]:
     yield from found
 
 
-def _is_known_to_matter(survey: Survey, clause: Clause, later: Sequence[int]) -> bool:
-    """Whether a request is known that would go elsewhere."""
-    return any(_moves(survey, clause, later, seen) for seen in survey.firing(clause.index)[:2])
-
-
-def _moves(survey: Survey, clause: Clause, later: Sequence[int], seen: Snapshot) -> bool:
-    for index in later:
-        if holds(survey.program.clauses[index].applies, seen):
-            return survey.plans[index] != survey.plans[clause.index]
-    return True
+def _is_known_to_matter(survey: Survey, clause: Clause) -> bool:
+    """Whether a request is known that would go elsewhere, or nowhere."""
+    plans = survey.plans
+    for seen in survey.firing(clause.index)[:2]:
+        following = survey.next_taker(seen, clause.index)
+        if following is None or plans[following] != plans[clause.index]:
+            return True
+    return False
 
 
 def _goes_elsewhere(survey: Survey, index: int, later: Sequence[int]) -> Term:

@@ -16,6 +16,7 @@ from turnout.dsl.check import GENERATION
 from turnout.dsl.core import And, Clause, Member, Named, Or, Program, Read, Term
 from turnout.dsl.given import as_given
 from turnout.dsl.interpret.compiled import compile_program
+from turnout.dsl.interpret.index import Index
 from turnout.dsl.interpret.traced import trace, value_of
 from turnout.dsl.logic import is_not_false, is_true, negation
 from turnout.dsl.meaning import Meanings, Plans, of_own_salts
@@ -273,6 +274,16 @@ class Survey:
         if own is None:
             return []
         return [index for index in rules if _can_meet(own, self._regions[index])]
+
+    def next_taker(self, seen: Snapshot, index: int) -> int | None:
+        """The first rule behind an index that would take a request."""
+        clauses = self.program.clauses
+        behind = (at for at in self._index.candidates(seen) if at > index)
+        return next((at for at in behind if holds(clauses[at].applies, seen)), None)
+
+    @cached_property
+    def _index(self) -> Index:
+        return Index.build([clause.applies for clause in self.program.clauses], self.program.slots)
 
     @cached_property
     def _regions(self) -> tuple[Regions | None, ...]:
