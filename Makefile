@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 NODE_PROJECT := tests/sdk/node
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run check test proof bench soak docs format pins clean
+.PHONY: help demo run check test proof bench soak docs prices format pins clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,12 +19,13 @@ demo: $(VENV)/.run ## the whole thing on embedded defaults: gateway, simulated p
 run: $(VENV)/.run ## the gateway on routing.yml (set TURNOUT_POLICY for another file)
 	$(BIN)/turnout serve
 
-check: $(VENV)/.dev ## format, lint, types, imports, generated pages, example policies
+check: $(VENV)/.dev ## format, lint, types, imports, generated pages, the price list, example policies
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python deploy/make_prices.py --check
 	$(BIN)/policy lint policies/*.yml policies/complete/routing.yml
 	$(BIN)/policy test policies/*.yml policies/complete/routing.yml
 	$(BIN)/policy fmt --check $(filter-out policies/first.yml,$(wildcard policies/*.yml policies/*/*.yml))
@@ -49,6 +50,9 @@ bench: $(VENV)/.dev ## the gateway's CPU time per request by stage, and the time
 
 docs: $(VENV)/.dev ## the pages that are made from tables in the code
 	$(BIN)/python docs/generate.py
+
+prices: $(VENV)/.dev ## the price list that the package carries, from the installed genai-prices
+	$(BIN)/python deploy/make_prices.py
 
 format: $(VENV)/.dev ## put the code into its form
 	$(BIN)/ruff format .

@@ -7,6 +7,7 @@ import turnout
 
 HEAVY = (
     "alembic",
+    "asyncio",
     "genai_prices",
     "httpx",
     "prometheus_client",
@@ -38,6 +39,9 @@ def loaded_by(code: str) -> set[str]:
         "from turnout.dsl.parse import parse_with_warnings",
         "from turnout.dsl.check import compile_policy",
         "import turnout.cli; turnout.cli.main(['--help'])",
+        "import turnout.cli; turnout.cli.main(['--version'])",
+        "from turnout.engine.catalog import language_schema; "
+        "assert language_schema().catalog.find('openai/gpt-4o')",
     ],
 )
 def test_the_language_does_not_bring_the_gateway(code: str) -> None:
@@ -62,7 +66,7 @@ def test_asking_about_a_policy_does_not_bring_the_server_or_the_database(
     command: list[str],
 ) -> None:
     code = f"import turnout.cli; assert turnout.cli.policy({command!r}) == 0"
-    assert loaded_by(code) & {"alembic", "httpx", "sanic", "sqlalchemy", "tenacity"} == set()
+    assert loaded_by(code) <= {"re2", "z3"}
 
 
 @pytest.mark.parametrize(

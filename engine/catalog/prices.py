@@ -1,27 +1,81 @@
-"""Prices from genai-prices as exact integers, for exactly known names only.
+"""The prices of public models as exact integers, for exactly known names only.
 
-genai-prices matches names by prefix (`claude-sonnet-4-20250514x` has a price there). Here a name
-is known if the list names it exactly, or by a whole-name pattern that ends in a date. Its import
-takes a sixth of a second, so it waits for the first question.
+They are read from `prices.jsonl`, which `make prices` makes from genai-prices: one line for each
+model, of which only those of the providers that are asked for are parsed. genai-prices matches
+names by prefix (`claude-sonnet-4-20250514x` has a price there). Here a name is known if the list
+names it exactly, or by a whole-name pattern that ends in a date.
 """
 
+import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import date
 from decimal import ROUND_CEILING, Decimal
-from functools import cached_property
-from typing import TYPE_CHECKING
+from functools import cache
+from pathlib import Path
+from typing import NotRequired, TypedDict
 
 from turnout.dsl.schema import Tariff
 
-if TYPE_CHECKING:
-    from genai_prices.types import MatchLogic, ModelInfo, ModelPrice, Provider, TieredPrices
+LIST = Path(__file__).with_name("prices.jsonl")
 
 _NANO_USD = Decimal(10**9)
 _DATED = re.compile(r"-(\d{4})-?(\d{2})-?(\d{2})$")
 _FINE_TUNED = re.compile(r"ft:(?P<base>[^:]+):[^:]*(:[^:]*){0,3}")
 _EMBEDDING = re.compile(r"embed|^voyage-|bge-|gte-")
+_MIDNIGHT = "00:00:00"
+
+
+class Origin(TypedDict):
+    """The first line of the list: the package that it was made from, its version, and the day."""
+
+    source: str
+    version: str
+    made: str
+
+
+class Rates(TypedDict, total=False):
+    """Rates per million tokens, as nano-USD, or as a text in USD where these do not suffice.
+
+    Without `input` there is no price; `fee` is for a thousand requests.
+    """
+
+    input: int | str
+    output: int | str
+    cached: int | str
+    cache_write: int | str
+    fee: int | str
+
+
+class Step(Rates):
+    """What counts instead from more than `over` prompt tokens on."""
+
+    over: int
+
+
+class Price(Rates):
+    """Rates and when they count: from a day on, or between two times of each day (UTC)."""
+
+    since: NotRequired[str]
+    between: NotRequired[Sequence[str]]
+    steps: NotRequired[Sequence[Step]]
+
+
+class Listed(TypedDict):
+    """A line of the list.
+
+    `model` is its provider and its id. Of `prices` the last one that holds counts, and the first
+    where none does. `names` are its exact names where these are not just its id, `dated` patterns
+    of dated ones, `tuned` the beginnings of fine-tuned ones.
+    """
+
+    model: str
+    prices: Sequence[Price]
+    window: NotRequired[int]
+    names: NotRequired[Sequence[str]]
+    dated: NotRequired[Sequence[str]]
+    tuned: NotRequired[Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +92,7 @@ class Prices:
 
     def __init__(self, on: date) -> None:
         """Choose the day whose prices count."""
-        self._on = on
-        self._names: dict[str, Mapping[str, ModelInfo]] = {}
+        self._on = on.isoformat()
         self._entries: dict[tuple[str, str], Entry] = {}
 
     def find(self, provider: str, model: str) -> Entry | None:
@@ -50,42 +103,22 @@ class Prices:
         """
         if model.startswith("ft:"):
             return self._fine_tuned(provider, model)
-        info = self.names(provider).get(model)
-        if info is None:
-            dated = self._dated(provider, model)
+        listed = self.names(provider).get(model)
+        if listed is None:
+            dated = _dated(provider, model)
             return None if dated is None else self._entry(dated, model)
         # Only names of the list are kept, so callers cannot make this grow without bound.
         if (provider, model) not in self._entries:
-            self._entries[provider, model] = self._entry(info, model)
+            self._entries[provider, model] = self._entry(listed, model)
         return self._entries[provider, model]
 
     def providers(self) -> Iterable[str]:
         """The providers that the list knows."""
-        return self._providers
+        return _lines()
 
-    def names(self, provider: str) -> Mapping[str, "ModelInfo"]:
+    def names(self, provider: str) -> Mapping[str, Listed]:
         """The exactly known model names of a provider; empty where the list lacks it."""
-        if provider not in self._names:
-            found = self._providers.get(provider)
-            if found is None:
-                return {}
-            self._names[provider] = _exact_names(found)
-        return self._names[provider]
-
-    @cached_property
-    def _providers(self) -> Mapping[str, "Provider"]:
-        from genai_prices.data import providers
-
-        return {provider.id: provider for provider in providers}
-
-    def _dated(self, provider: str, model: str) -> "ModelInfo | None":
-        if provider not in self._providers or not _is_dated(model):
-            return None
-        for info in self._providers[provider].models:
-            for pattern in _clauses(info.match, "regex"):
-                if re.fullmatch(pattern, model):
-                    return info
-        return None
+        return _names(provider) if provider in _lines() else {}
 
     def _fine_tuned(self, provider: str, model: str) -> Entry | None:
         written = _FINE_TUNED.fullmatch(model)
@@ -93,34 +126,40 @@ class Prices:
         if base is None:
             return None
         prefixes = (
-            (len(prefix), info)
-            for info in self._providers[provider].models
-            for prefix in _clauses(info.match, "starts_with")
-            if prefix.startswith("ft:") and model.startswith(prefix)
+            (len(prefix), listed)
+            for listed in _models(provider)
+            for prefix in listed.get("tuned", ())
+            if model.startswith(prefix)
         )
         longest = max(prefixes, key=lambda found: found[0], default=None)
         if longest is None:
             return Entry(base.id, None, base.window)
         return Entry(base.id, self._entry(longest[1], model).tariff, base.window)
 
-    def _entry(self, info: "ModelInfo", name: str) -> Entry:
-        tariffs = [_tariff(price, name) for price in self._prices_of_the_day(info)]
+    def _entry(self, listed: Listed, name: str) -> Entry:
+        tariffs = [_tariff(price, name) for price in self._prices_of_the_day(listed["prices"])]
         known = [tariff for tariff in tariffs if tariff is not None]
         tariff = dearest(known) if known and len(known) == len(tariffs) else None
-        return Entry(info.id, tariff, info.context_window)
+        return Entry(listed["model"].partition("/")[2], tariff, listed.get("window"))
 
-    def _prices_of_the_day(self, info: "ModelInfo") -> "Iterator[ModelPrice]":
+    def _prices_of_the_day(self, prices: Sequence[Price]) -> Iterator[Price]:
         """The prices that hold at some time of the day: a change comes only at a boundary."""
-        times = {time(0)}
-        for conditional in info.prices if isinstance(info.prices, list) else ():
-            for bound in ("start_time", "end_time"):
-                written = getattr(conditional.constraint, bound, None)
-                if written is not None:
-                    aware = written if written.tzinfo else written.replace(tzinfo=UTC)
-                    at = datetime.combine(self._on, aware).astimezone(UTC)
-                    times.add(at.time())
-        for moment in sorted(times):
-            yield info.get_prices(datetime.combine(self._on, moment, tzinfo=UTC))
+        for time in sorted({_MIDNIGHT}.union(*(price.get("between", ()) for price in prices))):
+            yield next((p for p in reversed(prices) if self._holds(p, time)), prices[0])
+
+    def _holds(self, price: Price, time: str) -> bool:
+        if "between" in price:
+            start, end = price["between"]
+            return start <= time < end if start <= end else time >= start or time < end
+        return price.get("since", "") <= self._on
+
+
+@cache
+def origin() -> Origin:
+    """What the list was made from, and when."""
+    with LIST.open(encoding="utf-8") as file:
+        first: Origin = json.loads(file.readline())
+    return first
 
 
 def nano_usd(dollars: Decimal) -> int:
@@ -161,61 +200,66 @@ def _highest(tariffs: list[Tariff]) -> Tariff:
     )
 
 
-def _tariff(price: "ModelPrice", name: str) -> Tariff | None:
+def _tariff(price: Price, name: str) -> Tariff | None:
     """A tariff, or None where the list does not price what a text model uses."""
-    rates: dict[str, Decimal | TieredPrices] = {
-        key: value for key, value in vars(price).items() if value is not None
+    if "input" not in price:
+        return None
+    if "output" not in price and not _EMBEDDING.search(name):
+        return None
+    return _read(price, tuple((step["over"], _read(step)) for step in price.get("steps", ())))
+
+
+def _read(rates: Rates, above: tuple[tuple[int, Tariff], ...] = ()) -> Tariff:
+    return Tariff(
+        input=_exact(rates.get("input")) or 0,
+        output=_exact(rates.get("output")) or 0,
+        cached=_exact(rates.get("cached")),
+        cache_write=_exact(rates.get("cache_write")),
+        request=-(-(_exact(rates.get("fee")) or 0) // 1000),
+        above=above,
+    )
+
+
+def _exact(rate: int | str | None) -> int | None:
+    return nano_usd(Decimal(rate)) if isinstance(rate, str) else rate
+
+
+@cache
+def _lines() -> Mapping[str, list[str]]:
+    """The lines of the list by provider, not parsed: most are never asked for."""
+    found: dict[str, list[str]] = {}
+    head = len('{"model":"')
+    with LIST.open(encoding="utf-8") as file:
+        next(file)  # the origin
+        for line in file:
+            found.setdefault(line[head : line.index("/", head)], []).append(line)
+    return found
+
+
+@cache
+def _models(provider: str) -> Sequence[Listed]:
+    """The models of a provider that is in the list."""
+    parsed: Sequence[Listed] = json.loads(f"[{','.join(_lines()[provider])}]")
+    return parsed
+
+
+@cache
+def _names(provider: str) -> Mapping[str, Listed]:
+    return {
+        name: listed
+        for listed in _models(provider)
+        for name in listed.get("names", (listed["model"].partition("/")[2],))
     }
-    if "input_mtok" not in rates:
+
+
+def _dated(provider: str, model: str) -> Listed | None:
+    """The first model of which a whole-name pattern matches this dated name."""
+    if provider not in _lines() or not _is_dated(model):
         return None
-    if "output_mtok" not in rates and not _EMBEDDING.search(name):
-        return None
-    starts = sorted({tier.start for rate in rates.values() for tier in getattr(rate, "tiers", ())})
-    lowest = _step(rates, 0)
-    steps = tuple((start, _step(rates, start + 1)) for start in starts)
-    return Tariff(
-        lowest.input, lowest.output, lowest.cached, lowest.cache_write, lowest.request, steps
-    )
-
-
-def _step(rates: "Mapping[str, Decimal | TieredPrices]", prompt_tokens: int) -> Tariff:
-    def rate(key: str) -> int | None:
-        price = rates.get(key)
-        if price is None:
-            return None
-        if not isinstance(price, Decimal):
-            tiers = [tier for tier in price.tiers if prompt_tokens > tier.start]
-            price = tiers[-1].price if tiers else price.base
-        return nano_usd(price)
-
-    fee = rate("requests_kcount")
-    return Tariff(
-        input=rate("input_mtok") or 0,
-        output=rate("output_mtok") or 0,
-        cached=rate("cache_read_mtok"),
-        cache_write=rate("cache_write_mtok"),
-        request=0 if fee is None else -(-fee // 1000),
-    )
-
-
-def _exact_names(provider: "Provider") -> Mapping[str, "ModelInfo"]:
-    names: dict[str, ModelInfo] = {}
-    for info in provider.models:
-        # An id may be a mere key of the list, which its own matcher does not know as a name.
-        if info.is_match(info.id) and not info.id.startswith("ft:"):
-            names.setdefault(info.id, info)
-        for name in _clauses(info.match, "equals"):
-            names.setdefault(name, info)
-    return names
-
-
-def _clauses(match: "MatchLogic", kind: str) -> Iterator[str]:
-    """The texts of the clauses of one kind, each enough for a match by itself."""
-    for clause in getattr(match, "or_", (match,)):
-        if hasattr(clause, "or_"):
-            yield from _clauses(clause, kind)
-        elif (text := getattr(clause, kind, None)) is not None:
-            yield text
+    for listed in _models(provider):
+        if any(re.fullmatch(pattern, model) for pattern in listed.get("dated", ())):
+            return listed
+    return None
 
 
 def _is_dated(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 Over 300 lines because it is a table: a model is a row, grouped by provider.
 
-Prices come from genai-prices (see `prices`), which has neither output maxima nor abilities and
+Prices come from the price list (see `prices`), which has neither output maxima nor abilities and
 lacks four windows in ten; what is here wins over it. The figures are the makers' published ones as
 of `AS_OF`. A row's key is a name that the price list knows exactly. A model without a row still
 works: it has its price, the price list's window, and no declared ability.

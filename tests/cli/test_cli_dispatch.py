@@ -1,5 +1,6 @@
 import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import turnout
 from turnout import cli
 from turnout.cli import COMMANDS, POLICY_COMMANDS, dispatch
 from turnout.cli.dispatch import CommandError
@@ -38,6 +40,17 @@ def test_every_command_has_a_help_page(name: str, capsys: pytest.CaptureFixture[
     assert run([name, "--help"]) == 0
     shown = capsys.readouterr().out
     assert f" {name} " in shown.splitlines()[0] and "--debug" in shown
+
+
+@pytest.mark.parametrize("program", ["turnout", "policy"])
+def test_the_version_says_of_what_day_the_prices_are(
+    program: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = cli.main if program == "turnout" else cli.policy
+    assert run(["--version"]) == 0
+    own, prices = capsys.readouterr().out.splitlines()
+    assert own == f"{program} {turnout.__version__}"
+    assert re.fullmatch(r"prices of genai-prices \d\S+, taken on 20\d\d-\d\d-\d\d", prices)
 
 
 def test_the_overview_names_every_command_with_its_purpose(

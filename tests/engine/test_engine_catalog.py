@@ -346,8 +346,12 @@ def test_the_schema_has_the_attributes_the_catalogue_and_the_providers() -> None
 
 def test_the_price_list_is_not_loaded_before_a_price_is_needed() -> None:
     code = (
-        "import sys; from turnout.engine.catalog import language_schema; s = language_schema();"
-        "assert s.catalog.find('ollama/qwen2.5:14b'); assert 'genai_prices' not in sys.modules;"
-        "assert s.catalog.find('openai/gpt-4'); assert 'genai_prices' in sys.modules"
+        "import sys; opened = [];"
+        "sys.addaudithook(lambda event, of: opened.append(str(of[0])) if event == 'open' else 0);"
+        "from turnout.engine.catalog import language_schema; s = language_schema();"
+        "read = lambda: [name for name in opened if name.endswith('prices.jsonl')];"
+        "assert s.catalog.find('ollama/qwen2.5:14b'); assert read() == [];"
+        "assert s.catalog.find('openai/gpt-4'); assert s.catalog.find('groq/llama-3-8b');"
+        "assert len(read()) == 1"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

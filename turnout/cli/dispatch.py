@@ -10,8 +10,6 @@ import importlib
 import io
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -102,9 +100,7 @@ def _carry_out(group: Group, words: list[str]) -> int:
         print(_overview(group), end="")
         return 0 if name else INPUT_ERROR
     if name == "--version":
-        from turnout import __version__
-
-        print(f"{group.program} {__version__}")
+        print(_version(group), end="")
         return 0
     if name == "--debug":
         return _carry_out(group, [*words[1:], name] if words[1:] else [])
@@ -124,6 +120,15 @@ def _carry_out(group: Group, words: list[str]) -> int:
     )
     command.configure(parser)
     return command.run(parser.parse_args(words[1:]))
+
+
+def _version(group: Group) -> str:
+    from turnout import __version__
+    from turnout.engine.catalog import origin
+
+    listed = origin()
+    prices = f"prices of {listed['source']} {listed['version']}, taken on {listed['made']}"
+    return f"{group.program} {__version__}\n{prices}\n"
 
 
 def _load(name: str) -> Command:
@@ -196,6 +201,9 @@ def _refuse_policy(error: PolicyError) -> int:
 
 
 def _own_defect(program: str, error: Exception, *, debug: bool) -> int:
+    import tempfile
+    import traceback
+
     told = f"{program}: internal error: {type(error).__name__}: {_first_line(error)}"
     if debug:
         traceback.print_exception(error)

@@ -5,8 +5,8 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import quote
-from xml.etree import ElementTree
 
 from turnout import __version__
 from turnout.dsl.diagnostic import Diagnostic, Severity, sort
@@ -15,6 +15,9 @@ from turnout.dsl.ignore import Ignored
 from turnout.dsl.lint.page import Page
 from turnout.dsl.lint.registry import pages
 from turnout.dsl.source import Span
+
+if TYPE_CHECKING:
+    from xml.etree import ElementTree
 
 _LEVELS: dict[Severity, str] = {"error": "error", "warning": "warning", "info": "note"}
 _FINGERPRINT = "turnoutFinding/v1"  # a new way to compute it is a new version
@@ -166,6 +169,8 @@ def render_junit(cases: Iterable[Case]) -> str:
 
     Source: the form that Jenkins, GitLab and GitHub actions read; nothing here takes time.
     """
+    from xml.etree import ElementTree
+
     suites: dict[str, list[Case]] = {}
     for case in cases:
         suites.setdefault(case.suite, []).append(case)
@@ -190,7 +195,7 @@ def render_junit(cases: Iterable[Case]) -> str:
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=False) + "\n"
 
 
-def _count(element: ElementTree.Element, tests: int, failures: int) -> None:
+def _count(element: "ElementTree.Element", tests: int, failures: int) -> None:
     for key, count in (("tests", tests), ("failures", failures), ("errors", 0)):
         element.set(key, str(count))
 

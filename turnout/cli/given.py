@@ -16,7 +16,6 @@ from turnout.dsl.moment import clock_of
 from turnout.dsl.schema import Type
 from turnout.dsl.snapshot import Snapshot, SnapshotError
 from turnout.dsl.units import format_value
-from turnout.engine.decide import observe_body
 from turnout.engine.policy import Policy
 
 from .dispatch import CommandError
@@ -135,6 +134,8 @@ def snapshot_of(policy: Policy, arguments: argparse.Namespace) -> tuple[Snapshot
     now_us = time.time_ns() // 1_000
     observed = Snapshot()
     if arguments.request is not None:
+        from turnout.engine.decide import observe_body  # the gateway's readers, for a body alone
+
         observed = observe_body(program, _body_of(arguments.request), now_us)
     values = _as_values(observed, program)
     values |= {name: unquoted(value) for name, value in given_values(arguments).items()}
