@@ -9,22 +9,25 @@ A claim that does not test `request_type` is about generation only, as rules are
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 
 from .check import GENERATION
-from .core import Clause, Const, Invariant, Member, Not, Program, Read, Term
-from .facts import PREFIX, facts
+from .core import Arithmetic, Clause, Const, Invariant, Member, Not, Program, Read, Term
+from .cost import expected_cost, worst_case_cost
+from .facts import COST, PREFIX, WORST_CASE, facts
 from .interpret.compiled import compile_program
-from .interpret.traced import evaluate
+from .interpret.traced import value_of
 from .logic import FALSE, all_of, any_of, is_true, negation
 from .meaning import Meanings
 from .paths import Path, Paths
 from .prove import NotDecided, Proved, Prover, Witness
 from .residual import simplify
-from .schema import Type, Value
+from .schema import Target, Type, Value
 from .scope import ROUTE
 from .snapshot import Snapshot
 from .walk import reads, rewrite
 
+_COSTS = (COST, WORST_CASE)
 _KIND = Read("request_type", Type.ENUM)
 _IS_GENERATION = is_true(Member(_KIND, frozenset(GENERATION)))
 
@@ -101,15 +104,25 @@ class Claims:
                     _Case(path, is_copy, all_of((path.when, at_target(path))))
                     for path, is_copy in self._goes(clause, is_about_kinds)
                 ]
-                broken = any_of(case.broken for case in cases if can_be(case.broken))
+                broken = any_of(self._in_question(cases, can_be))
                 if broken is not FALSE:
                     takes = self._takes(-1 if clause is None else clause.index)
-                    answer = prover.find(*taken, broken, confirm=takes)
+                    answer = prover.sample(*taken, broken, confirm=takes)
                     if isinstance(answer, Witness):
-                        yield _breach(clause, cases, answer.snapshot)
+                        case = _case_of(cases, answer.snapshot)
+                        answer = prover.find(*taken, case.broken, confirm=takes)
+                    if isinstance(answer, Witness):
+                        yield _breach(clause, case, answer.snapshot)
                     elif isinstance(answer, NotDecided):
                         yield answer
                 prover.assume(*map(negation, taken))
+
+    def _in_question(self, cases: list[_Case], can_be: Callable[[Term], bool]) -> Iterator[Term]:
+        """Where it may be broken; of what a client may ask for, which is much, all at once."""
+        for _, group in groupby(cases, key=lambda case: id(case.path.hop)):
+            some = [case.broken for case in group]
+            if len(some) > 1 or can_be(some[0]):
+                yield any_of(some)
 
     @cached_property
     def _index_of(self) -> Callable[[Mapping[str, Value | None]], int]:
@@ -133,8 +146,12 @@ class Claims:
             yield Path(mirror.hop, mirror.hop.target, sampled, False, row), True
 
 
-def _breach(clause: Clause | None, cases: list[_Case], seen: Snapshot) -> Breach:
-    case = next(case for case in cases if evaluate(case.broken, seen).value is True)
+def _case_of(cases: list[_Case], seen: Snapshot) -> _Case:
+    """The first target at which a request breaks the claim."""
+    return next(case for case in cases if value_of(case.broken, seen) is True)
+
+
+def _breach(clause: Clause | None, case: _Case, seen: Snapshot) -> Breach:
     index = None if clause is None else clause.index
     path = case.path
     return Breach(index, path.target, path.is_fallback, case.is_copy, seen, case.broken)
@@ -146,13 +163,29 @@ def _broken(claim: Invariant, path: Path, paths: Paths) -> Term:
         # Of what nobody listed any fact may hold, but it is none of the listed ones.
         unlisted = Not(Member(Read(ROUTE, Type.TEXT), frozenset(paths.asked.targets)))
         return all_of((_is_broken(claim, claim.test), is_true(unlisted)))
-    keys = tuple(key for key in reads([claim.test]) if key.startswith(PREFIX))
-    known = {**facts(path.row, keys), ROUTE: path.row.id}
+    row = path.row
+    keys = tuple(key for key in reads([claim.test]) if key.startswith(PREFIX) and key not in _COSTS)
+    known = {**facts(row, keys), ROUTE: row.id}
 
-    def told(term: Read) -> Const | Read:
+    def told(term: Read) -> Term:
+        if term.key in _COSTS:
+            return _cost(term.key, row)
         return Const(known[term.key], term.type, term.span) if term.key in known else term
 
     return _is_broken(claim, simplify(rewrite(claim.test, told), {}))
+
+
+def _cost(key: str, row: Target) -> Term:
+    """What the request costs on a target, as a term; without a price it is unknown."""
+    if row.tariff is None:
+        return Const(None, Type.MONEY)
+    if key == WORST_CASE:
+        return worst_case_cost(row, row.tariff)
+    output: Term = Read(f"expected_output({row.id})", Type.NUMBER)
+    longest = row.max_output if row.max_output is not None else row.context_window
+    if longest is not None:  # what is measured is no longer than what is possible
+        output = Arithmetic("min", output, Const(longest, Type.NUMBER), Type.NUMBER)
+    return expected_cost(row, row.tariff, output)
 
 
 def _is_broken(claim: Invariant, test: Term) -> Term:

@@ -62,6 +62,9 @@ FACTS: Mapping[str, Fact] = {
 
 PREFIX = "target."
 TAG = "target.tag."  # `"fast" in tags` reads `target.tag.fast`
+# What a request costs on the target that an invariant is about; no constants, but terms.
+COST = "target.cost"
+WORST_CASE = "target.worst_case"
 
 
 def facts(target: Target, keys: tuple[str, ...]) -> dict[str, Value | None]:

@@ -4,6 +4,7 @@ from . import tree
 from .agree import shown
 from .core import REQUESTED, Const, Named, Read, Switch, Term
 from .cost import expected_cost, worst_case_cost
+from .facts import COST, WORST_CASE
 from .reading import Reading
 from .refusal import Refused, warning
 from .schema import Attribute, Target, Type
@@ -181,16 +182,15 @@ def cost_of(reading: Reading, target: str, span: Span, kind: str) -> Term:
         output = reading.slot(scope.attributes["expected_output"], asked, None)
         return expected_cost(row, tariff, output)
 
+    if target == ROUTE:
+        return Read(COST if kind == "cost" else WORST_CASE, Type.MONEY)
     if (kind, target) in scope.costs:
-        if kind == "cost" and target != ROUTE:
+        if kind == "cost":
             reading.slot(scope.attributes["expected_output"], target, None)
         return scope.costs[kind, target]
-    if target in (REQUESTED, ROUTE):
-        if target == REQUESTED:
-            scope.targets.requestable()
-            key: Term = reading.slot(REQUESTED_ATTRIBUTE, None, None)
-        else:
-            key = Read(ROUTE, Type.TEXT)
+    if target == REQUESTED:
+        scope.targets.requestable()
+        key = reading.slot(REQUESTED_ATTRIBUTE, None, None)
         rows = sorted(scope.targets.found.items())
         priced = {id: row for id, row in rows if row.tariff is not None}
         cases = tuple((id, of(row)) for id, row in priced.items())

@@ -110,3 +110,23 @@ def test_without_time_nothing_is_proved(language: Language) -> None:
     program = language.compile(text)
     prover = Prover(program, time_left=lambda: 0.0)
     assert breach_of(program, program.invariants[0], prover) == NotDecided("time")
+
+
+def test_what_a_client_may_ask_for_has_its_own_price(language: Language) -> None:
+    policy = "routing_policy:\n  - {name: all, route: requested}\n"
+    claim = 'never model == "openai/o1-pro" and n == 1 and {}cost{} > $1'
+    for cost in (("worst_case(", ")"), ("", "")):
+        breach = claimed(language, claim.format(*cost), policy)
+        assert isinstance(breach, Breach)
+        assert breach.target == "openai/o1-pro"
+    cheap = claimed(language, 'never route == "groq/llama-3-8b" and worst_case(cost) > $1', policy)
+    assert isinstance(cheap, Breach)  # many answers
+    dear = 'never route == "groq/llama-3-8b" and n == 1 and worst_case(cost) > $1'
+    assert claimed(language, dear, policy) == Proved()
+
+
+def test_no_more_output_is_expected_than_there_can_be(language: Language) -> None:
+    policy = "routing_policy:\n  - {name: all, route: groq/llama-3-8b}\n"
+    claim = "never tokens == 0 and cost > ${}"
+    assert isinstance(claimed(language, claim.format("0.0001"), policy), Breach)
+    assert claimed(language, claim.format(1), policy) == Proved()
