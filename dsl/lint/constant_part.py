@@ -20,6 +20,7 @@ from turnout.dsl.agree import shown
 from turnout.dsl.core import And, Clause, Const, Not, Or, Term
 from turnout.dsl.diagnostic import Diagnostic, Related, Severity
 from turnout.dsl.logic import FALSE, TRUE, all_of, any_of, is_true, negation
+from turnout.dsl.refusal import warning
 from turnout.dsl.source import Span
 from turnout.dsl.walk import children, leaves_first, with_children
 
@@ -41,8 +42,12 @@ class _Idle:
 
 
 def prove(survey: Survey) -> Iterator[Diagnostic]:
-    """Operands of `and`, `or` and `not` that could be `true`, or `false`."""
+    """Operands of `and` that could be `true`, and of `or` that could be `false`."""
     for clause in survey.live():
+        test = clause.test
+        if isinstance(test, Or) and test.span is not None and _is_always_true(survey, clause, test):
+            yield _always(clause, test.span)
+            continue
         for one in list(_idle(survey, clause)):
             yield _found(survey, one)
 
@@ -53,22 +58,26 @@ def _idle(survey: Survey, clause: Clause) -> Iterator[_Idle]:
     known = constants([clause.test])
     kept = clause.applies  # without what was found: of two parts that say the same, one has to stay
     idle: list[Span] = []
-    for part in _parts(clause.test):
+    for part, constant in _parts(clause.test):
         span = part.span
         if span is None or id(part) in known or any(_is_in(one, span) for one in survey.told):
             continue
         if any(_is_in(span, one) for one in idle):
             continue
-        for constant in (TRUE, FALSE):
-            differs = _difference(survey, clause, clause.applies, part, constant)
-            if differs is None or (
-                idle and _difference(survey, clause, kept, part, constant) is None
-            ):
-                continue
-            yield _Idle(clause, span, constant, differs)
-            kept = _replaced(kept, part, constant)
-            idle.append(span)
-            break
+        differs = _difference(survey, clause, clause.applies, part, constant)
+        if differs is None or (idle and _difference(survey, clause, kept, part, constant) is None):
+            continue
+        yield _Idle(clause, span, constant, differs)
+        kept = _replaced(kept, part, constant)
+        idle.append(span)
+
+
+def _is_always_true(survey: Survey, clause: Clause, test: Or) -> bool:
+    """Whether a condition is true of every request by itself."""
+    if clause.test is None or any(not holds(test, seen) for seen in survey.known()):
+        return False
+    subject = f"whether the condition of `{clause.name}` is always true"
+    return survey.is_never(CODE, subject, test.span or clause.span, negation(is_true(test)))
 
 
 def _difference(
@@ -84,24 +93,25 @@ def _difference(
     return differs if survey.is_never(CODE, subject, part.span or clause.span, *asked) else None
 
 
-def _parts(condition: Term) -> Iterator[Term]:
-    """The operands, from the left, each before its own; what a name stands for is not taken apart.
+def _parts(condition: Term) -> Iterator[tuple[Term, Const]]:
+    """The operands, from the left, each before its own, with the constant that is nothing there.
 
-    What lowering made of one comparison is one part.
+    What a name stands for is not taken apart; what lowering made of one comparison is one part.
     """
     stack = list(reversed(_written(condition)))
     while stack:
-        part = stack.pop()
-        yield part
+        part, nothing = stack.pop()
+        yield part, nothing
         stack.extend(reversed(_written(part)))
 
 
-def _written(term: Term) -> tuple[Term, ...]:
+def _written(term: Term) -> tuple[tuple[Term, Const], ...]:
     if isinstance(term, Not):
         return _written(term.operand)
     if not isinstance(term, And | Or) or any(c.span is None for c in children(term)):
         return ()
-    return children(term)
+    nothing = TRUE if isinstance(term, And) else FALSE
+    return tuple((child, nothing) for child in children(term))
 
 
 def _is_in(place: Span, whole: Span) -> bool:
@@ -130,6 +140,15 @@ def _is_known_to_differ(
     return any(
         holds(kept, seen) is not holds(without, seen)
         for seen in survey.reaching(clause.index, part)
+    )
+
+
+def _always(clause: Clause, span: Span) -> Diagnostic:
+    return warning(
+        CODE,
+        f"the condition of `{clause.name}` is true of every request",
+        span,
+        "remove the condition, or write what was meant",
     )
 
 

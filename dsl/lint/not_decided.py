@@ -1,7 +1,8 @@
 """A question about all requests was neither proved nor refuted.
 
 The time was over, or a test that only a real request can answer (a pattern, a similarity) stands in
-the way. Nothing is claimed then: neither that the policy is sound there, nor that it is not.
+the way. Nothing is claimed then: neither that the policy is sound there, nor that it is not. Of an
+invariant, and of limits that could leave no target, this is a warning.
 
 Avoid:
 
@@ -26,6 +27,7 @@ from .survey import Survey
 CODE = "RP209"
 LEVEL: Severity = "info"
 
+_PROMISES = ("RP310", "RP320")  # what somebody wrote to be held, and may rely on
 _WHY = {
     "time": "the time for proofs was over",
     "opaque": "it hangs on a pattern or a signal that only a real request can answer",
@@ -44,7 +46,7 @@ def prove(survey: Survey) -> Iterator[Diagnostic]:
         more = f" ({len(rest)} more like it)" if rest else ""
         yield Diagnostic(
             CODE,
-            LEVEL,
+            "warning" if code in _PROMISES else LEVEL,
             f"not decided: {first.subject}{more}; {_WHY[reason]} ({code})",
             first.span,
             _HELP[reason],

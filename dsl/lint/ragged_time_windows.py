@@ -81,12 +81,9 @@ def prove(survey: Survey) -> Iterator[Diagnostic]:
 
 def _window(clause: Clause, meanings: Meanings) -> tuple[object, _Window] | None:
     """The one window of a rule, beside what else it asks."""
-    test = clause.test
-    while isinstance(test, Named):
-        test = test.operand
-    operands = test.operands if isinstance(test, And) and test.span is not None else (test,)
-    about_time = [term for term in operands if term is not None and reads([term]) == ("time",)]
-    others = [term for term in operands if term is not None and term not in about_time]
+    operands = tuple(_operands(clause.test))
+    about_time = [term for term in operands if reads([term]) == ("time",)]
+    others = [term for term in operands if term not in about_time]
     if not about_time or any("time" in reads([term]) for term in others):
         return None
     stretch = _stretch(about_time)
@@ -95,6 +92,18 @@ def _window(clause: Clause, meanings: Meanings) -> tuple[object, _Window] | None
     rest = frozenset(meanings.number(term) for term in others)
     span = about_time[0].span or clause.span
     return rest, _Window(clause, *stretch, span)
+
+
+def _operands(term: Term | None) -> Iterator[Term]:
+    """What has to be true together; names of `let` are taken apart, comparisons are not."""
+    plain = term
+    while isinstance(plain, Named):
+        plain = plain.operand
+    if isinstance(plain, And) and plain.span is not None:
+        for operand in plain.operands:
+            yield from _operands(operand)
+    elif term is not None:
+        yield term
 
 
 def _stretch(terms: Sequence[Term]) -> tuple[int, int] | None:
@@ -190,10 +199,7 @@ def _found(survey: Survey, slip: _Slip) -> Iterator[Diagnostic]:
 
 def _beside(clause: Clause) -> Iterator[Term]:
     """What a rule asks beside the time."""
-    test = clause.test
-    while isinstance(test, Named):
-        test = test.operand
-    operands = test.operands if isinstance(test, And) and test.span is not None else (test,)
+    operands = tuple(_operands(clause.test))
     yield all_of(
         is_true(term) for term in operands if term is not None and "time" not in reads([term])
     )

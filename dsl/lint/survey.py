@@ -293,6 +293,10 @@ class Survey:
         """Keep what was not decided; `RP209` tells it."""
         self.open.append(Open(code, subject, span, answer.reason))
 
+    def known(self) -> Iterator[Snapshot]:
+        """Every snapshot that is known so far."""
+        return (seen for group in self._pool.values() for seen in group)
+
     def firing(self, index: int) -> Sequence[Snapshot]:
         """Snapshots that are known to make a rule fire."""
         return self._pool.get(index, ())

@@ -1,7 +1,8 @@
-"""The invariants of the policy are read and typed, but not yet proved.
+"""The invariants of the policy were read and typed, but not proved in this run.
 
-They are checked for names, units and targets, so a misspelt one is found. That no request breaks
-them is not shown by this version: what has to hold whatever happens is written as a limit too.
+The proofs were left out (`--no-prove`), or z3 is not installed (`pip install 'turnout[prove]'`).
+Names, units and targets were checked, so a misspelt one is found; whether a request breaks them is
+not known. What has to hold whatever happens is written as a limit: the gateway holds it.
 
 Avoid:
 
@@ -25,7 +26,7 @@ LEVEL: Severity = "info"
 
 
 def find(policy: tree.Policy, program: Program | None, today: int | None) -> Iterator[Diagnostic]:
-    """One note for all of them, at the first."""
+    """One finding for all of them, at the first."""
     if not policy.invariants:
         return
     count = len(policy.invariants)
@@ -34,7 +35,7 @@ def find(policy: tree.Policy, program: Program | None, today: int | None) -> Ite
     yield Diagnostic(
         CODE,
         LEVEL,
-        f"{what} typed, but not proved: a request may still break {'it' if one else 'them'}",
+        f"{what} typed, but not proved in this run: a request may break {'it' if one else 'them'}",
         policy.invariants[0].name.span,
-        "write what must never happen as a limit under `require:` too",
+        "prove it: `pip install 'turnout[prove]'`, and no `--no-prove`",
     )

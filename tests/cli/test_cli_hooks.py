@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sysconfig
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,12 @@ def test_there_is_a_hook_for_linting_formatting_and_testing() -> None:
 def test_a_hook_has_what_pre_commit_asks_for(hook: dict[str, Any]) -> None:
     assert {"id", "name", "entry", "language"} <= hook.keys()
     assert shlex.split(hook["entry"])[1] in POLICY_COMMANDS
+
+
+def test_the_hook_of_lint_brings_what_the_extra_brings() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (lint,) = (hook for hook in HOOKS if hook["id"] == "policy-lint")
+    assert lint["additional_dependencies"] == project["optional-dependencies"]["prove"]
 
 
 @pytest.mark.parametrize("hook", HOOKS, ids=named)

@@ -81,6 +81,27 @@ def test_where_the_time_is_over_it_is_said(command: Command, gap: Path) -> None:
     assert "info[RP209 not-decided]" in ran.out and "RP203 uncovered" not in ran.out
 
 
+def test_what_was_not_proved_fails_where_proofs_are_required(
+    command: Command, gap: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = gap.with_name("sound.yml")
+    sound.write_text(f"{GAP}  - {{name: others, route: openai/gpt-4o}}\n", encoding="utf-8")
+    assert command(f"policy lint {sound} --require-proofs").status == 0
+    assert command(f"policy lint {sound} --require-proofs --prove-timeout 1ms").status == 1
+    assert command(f"policy lint {sound} --require-proofs --no-prove").status == 2
+    monkeypatch.setattr("turnout.cli.lint.is_installed", lambda: False)
+    ran = command(f"policy lint {sound} --require-proofs")
+    assert ran.status == 2 and "install it with `pip install 'turnout[prove]'`" in ran.err
+
+
+def test_an_invariant_that_was_not_decided_is_a_warning(command: Command, gap: Path) -> None:
+    claim = "invariants:\n  - {name: bill, never: 'n == 1 and worst_case(cost) > $9'}\n"
+    gap.write_text(f"{GAP}{claim}", encoding="utf-8")
+    ran = command(f"policy lint {gap} --prove-timeout 1ms --fail-on warning")
+    assert ran.status == 1
+    assert "warning[RP209 not-decided] not decided: whether the invariant `bill` holds" in ran.out
+
+
 def test_a_time_is_a_duration(command: Command, gap: Path) -> None:
     ran = command(f"policy lint {gap} --prove-timeout 10")
     assert ran.status == 2 and "`10` is no duration" in ran.err

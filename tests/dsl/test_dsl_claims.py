@@ -128,3 +128,31 @@ def test_no_more_output_is_expected_than_there_can_be(language: Language) -> Non
     claim = "never tokens == 0 and cost > ${}"
     assert isinstance(claimed(language, claim.format("0.0001"), policy), Breach)
     assert claimed(language, claim.format(1), policy) == Proved()
+
+
+OF_CLAIMS = (
+    # what the file says beside, a claim whose keys no rule reads
+    ("", 'never: max_tokens < 100 and cost("own/b") > $0.01'),
+    ("", "never: max_tokens < 100 and cost > $0.01"),
+    ("", 'always: known(p95("own/b"))'),
+    ("tenants: {acme: {region: eu}}", 'never: tenant == "acme" and tenant.region == "us"'),
+)
+
+
+@pytest.mark.parametrize(("head", "claim"), OF_CLAIMS)
+def test_what_holds_of_every_request_holds_of_values_that_only_a_claim_reads(
+    head: str, claim: str, language: Language
+) -> None:
+    program = language.compile(f"""
+attributes: {{tenant.region: [eu, us]}}
+{head}
+providers: {{own: {{kind: openai, base_url: "https://own.example/v1"}}}}
+targets:
+  own/b:
+    price: {{input: $0/Mtok, output: $1/Mtok, request: $0.001}}
+    max_output: 4k
+    expected: {{p95: 2s}}
+routing_policy: [{{name: all, route: own/b}}]
+invariants: [{{name: i, {claim}}}]
+""")
+    assert breach_of(program, program.invariants[0], Prover(program)) == Proved()

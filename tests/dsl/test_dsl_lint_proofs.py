@@ -6,13 +6,14 @@ so many values, so all that there are can be tried one after the other: that is 
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
 import pytest
 
-from turnout.dsl.core import Program
+from turnout.dsl.claims import Breach, breach_of
+from turnout.dsl.core import Invariant, Program
 from turnout.dsl.destination import reached
 from turnout.dsl.diagnostic import Diagnostic
 from turnout.dsl.include import NotLoaded
@@ -20,7 +21,8 @@ from turnout.dsl.interpret.compiled import compile_program
 from turnout.dsl.interpret.traced import trace, value_of
 from turnout.dsl.lint.run import Linted, lint
 from turnout.dsl.lint.survey import Survey
-from turnout.dsl.prove import Prover
+from turnout.dsl.logic import TRUE, all_of, is_not_false, is_true, negation
+from turnout.dsl.prove import NotDecided, Proved, Prover
 from turnout.dsl.snapshot import Snapshot, read_given
 from turnout.dsl.source import Source
 from turnout.engine.catalog import language_schema
@@ -250,19 +252,16 @@ def test_a_part_that_is_said_to_decide_nothing_can_be_left_out(chunk: int) -> No
             if finding.code != "RP205":
                 continue
             start, end = finding.span.start, finding.span.end
-            outcomes = set()
-            for instead in ("true", "false"):
-                text = f"let: {{as: {instead}}}\n".replace("as", "constant_") + (
-                    policy.text[:start] + "constant_" + policy.text[end:]
-                )
-                other = compile_program(Language().compile(text))
-                outcomes.add(
-                    all(
-                        decide(seen) == other(seen)
-                        for seen in (read_given(given, program) for given in WORLD[::7])
-                    )
-                )
-            assert True in outcomes, f"seed {seed}\n{policy.text}\n{finding.message}"
+            before = policy.text[:start].rstrip(" (").endswith(" or")
+            is_of_or = before or policy.text[end:].lstrip(" )").startswith("or ")
+            # What is left out of `or` is false there, and anywhere else true.
+            text = f"let: {{constant_: {'false' if is_of_or else 'true'}}}\n" + (
+                policy.text[:start] + "constant_" + policy.text[end:]
+            )
+            other = compile_program(Language().compile(text))
+            for given in WORLD[::7]:
+                seen = read_given(given, program)
+                assert decide(seen) == other(seen), f"{text}\n{finding.message}\n{given}"
 
 
 # --- the complete example ------------------------------------------------------------------------
@@ -293,7 +292,10 @@ def test_one_word_kills_two_rules_and_both_killers_are_named() -> None:
 
 
 def test_the_complete_example_is_proved() -> None:
-    codes = {f.code for f in complete().findings}
+    linted = complete()
+    assert linted.is_proved and linted.program is not None
+    assert len(linted.program.invariants) == 2
+    codes = {f.code for f in linted.findings}
     assert codes <= {"RP339", "RP305", "RP501"}  # nothing that a proof says, nor RP329
 
 
@@ -303,6 +305,42 @@ def test_the_limits_and_invariants_of_every_example_are_proved(file: Path) -> No
     linted = lint(source, language_schema(), TODAY, prover=Prover)
     assert linted.is_proved
     assert {f.code for f in linted.findings} <= {"RP339"}
+
+
+def broken_limits(program: Program, judged: Program) -> dict[str, Breach | Proved | NotDecided]:
+    """What breaks each limit of a program, as a claim about where requests of another one go."""
+    prover = Prover(judged)
+    found = {}
+    for limit in program.limits:
+        applies = TRUE if limit.when is None else is_not_false(limit.when)
+        test = all_of((applies, negation(is_true(limit.target))))
+        claim = Invariant(limit.name, "never", test, limit.span)
+        found[limit.name] = breach_of(judged, claim, prover)
+    return found
+
+
+@pytest.mark.parametrize("example", ["complete", "residency"])
+def test_no_way_of_an_example_breaks_a_limit_and_without_the_limits_some_do(example: str) -> None:
+    if example == "complete":
+        program = complete().program
+    else:
+        text = (ROOT / "policies" / f"{example}.yml").read_text(encoding="utf-8")
+        program = lint(Source("routing.yml", text), language_schema(), TODAY).program
+    assert program is not None and program.limits
+    kept = broken_limits(program, program)
+    assert set(kept.values()) == {Proved()}, kept
+    without = broken_limits(program, replace(program, limits=()))
+    broken = {name: one for name, one in without.items() if isinstance(one, Breach)}
+    assert broken, without
+    for name, breach in broken.items():
+        led = reached(program, breach.clause, breach.witness)
+        assert led.found.limits.get(breach.target) == name
+
+
+def test_every_example_with_limits_or_invariants_is_among_those() -> None:
+    said = ("\nrequire:", "\ninvariants:")
+    files = [f for f in (ROOT / "policies").rglob("*.yml") if any(w in f.read_text() for w in said)]
+    assert {f.stem for f in files} == {"routing", "residency"}
 
 
 # --- limits ---------------------------------------------------------------------------------------
@@ -380,6 +418,12 @@ RULES = "routing_policy:\n{}"
             "  - {name: b, route: openai/gpt-4o}\n",
             [("RP312", "openai/gpt-4")],
         ),
+        (  # what is always true is so as a whole: none of its parts could go
+            "attributes: {team: [ads, pay]}\nrouting_policy:\n"
+            '  - {name: a, condition: team == "ads" or team == "pay" or not known(team),'
+            " route: openai/gpt-4}\n",
+            [("RP205", 'team == "ads" or team == "pay" or not known(team)')],
+        ),
         (  # one that a limit of money makes is not meant as one
             "  - {name: a, condition: cost <= $5, route: openai/gpt-4}\n"
             "  - {name: b, route: openai/gpt-4o}\n",
@@ -390,7 +434,8 @@ RULES = "routing_policy:\n{}"
 def test_what_a_sensible_author_would_agree_with(
     language: Language, rules: str, found: list[tuple[str, str]]
 ) -> None:
-    assert list(proofs_of(language, RULES.format(rules))) == found
+    text = rules if rules.startswith("attributes") else RULES.format(rules)
+    assert list(proofs_of(language, text)) == found
 
 
 def test_what_was_not_decided_is_said_and_not_passed_over(language: Language) -> None:

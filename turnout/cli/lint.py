@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 
 from turnout.dsl.diagnostic import NAMES, Diagnostic
 from turnout.dsl.ignore import Ignored
+from turnout.dsl.lint import not_decided
 from turnout.dsl.lint.page import Page
 from turnout.dsl.lint.registry import PROOFS, pages
 from turnout.dsl.lint.run import Linted, lint
@@ -69,13 +70,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="CODE",
         help="print the page of a code, such as RP403, and lint nothing",
     )
-    parser.add_argument("--no-prove", action="store_true", help="leave the proofs out")
+    proving = parser.add_mutually_exclusive_group()
+    proving.add_argument("--no-prove", action="store_true", help="leave the proofs out")
+    proving.add_argument(
+        "--require-proofs",
+        action="store_true",
+        help="fail where something could not be proved: z3 is missing, or was not done in time",
+    )
     parser.add_argument(
         "--prove-timeout",
         type=duration,
-        default="10s",
+        default="30s",
         metavar="TIME",
-        help="how long the proofs of all files may take together (default: 10s)",
+        help="how long the proofs of all files may take together (default: 30s)",
     )
     parser.add_argument(
         "--notes",
@@ -93,6 +100,8 @@ def run(arguments: argparse.Namespace) -> int:
     schema = language_schema()
     today = int(time.time()) // _DAY_S
     is_proved = not arguments.no_prove and is_installed()
+    if arguments.require_proofs and not is_proved:
+        raise CommandError("the proofs need z3", help=f"install it with `{INSTALL}`")
     prover_of = prover_within(arguments.prove_timeout) if is_proved else None
     linted = [
         lint(source, schema, today, load, prover_of, arguments.notes) for source, load in policies
@@ -115,7 +124,9 @@ def run(arguments: argparse.Namespace) -> int:
             print(render_sarif(findings, ignored), end="")
         case known:
             print(_DATA[known](findings), end="")
-    return int(any(finding.severity in counted for finding in findings))
+    is_open = any(finding.code == not_decided.CODE for finding in findings)
+    is_found = any(finding.severity in counted for finding in findings)
+    return int(is_found or (arguments.require_proofs and is_open))
 
 
 def _page(asked: str) -> Page:
