@@ -36,6 +36,7 @@ from .routes import NEEDS
 from .schema import Target, Type
 from .snapshot import Snapshot
 from .walk import plan_terms, reads, rewrite
+from .worlds import worlds_of_keys
 
 Measure = Literal["dollars", "time", "attempts"]
 MEASURES: tuple[Measure, ...] = ("dollars", "time", "attempts")
@@ -114,7 +115,7 @@ class _Bounding:
         self._paths = Paths(program)
         said = reads([where])
         self._is_one_answer = N.key not in said
-        self._assumed = [is_true(where)]
+        self._assumed = [is_true(where), *worlds_of_keys(program, said)]
         if self._is_one_answer:
             self._assumed.append(is_true(ONE_ANSWER))
         if KIND.key not in said:

@@ -26,6 +26,7 @@ from .schema import Target, Type, Value
 from .scope import ROUTE
 from .snapshot import Snapshot
 from .walk import reads, rewrite
+from .worlds import worlds_of_keys
 
 _COSTS = (COST, WORST_CASE)
 _KIND = Read("request_type", Type.ENUM)
@@ -86,7 +87,9 @@ class Claims:
         def at_target(path: Path) -> Term:
             """Where the claim is broken for what comes to a target; made once for each."""
             if path.target not in at:
-                at[path.target] = _broken(claim, path, self._paths)
+                broken = _broken(claim, path, self._paths)
+                beside = worlds_of_keys(program, reads([broken]))
+                at[path.target] = all_of((broken, *beside))
             return at[path.target]
 
         def can_be(broken: Term) -> bool:

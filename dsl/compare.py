@@ -17,6 +17,7 @@ from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
+from .asked import IS_KNOWN
 from .core import Clause, Program, Term
 from .destination import AUTO, named_target
 from .limits import Gate
@@ -288,10 +289,12 @@ class _Comparing:
                 new.blockers[j][takes] = None
 
         def is_shown(seen: Snapshot) -> bool:
+            # What nobody listed is nothing that anybody knows: no example is made of it.
+            asked = Snapshot({**seen, IS_KNOWN.key: False})
             return (
                 old.fired(seen) == i
                 and new.fired(seen) == j
-                and all(old.value(term, seen) is True for term in (*terms, *self.worlds))
+                and all(old.value(term, asked) is True for term in (*terms, *self.worlds))
                 and confirm(seen)
             )
 
@@ -306,7 +309,10 @@ class _Comparing:
             return Witness(seen)
         rules = f"{self.old.name(i)} and {self.new.name(j)}"
         told = "\n".join(f"with: {key} = {value!r}" for key, value in sorted(seen.items()))
-        raise ProverError(f"a request that {rules} treat otherwise was not confirmed\n{told}")
+        digests = ", ".join(side.program.digest for side in (self.old, self.new))
+        raise ProverError(
+            f"a request that {rules} treat otherwise was not confirmed\npolicy: {digests}\n{told}"
+        )
 
     def _differences(self, i: int, j: int) -> Iterator[Term]:
         """The questions about a pair, the weightiest first; of what never differs there is none."""
@@ -375,7 +381,9 @@ class _Comparing:
         if isinstance(answer, NotDecided):
             old = None if i is None else self.old.name(i)
             new = None if j is None else self.new.name(j)
-            self.open.append(Open(old, new, answer.reason))
+            left = Open(old, new, answer.reason)
+            if left not in self.open:  # several questions are asked about one pair
+                self.open.append(left)
 
     # --- targets that are newly reached ----------------------------------------------------------
 

@@ -79,8 +79,13 @@ Answer = Proved | Witness | NotDecided
 class ProverError(Exception):
     """A witness without opaque tests that `traced` does not confirm: a defect of ours.
 
-    The message is a report, fit to be sent as it is.
+    The message is a report, fit to be sent as it is: the question, and a request that is made up.
     """
+
+    help = (
+        "nothing is claimed that was not confirmed; please open an issue of turnout with this "
+        "report, which holds nobody's request, and the policy"
+    )
 
 
 class Prover:

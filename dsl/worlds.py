@@ -3,10 +3,12 @@
 A snapshot by hand may break it: `read_snapshot` takes it as it is. Proofs are about the gateway's.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from .asked import Asked
 from .core import REQUESTED, Compare, Const, Known, Member, Not, Or, Program, Read, Slot, Term
+from .keys import attribute_of
 from .logic import any_of, is_true, negation
 from .schema import Expected, Parameter, Type, Value
 
@@ -28,9 +30,18 @@ def worlds(program: Program, asked: Asked | None = None) -> Iterator[Term]:
         yield Not(Known(Read(REQUESTED, Type.TEXT)))
     if reads_asked or any(slot.argument == REQUESTED for slot in slots.values()):
         yield from (asked or Asked(program)).worlds(slots)
-    yield from (Known(Read(key, slots[key].attribute.type)) for key, _ in priors(program))
-    yield from _expected_outputs(program)
-    yield from _tenants(program)
+    yield from _of_values(program)
+
+
+def worlds_of_keys(program: Program, keys: Iterable[str]) -> Iterator[Term]:
+    """The same of values that the program itself does not read, but a claim about it does."""
+    attributes = program.schema.attributes
+    read = {
+        key: Slot(key, attributes[attribute_of(key)], _argument(key))
+        for key in keys
+        if key not in program.slots and attribute_of(key) in attributes
+    }
+    yield from _of_values(replace(program, slots=read))
 
 
 def priors(program: Program) -> Iterator[tuple[str, int]]:
@@ -42,6 +53,20 @@ def priors(program: Program) -> Iterator[tuple[str, int]]:
             yield slot.key, prior
 
 
+def _of_values(program: Program) -> Iterator[Term]:
+    """What holds of the values that are read."""
+    for key, _ in priors(program):
+        yield Known(Read(key, program.slots[key].attribute.type))
+    yield from _expected_outputs(program)
+    yield from _classes(program)
+    yield from _tenants(program)
+
+
+def _argument(key: str) -> str | None:
+    """What a key is about: the target of `p95(openai/gpt-4, 5m)`."""
+    return key.partition("(")[2].rpartition(")")[0].partition(", ")[0] or None
+
+
 def _expected_outputs(program: Program) -> Iterator[Term]:
     """No longer output is expected than the request allows."""
     allowed = Read("max_tokens", Type.NUMBER)
@@ -49,6 +74,23 @@ def _expected_outputs(program: Program) -> Iterator[Term]:
         if slot.attribute.name == "expected_output":
             is_within = is_true(Compare("<=", Read(slot.key, Type.NUMBER), allowed))
             yield any_of((Not(Known(allowed)), is_within))
+
+
+def _classes(program: Program) -> Iterator[Term]:
+    """A class says where its number lies, so each is known where the other one is."""
+    for slot in program.slots.values():
+        attribute = slot.attribute
+        number = program.slots.get(attribute.class_of or "")
+        if number is not None:
+            read, of = Read(slot.key, attribute.type), Read(number.key, number.attribute.type)
+            yield any_of((Known(read), Not(Known(of))))
+            yield any_of((Not(Known(read)), Known(of)))
+            ends = [*(Const(least, of.type) for least, _ in attribute.classes[1:]), None]
+            for (least, word), end in zip(attribute.classes, ends, strict=True):
+                is_other = negation(_is(read, word))
+                yield any_of((is_other, is_true(Compare(">=", of, Const(least, of.type)))))
+                if end is not None:
+                    yield any_of((is_other, is_true(Compare("<", of, end))))
 
 
 def _of_targets(program: Program) -> Iterator[tuple[Slot, Expected]]:

@@ -352,6 +352,32 @@ def test_a_client_name_that_stands_for_another_target_moves_those_who_ask_for_it
     assert (change.before.target, change.after.target) == ("openai/gpt-4", "groq/llama-3-8b")
 
 
+def test_no_example_asks_for_a_model_that_nobody_knows(language: Language) -> None:
+    # Embeddings that no rule takes go where they ask to; who asks for nothing known is refused.
+    head = """providers: {own: {kind: openai, base_url: "https://own.example/v1"}}
+targets:
+  own/b: {price: {input: $0/Mtok, output: $1/Mtok}, max_output: 4k}
+  own/c: {price: {input: $0/Mtok, output: $0/Mtok}, max_output: 4k}
+"""
+    rest = "routing_policy: [{name: all, route: own/b}]\nfallback_chain: [own/c, own/b]\n"
+    limit = "require: [{name: l, target: price_out < $1/Mtok}]\n"
+    old, new = language.compile(head + rest), language.compile(head + limit + rest)
+    for change in compared(old, new).changes:
+        for program in (old, new):
+            assert treated(program, change.witness)[0] == change.old
+            led = reached(program, trace(program, change.witness).clause, change.witness)
+            assert led.unknown_model is None
+        assert treated(old, change.witness)[1] != treated(new, change.witness)[1]
+
+
+def test_one_pair_is_left_open_once(language: Language) -> None:
+    limits = ('region == "eu"', "price_out < $1/Mtok")
+    rest = "routing_policy: [{name: all, route: groq/llama-3-8b}]\n"
+    texts = (f"require: [{{name: l, target: '{limit}'}}]\n{rest}" for limit in limits)
+    found = compared(*(language.compile(text) for text in texts))
+    assert len({*found.open}) == len(found.open)
+
+
 PROTECTED = (
     ("openai/*", "route: openai/gpt-4", "openai/gpt-4"),
     ("openai/gpt-4", "route: groq/llama-3-70b, fallback: [openai/gpt-4]", "openai/gpt-4"),

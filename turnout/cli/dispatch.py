@@ -216,6 +216,8 @@ def _own_defect(program: str, error: Exception, *, debug: bool) -> int:
         print(f"{told} (the traceback is in {path}; `--debug` shows it)", file=sys.stderr)
     except OSError:
         print(f"{told} (`--debug` shows the traceback)", file=sys.stderr)
+    if (help := getattr(error, "help", None)) is not None:  # what to do about it
+        print(f"  help: {help}", file=sys.stderr)
     return INTERNAL_ERROR
 
 
