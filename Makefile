@@ -37,16 +37,18 @@ test: check $(VENV)/.node ## everything, with counts that fit 20 minutes
 	$(BIN)/coverage report --skip-covered --skip-empty --sort=cover
 	$(BIN)/python tests/coverage_floors.py
 
-proof: check $(VENV)/.node ## the full figures: many more examples, 200 000 mutated policies, the soak of 20 000 requests
+proof: check $(VENV)/.node ## the full figures: many more examples, 200 000 mutated policies, how long proofs take, the soak of 20 000 requests
 	TURNOUT_EXAMPLES=5000 TURNOUT_MUTATIONS=200000 $(BIN)/python -m pytest -q
+	$(BIN)/python -m benchmarks.proofs --check
 	$(BIN)/python -m benchmarks.soak --requests 20000
 
 soak: $(VENV)/.dev ## 20 000 requests, half streamed, a tenth cut off
 	$(BIN)/python -m benchmarks.soak --requests 20000
 
-bench: $(VENV)/.dev ## the gateway's CPU time per request by stage, and the time of a decision
+bench: $(VENV)/.dev ## the gateway's CPU time per request by stage, the time of a decision and of proofs
 	$(BIN)/python -m benchmarks.gateway
 	$(BIN)/python -m benchmarks.decision
+	$(BIN)/python -m benchmarks.proofs
 
 docs: $(VENV)/.dev ## the pages that are made from tables in the code
 	$(BIN)/python docs/generate.py
@@ -74,8 +76,8 @@ $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/.run: $(VENV)/.venv requirements.txt pyproject.toml
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+$(VENV)/.run: $(VENV)/.venv requirements.txt requirements-prove.txt pyproject.toml
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt -r requirements-prove.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 

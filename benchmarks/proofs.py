@@ -1,11 +1,12 @@
-"""What `policy lint` costs with all proofs: wall time, start-up included, by number of rules.
+"""What `policy lint` and `policy diff` cost with all proofs: wall time, start-up included.
 
-    python -m benchmarks.lint            # writes results/lint.md
-    python -m benchmarks.lint --quick    # prints, one run each
+    python -m benchmarks.proofs            # writes results/proofs.md
+    python -m benchmarks.proofs --quick    # prints, one run each
+    python -m benchmarks.proofs --check    # fails where the fastest of three is over what is wanted
 
 The rules are made by chance with a fixed seed: most name a tenant, and test two or three other
 values. A chain, a limit and invariants come with them. Each run is a process of its own, as in the
-checks of a pull request.
+checks of a pull request. A diff is with the same policy after one edit of a rule in the middle.
 """
 
 import argparse
@@ -26,10 +27,11 @@ from turnout.dsl.prove import Prover
 from turnout.dsl.source import Source
 from turnout.engine.catalog import language_schema
 
-BUDGETS_S = {20: 1.0, 100: 1.5, 500: 6.0}
+WANTED_S = {20: 1.0, 100: 1.5, 500: 6.0}
+WANTED_DIFF_S = 3.0  # of 500 rules
 RUNS = 5
 SEED = 7
-RESULTS = Path(__file__).with_name("results") / "lint.md"
+RESULTS = Path(__file__).with_name("results") / "proofs.md"
 HEAD = """version: 1
 attributes: {tier: [free, pro, enterprise], team: [search, ads, mail, pay]}
 targets:
@@ -50,11 +52,12 @@ invariants:
 
 
 class Row(NamedTuple):
-    """One size: seconds of wall time, and how many findings of each code."""
+    """One size: seconds of wall time of each run, and how many findings of each code."""
 
     rules: int
-    plain_s: float
-    proved_s: float
+    plain_s: list[float]
+    proved_s: list[float]
+    diff_s: list[float]
     findings: Counter[str]
 
 
@@ -100,22 +103,30 @@ TESTS: tuple[Callable[[random.Random], str], ...] = (
 )
 
 
+def edited(text: str) -> str:
+    """The policy with one more test in a rule in the middle."""
+    rules = text.count("{name: r")
+    name = f"{{name: r{rules // 2}, condition: '"
+    return text.replace(name, f"{name}temperature <= 0.5 and ")
+
+
 def measure(size: int, runs: int) -> Row:
-    """Lint a policy in processes of their own; the median of so many."""
+    """Lint a policy and compare it, in processes of their own."""
     text = policy(size)
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "routing.yml"
-        file.write_text(text, encoding="utf-8")
-        plain = [_seconds(file, "--no-prove") for _ in range(runs)]
-        proved = [_seconds(file, "--prove-timeout", "60s") for _ in range(runs)]
+        old, new = Path(folder) / "old.yml", Path(folder) / "new.yml"
+        old.write_text(text, encoding="utf-8")
+        new.write_text(edited(text), encoding="utf-8")
+        plain = [_seconds("lint", old, "--no-prove") for _ in range(runs)]
+        proved = [_seconds("lint", old, "--prove-timeout", "60s") for _ in range(runs)]
+        diff = [_seconds("diff", old, new) for _ in range(runs)]
     found = lint(Source("routing.yml", text), language_schema(), prover=Prover).findings
-    codes = Counter(finding.code for finding in found)
-    return Row(size, statistics.median(plain), statistics.median(proved), codes)
+    return Row(size, plain, proved, diff, Counter(finding.code for finding in found))
 
 
-def _seconds(file: Path, *options: str) -> float:
+def _seconds(*words: str | Path) -> float:
     started = time.perf_counter()
-    command = [sys.executable, "-m", "turnout", "policy", "lint", str(file), *options]
+    command = [sys.executable, "-m", "turnout", "policy", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     took = time.perf_counter() - started
     if done.returncode > 1:
@@ -123,37 +134,54 @@ def _seconds(file: Path, *options: str) -> float:
     return took
 
 
-def main() -> None:
+def main() -> int:
     """Measure every size."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="print, one run each")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--quick", action="store_true", help="print, one run each")
+    how.add_argument("--check", action="store_true", help="print, and fail where it is too slow")
     arguments = parser.parse_args()
-    rows = [measure(size, 1 if arguments.quick else RUNS) for size in BUDGETS_S]
-    report = _report(rows)
+    runs = 1 if arguments.quick else 3 if arguments.check else RUNS
+    rows = [measure(size, runs) for size in WANTED_S]
+    report = _report(rows, runs)
     print(report)
-    if not arguments.quick:
+    if not (arguments.quick or arguments.check):
         RESULTS.write_text(report, encoding="utf-8")
+    return int(arguments.check and any(_is_too_slow(row) for row in rows))
 
 
-def _report(rows: Sequence[Row]) -> str:
+def _is_too_slow(row: Row) -> bool:
+    """By the fastest run: whatever else the machine does only makes a run slower."""
+    is_slow = min(row.proved_s) > WANTED_S[row.rules]
+    return is_slow or (row.rules == max(WANTED_S) and min(row.diff_s) > WANTED_DIFF_S)
+
+
+def _report(rows: Sequence[Row], runs: int) -> str:
     lines = [
-        "# What lint costs",
+        "# What proofs cost",
         "",
-        f"Python {platform.python_version()}, {platform.machine()}; median of {RUNS} processes,",
-        "start-up included, with a chain, a limit and two invariants. By `benchmarks/lint.py`.",
+        f"Python {platform.python_version()}, {platform.machine()}; median (fastest) of {runs}",
+        "processes, seconds of wall time, start-up included, with a chain, a limit and two",
+        "invariants. By `benchmarks/proofs.py`.",
         "",
-        "| rules | without proofs, s | with all proofs, s | wanted, s | findings of proofs |",
-        "|---:|---:|---:|---:|---|",
+        "| rules | lint without proofs | lint with all proofs | wanted | diff | wanted "
+        "| findings of proofs |",
+        "|---:|---:|---:|---:|---:|---:|---|",
     ]
     for row in rows:
         codes = [f"{count} {code}" for code, count in sorted(row.findings.items())]
         proofs = ", ".join(code for code in codes if code.split()[1] < "RP329") or "none"
+        wanted_diff = f"{WANTED_DIFF_S:.1f}" if row.rules == max(WANTED_S) else ""
         lines.append(
-            f"| {row.rules} | {row.plain_s:.2f} | {row.proved_s:.2f} | {BUDGETS_S[row.rules]:.1f} "
-            f"| {proofs} |"
+            f"| {row.rules} | {_times(row.plain_s)} | {_times(row.proved_s)} "
+            f"| {WANTED_S[row.rules]:.1f} | {_times(row.diff_s)} | {wanted_diff} | {proofs} |"
         )
     return "\n".join(lines) + "\n"
 
 
+def _times(seconds: Sequence[float]) -> str:
+    return f"{statistics.median(seconds):.2f} ({min(seconds):.2f})"
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
