@@ -50,7 +50,7 @@ _BARE = (Type.NUMBER, Type.SCORE)
 # Types whose values can be added to each other and multiplied by a number.
 SIZES = (Type.NUMBER, Type.SCORE, Type.DURATION, Type.MONEY, Type.RATE, Type.PERCENT)
 ORDERED = (*SIZES, Type.TIME, Type.DATE, Type.WEEKDAY)
-_OPEN_BY_NATURE = frozenset({"model"})
+_OPEN_BY_NATURE = frozenset({"model", "provider", "session"})
 
 
 def agree(

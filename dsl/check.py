@@ -52,6 +52,13 @@ from .walk import children, gateway_terms, leaves_first, reads
 GENERATION = ("chat", "completions", "responses", "messages")
 THE_POLICY = "policy"  # what a client's model name stands for where the rules decide
 DEFAULT = "default"  # the tier and the tenant of a caller without one
+# Texts whose values are settled elsewhere: a list of them would forbid nothing.
+_NOT_DECLARED = {
+    "model": "they are those of `models:`, of the targets and of the catalogue; to refuse others, "
+    'write a rule: `condition: \'model not in ["gpt-4o", "auto"]\'`, `route: {reject: 400}`',
+    "provider": "it is that of the target asked for; keep others out with a limit under `require:`",
+    "session": "it is a hash; use `bucket` to tell sessions apart",
+}
 
 
 def check(policy: tree.Policy, schema: Schema) -> tuple[Program | None, tuple[Diagnostic, ...]]:
@@ -184,6 +191,9 @@ class _Check:
             if attribute is None:
                 help = suggestion(name, attributes) or "only attributes of the table can be listed"
                 self._error("RP101", f"unknown attribute `{name}`", span, help)
+            elif name in _NOT_DECLARED:
+                message = f"the values of `{name}` cannot be declared"
+                self._error("RP111", message, span, _NOT_DECLARED[name])
             elif attribute.type is not Type.TEXT or attribute.parameter is not Parameter.NONE:
                 self._error(
                     "RP111",
@@ -294,12 +304,24 @@ class _Check:
             for entry in rule.fallback or ():
                 self._resolve(entry.to)
             if rule.extra.mirror is not None:
-                self._resolve(rule.extra.mirror.to)
+                self._check_mirror(rule.extra.mirror)
         default = self._policy.rule_defaults.mirror
         if default is not None:
-            self._resolve(default.to)
+            self._check_mirror(default)
         for entry in self._policy.fallback_chain:
             self._resolve(entry.to)
+
+    def _check_mirror(self, mirror: tree.MirrorEntry) -> None:
+        to = mirror.to
+        if to.value == REQUESTED or nearest(to.value, (REQUESTED,)):
+            self._error(
+                "RP301",
+                f"a copy goes to one target, and `{to.value}` is none",
+                to.span,
+                "name the target to compare with, such as `openai/gpt-4`",
+            )
+        else:
+            self._resolve(to)
 
     def _clause(self, index: int, rule: tree.Rule) -> Clause:
         form = form_of(rule.route)

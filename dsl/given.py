@@ -3,15 +3,35 @@
 Law: `read_given` of what comes out is the snapshot, for every key that the program may read.
 """
 
+import re
 from collections.abc import Mapping
 
 from .core import Program
-from .keys import attribute_of
+from .keys import attribute_of, written_key
 from .schema import Type, Value
 from .snapshot import read_given
-from .units import format_value, parse_date, parse_quantity, parse_time, parse_weekday, quote
+from .units import (
+    format_value,
+    parse_date,
+    parse_quantity,
+    parse_time,
+    parse_weekday,
+    quote,
+    unquote,
+)
 
 _CLOCK = ("date", "weekday", "time")
+# A key that can stand as it is in a line; any other one is written as a condition has it.
+_PLAIN_KEY = r"[\w.-]+(?:\([\w./:@+~-]*(?:, \d\w*)?\)(?:\.\w+)?)?"
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_KEY = (
+    rf"(?:(?P<call>[\w.]+)\((?P<argument>{_QUOTED})(?P<window>, \d\w*)?\)(?P<part>(?:\.\w+)?)"
+    rf"|(?P<table>header|meta)\[(?P<entry>{_QUOTED})\]|(?P<plain>{_PLAIN_KEY}))"
+)
+_ITEM = re.compile(
+    rf"at (?P<moment>[^,\"=]+)"
+    rf"|{_KEY}(?: (?P<unknown>unknown)| = (?:(?P<text>{_QUOTED})|(?P<value>[^\s\"',]+)))"
+)
 _PLAIN = (Type.BOOL, Type.TEXT, Type.ENUM, Type.NUMBER)
 
 
@@ -57,9 +77,48 @@ def said(given: Mapping[str, object]) -> str:
     return ", ".join(_said(key, value) for key, value in given.items())
 
 
+def heard(line: str) -> dict[str, str | None] | None:
+    """What `said` said, every value but None as text; None where a line is of another form.
+
+    >>> heard('tokens = 80, tier = "free", p95(a/b) = 9s, team unknown, at Sat 10:00')
+    {'tokens': '80', 'tier': 'free', 'p95(a/b)': '9s', 'team': None, 'at': 'Sat 10:00'}
+    >>> heard("tokens=80")
+    """
+    given: dict[str, str | None] = {}
+    at = 0
+    while (item := _ITEM.match(line, at)) is not None:
+        key = "at" if item["moment"] else _key_of(item)
+        if key in given:
+            return None
+        try:
+            given[key] = item["moment"] or (
+                item["value"] if item["text"] is None else unquote(item["text"][1:-1])
+            )
+        except ValueError:  # an escape that there is none of
+            return None
+        if item.end() == len(line):
+            return given
+        if not line.startswith(", ", item.end()):
+            return None
+        at = item.end() + 2
+    return None
+
+
+def _key_of(item: re.Match[str]) -> str:
+    """The key of what is asked with a quoted text, or that stands as it is."""
+    if item["plain"]:
+        return item["plain"]
+    if item["table"]:
+        return f"{item['table']}.{unquote(item['entry'][1:-1])}"
+    argument = unquote(item["argument"][1:-1])
+    return f"{item['call']}({argument}{item['window'] or ''}){item['part']}"
+
+
 def _said(key: str, value: object) -> str:
     if key == "at":
         return f"at {value}"
+    if re.fullmatch(_PLAIN_KEY, key) is None:
+        key = written_key(key)
     if value is None:
         return f"{key} unknown"
     if isinstance(value, bool):

@@ -59,6 +59,9 @@ def written_key(key: str) -> str:
     >>> written_key("p95(openai/gpt-4, 5m)"), written_key("budget(team).left")
     ('p95("openai/gpt-4", 5m)', 'budget("team").left')
     """
+    for table in _DOTTED:
+        if key.startswith(f"{table}."):
+            return f"{table}[{quote(key.removeprefix(f'{table}.'))}]"
     name, is_call, rest = key.partition("(")
     if is_call:
         argument, _, part = rest.rpartition(")")
@@ -70,7 +73,4 @@ def written_key(key: str) -> str:
         return f"{quote(key.removeprefix('target.tag.'))} in tags"
     if key.startswith("target."):
         return key.removeprefix("target.")
-    for table in _DOTTED:
-        if key.startswith(f"{table}."):
-            return f"{table}[{quote(key.removeprefix(f'{table}.'))}]"
     return key

@@ -58,6 +58,8 @@ class Attribute:
     `windowed`: a second argument may name the stretch of time. `fetched`: reading it costs a call,
     so it is read last. `untrusted`: the caller writes it. `too_late` says why a condition can never
     read it, where that is so. `hidden`: made by lowering, not for people to write.
+    `classes`: the words of an enum that only says where another number lies, each from a least
+    value on, rising; `class_of` is that number's name. Both are known, or neither is.
     """
 
     name: str
@@ -74,6 +76,8 @@ class Attribute:
     untrusted: bool = False
     too_late: str | None = None
     hidden: bool = False
+    class_of: str | None = None
+    classes: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,6 +165,8 @@ def _key(written: str, program: "Program") -> tuple[str, Attribute]:
     attributes = program.schema.attributes
     if written == _REQUESTED:
         return _REQUESTED, Attribute(_REQUESTED, Type.TEXT, "")
+    if written in program.slots:  # before anything in it is taken for a quote or a window
+        return written, program.slots[written].attribute
     name, argument = _split(written, attributes)
     name = ALIASES.get(name, name)
     attribute = attributes.get(name)

@@ -9,7 +9,9 @@ from turnout.dsl.schema import Attribute, Parameter, Type
 
 GENERATION = ("chat", "completions", "responses", "messages")
 REQUEST_TYPES = (*GENERATION, "embeddings")
-LEVELS = ("low", "medium", "high")
+# The classes of `complexity.score`, each from this score on.
+COMPLEXITIES = ((0, "low"), (3_000, "medium"), (5_000, "high"))
+LEVELS = tuple(level for _, level in COMPLEXITIES)
 TASKS = (
     "chat",
     "classification",
@@ -114,7 +116,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(
         "temperature",
         Type.SCORE,
-        "The sampling temperature that the request names; unknown if it names none.",
+        "The sampling temperature that the request names, 0 to 2; unknown if it names none.",
         minimum=0,
         maximum=20_000,
     ),
@@ -179,6 +181,8 @@ ATTRIBUTES: tuple[Attribute, ...] = (
         Type.ENUM,
         "How hard the request looks, from its words and shape alone (docs/complexity.md).",
         domain=LEVELS,
+        class_of="complexity.score",
+        classes=COMPLEXITIES,
     ),
     Attribute(
         "complexity.score",

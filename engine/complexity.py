@@ -16,13 +16,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from . import prompt
+from .attributes import COMPLEXITIES
 from .complexity_words import CATEGORIES, PHRASES, WORDS
 from .request import Request
 
 LOOKED_AT = 4_000
 
-MEDIUM_FROM = 3_000
-HIGH_FROM = 5_000
+_, MEDIUM_FROM, HIGH_FROM = (least for least, _ in COMPLEXITIES)
 
 _WORD = re.compile(r"[^\W\d_]+")
 _NUMBER = re.compile(r"\d+")

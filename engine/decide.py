@@ -32,7 +32,7 @@ from .embedding import keys_of, leave_out
 from .names import Names
 from .observed import Observed
 from .pulse import Pulse
-from .readers import BASE_SET, READERS, reader_of
+from .readers import BASE_SET, readers_of
 from .record import PulseTable
 from .request import Caller, Operation, Request, RequestError
 from .spent import NOTHING_SPENT, Spent
@@ -42,8 +42,6 @@ INLINE_COUNT_BYTES = 16_384
 
 # Beside the indices of clauses: no rule matched, and no rule is about it (embeddings).
 _NO_RULE, _ASKED_FOR = -1, -2
-
-_BASE_READERS = tuple((key, READERS[key]) for key in BASE_SET)
 
 # Texts of a caller: kept as their classes only.
 _OF_CALLER = ("header", "meta")
@@ -76,9 +74,7 @@ class Decider:
         self.program = program
         self._index_of = compile_program(program)
         self._zone = ZoneInfo(program.timezone)
-        self._readers = READERS | {
-            key: reader_of(slot, program) for key, slot in program.slots.items()
-        }
+        self._readers = readers_of(program)
         texts = [key for key, slot in program.slots.items() if slot.attribute.name in _OF_CALLER]
         self._classes = text_classes(program, texts)
         self._reads_tokens = "tokens" in program.slots
@@ -207,9 +203,9 @@ def recorded(seen: Observed) -> None:
             seen[key] = classes.representative(text)
             if seen[key] is None:
                 seen.reasons[key] = "not kept"
-    for key, reader in _BASE_READERS:
+    for key in BASE_SET:
         if key not in seen:  # not by `__missing__`: this is done for every request
-            seen[key] = reader(seen, key)
+            seen[key] = seen.readers[key](seen, key)
     if "tokens" not in seen:
         low, high = tokens.bounds(seen.request)
         if low != high:

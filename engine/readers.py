@@ -11,14 +11,16 @@ from typing import Any
 
 from turnout.dsl.core import REQUESTED, Program, Slot
 from turnout.dsl.pattern import finder, finder_of_any
-from turnout.dsl.schema import Parameter, Value
+from turnout.dsl.schema import Attribute, Parameter, Value
+from turnout.dsl.units import quote
 
 from . import complexity, tokens
+from .attributes import BY_NAME
 from .language import language_of
 from .observed import Observed, Reader
 from .prompt import last_user_text
 from .pulse import DEFAULTS
-from .request import Caller
+from .request import HOTTEST, Operation
 from .session import bucket, kept_by
 from .task import task_of
 
@@ -40,7 +42,7 @@ class NotFetched(Exception):
 
 # What a client writes may be any JSON number; a snapshot holds integers of 64 bits.
 _LARGEST = 2**63 - 1
-DEFAULT_TIER = "default"
+DEFAULT = "default"  # the tier and the tenant of a caller without one
 
 
 def _whole(value: Any) -> int | None:
@@ -63,14 +65,20 @@ def _max_tokens(seen: Observed, key: str) -> int | None:
     limit = seen.request.output_limit
     if limit is None:
         seen.reasons[key] = "the request names no output limit"
+    elif limit < 0:
+        seen.reasons[key] = "the request names an output limit below 0"
+        return None
     return limit
 
 
 def _temperature(seen: Observed, key: str) -> int | None:
     value = seen.request.body.get("temperature")
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        seen.reasons[key] = "the request names no temperature"
+    elif 0 <= value <= HOTTEST:
         return round(value * 10_000)
-    seen.reasons[key] = "the request names no temperature"
+    else:
+        seen.reasons[key] = f"the request names a temperature that is not within 0 to {HOTTEST}"
     return None
 
 
@@ -80,8 +88,10 @@ def _messages(seen: Observed, key: str) -> int:
 
 
 def _count_of_answers(seen: Observed, key: str) -> int:
-    value = _whole(seen.request.body.get("n"))
-    return 1 if value is None else value
+    # Who asks for embeddings asks for one answer; a field of that name is not the gateway's.
+    is_asked = seen.request.operation is not Operation.EMBEDDINGS
+    value = _whole(seen.request.body.get("n")) if is_asked else None
+    return 1 if value is None or value < 0 else value
 
 
 def _has_part(*kinds: str) -> Reader:
@@ -115,16 +125,16 @@ def _caller(field: str, name: str) -> Reader:
     return read
 
 
-def tier_of(program: Program, caller: Caller) -> str:
+def _tier(seen: Observed, key: str) -> str:
     """The caller's tier: of its key, else of its tenant under `tenants:`, else `default`."""
-    if caller.tier != DEFAULT_TIER:
-        return caller.tier
-    tenant = program.tenants.get(caller.tenant)
-    return DEFAULT_TIER if tenant is None or tenant.tier is None else tenant.tier
+    if seen.request.caller.tier != DEFAULT:
+        return seen.request.caller.tier
+    tenant = seen.program.tenants.get(str(seen["tenant"]))
+    return DEFAULT if tenant is None or tenant.tier is None else tenant.tier
 
 
 def _tenant_region(seen: Observed, key: str) -> str | None:
-    name = seen.request.caller.tenant
+    name = str(seen["tenant"])
     tenant = seen.program.tenants.get(name)
     if tenant is None or tenant.region is None:
         seen.reasons[key] = f"the policy names no region of the tenant `{name}`"
@@ -309,7 +319,7 @@ READERS: dict[str, Reader] = {
     "has_images": _has_part("image_url", "input_image"),
     "has_audio": _has_part("input_audio"),
     "has_schema": _has_schema,
-    "tier": lambda seen, key: tier_of(seen.program, seen.request.caller),
+    "tier": _tier,
     "tenant": _caller("tenant", "tenant"),
     "tenant.region": _tenant_region,
     "team": _caller("team", "team"),
@@ -348,8 +358,31 @@ BASE_SET = (
 )
 
 
+def readers_of(program: Program) -> dict[str, Reader]:
+    """The readers of all that a program may read, and of the base set, by slot key."""
+    found = READERS | {key: reader_of(slot, program) for key, slot in program.slots.items()}
+    for name, attribute in program.schema.attributes.items():
+        if attribute.domain is not None and BY_NAME[name].domain is None:
+            found[name] = _declared(attribute, found[name])
+    return found
+
+
+def _declared(attribute: Attribute, read_any: Reader) -> Reader:
+    """A reader of what the policy lists the values of: any other is as if it were not there."""
+    domain = frozenset(attribute.domain or ())
+
+    def read(seen: Observed, key: str) -> Value | None:
+        value = read_any(seen, key)
+        if value is None or value in domain:
+            return value
+        seen.reasons[key] = f"`{quote(str(value))}` is given, which `attributes:` does not list"
+        return DEFAULT if attribute.always_known else None
+
+    return read
+
+
 def reader_of(slot: Slot, program: Program) -> Reader:
-    """The reader of a slot of a program."""
+    """The reader of a slot of a program, whatever values the policy lists."""
     attribute, argument = slot.attribute, slot.argument or ""
     name = attribute.name
     if attribute.too_late is not None:

@@ -20,6 +20,9 @@ NOTHING_SET: Sets = {}
 OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 
+HOTTEST = 2  # the highest temperature that OpenAI's API takes; the lowest is 0
+
+
 class Operation(Enum):
     """What is asked for; the value is `request_type` in conditions."""
 

@@ -48,8 +48,8 @@ class Node:
     """A part of a condition with its value.
 
     `text` is what was written, white space normalised; parts that lowering made up are put into
-    words. `reason` says why a value is unknown. `interval` is there where a count was bounded only
-    and `value` is its low end.
+    words. `reason` says why a value is unknown, or not the one that was given. `interval` is there
+    where a count was bounded only and `value` is its low end.
     """
 
     text: str
@@ -69,9 +69,9 @@ class Node:
         return format_value(self.value, self.type)
 
     def to_json(self) -> dict[str, object]:
-        """The node as the `expression` of a trail; `reason` is there where the value is null."""
+        """The node as the `expression` of a trail; `reason` is there where the value has one."""
         data: dict[str, object] = {"text": self.text, "value": self.written}
-        if self.value is None:
+        if self.value is None or self.reason is not None:
             data["reason"] = self.reason
         return data | {"children": [child.to_json() for child in self.children]}
 
@@ -189,7 +189,7 @@ class _Walk:
         value = self._values[id(term)]
         text = self._text(term)
         text = text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
-        why = None if value is not None else self._reason(term)
+        why = self._reason(term) if value is None else self._told(term)
         below = tuple(self._below(term))
         interval = self._intervals.get(term.key) if isinstance(term, Read) else None
         node = Node(text, value, term.type, why, below, interval)
@@ -257,6 +257,10 @@ class _Walk:
         return next((case for key, case in term.cases if key == value), None)
 
     # --- how terms are shown -------------------------------------------------------------------
+
+    def _told(self, term: Term) -> str | None:
+        """Why a value is another than the one that was given, where that is so."""
+        return self._reasons.get(term.key) if isinstance(term, Read) else None
 
     def _reason(self, term: Term) -> str:
         """Why a term is unknown: the reason of its first unknown part, or its own."""

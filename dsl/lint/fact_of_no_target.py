@@ -1,7 +1,8 @@
-"""A limit or a `where` compares a fact with a text that no target of the file has.
+"""A limit, an invariant or a `where` compares a fact with a text that no target of the file has.
 
 The region, the provider, the owner and the tags of targets are what the file and the catalogue say.
 Of a text that none of them has the outcome is the same for every target, and a limit fails closed.
+The `route` of an invariant is the name of a target that the file or the catalogue knows.
 
 Avoid:
 
@@ -24,10 +25,10 @@ from turnout.dsl import tree
 from turnout.dsl.core import Program
 from turnout.dsl.diagnostic import Diagnostic, Severity
 from turnout.dsl.facts import FACTS, PREFIX
-from turnout.dsl.nearest import suggestion
+from turnout.dsl.nearest import nearest, suggestion
 from turnout.dsl.refusal import warning
 from turnout.dsl.schema import Type
-from turnout.dsl.scope import TAGS
+from turnout.dsl.scope import ROUTE, TAGS
 from turnout.dsl.units import quote
 
 from .written import parts
@@ -48,6 +49,8 @@ def find(policy: tree.Policy, program: Program | None, today: int | None) -> Ite
             for name, literal in _compared(part):
                 fact = name.removeprefix(PREFIX)
                 words = None if name in other else known.get(fact)
+                if name == ROUTE and literal.kind == "string":
+                    yield from _of_route(program, literal)
                 if words is not None and literal.kind == "string" and literal.text not in words:
                     yield warning(
                         CODE,
@@ -55,6 +58,20 @@ def find(policy: tree.Policy, program: Program | None, today: int | None) -> Ite
                         literal.span,
                         suggestion(literal.text, words, quote) or _listed(fact, words),
                     )
+
+
+def _of_route(program: Program, literal: tree.Literal) -> Iterator[Diagnostic]:
+    """A target that nobody knows: nothing is ever routed there."""
+    name, catalog = literal.text, program.schema.catalog
+    if name in program.targets or catalog.find(name) is not None:
+        return
+    close = nearest(name, program.targets) or catalog.close_to(name)
+    yield warning(
+        CODE,
+        f"there is no target `{name}`",
+        literal.span,
+        f"did you mean `{quote(close)}`?" if close else "write `provider/model`",
+    )
 
 
 _NOUNS = {TAGS: "tag"}

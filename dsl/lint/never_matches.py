@@ -18,7 +18,7 @@ from turnout.dsl.agree import shown
 from turnout.dsl.core import And, Term
 from turnout.dsl.diagnostic import Diagnostic, Related, Severity
 from turnout.dsl.logic import TRUE, is_true
-from turnout.dsl.source import Span
+from turnout.dsl.walk import reads
 
 from .survey import Survey, listed
 
@@ -33,7 +33,8 @@ def prove(survey: Survey) -> Iterator[Diagnostic]:
         if dead.blockers != () or condition is None or condition.span in survey.told:
             continue
         name = survey.rule(dead.index).name.value
-        places = _at_odds(survey, survey.program.clauses[dead.index].test)
+        parts = _at_odds(survey, survey.program.clauses[dead.index].test)
+        places = tuple(part.span for part in parts if part.span is not None)
         why = "no request makes its condition true"
         if len(places) == 1:
             why = f"`{shown(places[0])}` is never true"
@@ -44,17 +45,25 @@ def prove(survey: Survey) -> Iterator[Diagnostic]:
             LEVEL,
             f"the rule `{name}` can never run: {why}",
             condition.span,
-            "write `or` where one of them is enough, or remove one"
-            if len(places) > 1
-            else "change the condition, or remove the rule",
+            _advice(parts),
             tuple(Related("is never true together with the rest", place) for place in places[1:]),
         )
 
 
-def _at_odds(survey: Survey, test: Term | None) -> tuple[Span, ...]:
+def _advice(parts: tuple[Term, ...]) -> str:
+    if len(parts) < 2:
+        return "change the condition, or remove the rule"
+    # Of one value there may be several that are meant; of values that are tied together there is
+    # no choice.
+    if len({frozenset(reads([part])) for part in parts}) == 1:
+        return "write `or` where one of them is enough, or remove one"
+    return "change one of them, or remove the rule"
+
+
+def _at_odds(survey: Survey, test: Term | None) -> tuple[Term, ...]:
     """The parts of a conjunction that cannot all be true, as few as there can be."""
     if not isinstance(test, And):
         return ()
     parts = [part for part in test.operands if part.span is not None]
     found = survey.prover.blockers(TRUE, [is_true(part) for part in parts])
-    return tuple(span for at in found or () if (span := parts[at].span) is not None)
+    return tuple(parts[at] for at in found or ())

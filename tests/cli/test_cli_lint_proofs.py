@@ -59,12 +59,12 @@ def test_every_format_has_the_example(command: Command, gap: Path, format_: str)
 def test_without_z3_it_is_said_what_was_not_checked(
     command: Command, gap: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("turnout.cli.lint.is_installed", lambda: False)
+    monkeypatch.setattr("turnout.cli.proofs.is_installed", lambda: False)
     ran = command(f"policy lint {gap}")
     assert ran.status == 0 and "error[RP203" not in ran.out
     (line,) = ran.err.splitlines()
-    assert line.startswith("not checked without z3: RP201, RP202, RP203, ")
-    assert line.endswith("pip install 'turnout[prove]'")
+    assert line.startswith("z3 is not installed, so it is not checked: RP201, RP202, RP203, ")
+    assert line.endswith("; install it with `pip install 'turnout[prove]'`")
     assert "not checked: proofs over all requests" in ran.out
     assert command(f"policy lint {gap} --format json").err == ""
 
@@ -89,7 +89,7 @@ def test_what_was_not_proved_fails_where_proofs_are_required(
     assert command(f"policy lint {sound} --require-proofs").status == 0
     assert command(f"policy lint {sound} --require-proofs --prove-timeout 1ms").status == 1
     assert command(f"policy lint {sound} --require-proofs --no-prove").status == 2
-    monkeypatch.setattr("turnout.cli.lint.is_installed", lambda: False)
+    monkeypatch.setattr("turnout.cli.proofs.is_installed", lambda: False)
     ran = command(f"policy lint {sound} --require-proofs")
     assert ran.status == 2 and "install it with `pip install 'turnout[prove]'`" in ran.err
 

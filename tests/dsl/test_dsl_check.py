@@ -318,6 +318,9 @@ def test_an_open_attribute_is_noted_once_in_a_policy(language: Any) -> None:
     [
         ("attributes: {teir: [free]}", "RP101", "teir"),
         ("attributes: {tokens: [a]}", "RP111", "tokens"),
+        ("attributes: {model: [gpt-4o, auto]}", "RP111", "model"),
+        ("attributes: {provider: [openai]}", "RP111", "provider"),
+        ("attributes: {session: [one]}", "RP111", "session"),
         ("timezone: Europe/Berlni", "RP010", "Europe/Berlni"),
     ],
 )
@@ -325,6 +328,14 @@ def test_what_a_head_declares_has_to_exist(
     language: Any, head: str, code: str, excerpt: str
 ) -> None:
     assert errors(language, language.one_rule("stream", head)) == [(code, excerpt)]
+
+
+def test_what_to_write_instead_of_a_domain_of_models_can_be_written(language: Any) -> None:
+    _, findings = language.examine(language.one_rule("stream", "attributes: {model: [gpt-4o]}"))
+    help = next(finding.help for finding in findings if finding.code == "RP111")
+    condition, route = re.findall(r"`((?:condition|route): [^`]+)`", help)
+    rule = f"  - name: others\n    {condition}\n    {route}\n"
+    assert errors(language, f"routing_policy:\n{rule}  - {{name: a, route: openai/gpt-4}}\n") == []
 
 
 def test_a_bare_target_value_needs_a_rule_with_one_target(language: Any) -> None:

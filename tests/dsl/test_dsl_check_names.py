@@ -184,7 +184,7 @@ def test_an_invariant_knows_the_target_and_what_it_may_cost(language: Any) -> No
     )
     (invariant,) = program.invariants
     keys = {*reads([invariant.test])}
-    assert {"route", "target.region", "n", "max_tokens", "tokens"} <= keys
+    assert {"route", "target.region", "n", "target.worst_case"} <= keys
     assert not {"route", "target.region", "max_tokens"} & {*program.slots}
     run = compile_term(invariant.test)
     seen: dict[str, Value | None] = {

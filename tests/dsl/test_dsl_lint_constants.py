@@ -171,11 +171,6 @@ MIRROR = "mirror: {to: openai/gpt-4o, sample: 5%}"
         (f"routing_policy:\n  - {{name: a, route: openai/gpt-4, {MIRROR}}}\n", []),
         (
             "routing_policy:\n"
-            "  - {name: a, route: requested, mirror: {to: requested, sample: 5%}}\n",
-            [2],
-        ),
-        (
-            "routing_policy:\n"
             f"  - {{name: a, route: {{first_of: [openai/gpt-4o, openai/gpt-4]}}, {MIRROR}}}\n",
             [],
         ),

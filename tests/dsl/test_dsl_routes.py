@@ -100,6 +100,24 @@ def test_every_form_of_a_route_is_lowered_without_a_finding(
     assert isinstance(program.clauses[0].plan.route, kind)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        policy(A, ", mirror: {to: requested, sample: 5%}"),
+        policy(A, ", mirror: {to: reqeusted, sample: 5%}"),
+        policy("requested", ", mirror: {to: requested, sample: 5%}"),
+        policy(A, head="defaults: {mirror: {to: requested, sample: 5%}}"),
+    ],
+)
+def test_a_copy_of_whatever_was_asked_for_is_refused(language: Any, text: str) -> None:
+    program, findings = language.examine(text)
+    assert program is None
+    (found,) = [one for one in findings if one.severity == "error"]
+    assert (found.code, found.span.excerpt[:3]) == ("RP301", "req")
+    assert found.message == f"a copy goes to one target, and `{found.span.excerpt}` is none"
+    assert found.help == "name the target to compare with, such as `openai/gpt-4`"
+
+
 def test_every_value_that_a_plan_may_read_is_a_slot_of_the_program(language: Any) -> None:
     for route in (
         f"{{cheapest_of: [{A}, {B}], where: p95 < 8s and cost < $1}}",

@@ -1,6 +1,7 @@
 """What each attribute of the language reads of a live request, and why where there is nothing."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,15 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout.dsl.check import compile_policy
-from turnout.dsl.core import REQUESTED, Program, Slot, Tenant
-from turnout.dsl.schema import Parameter, Type, Value
-from turnout.dsl.source import Source
+from turnout.dsl.core import REQUESTED, Budget, Program, Slot, Tenant
+from turnout.dsl.interpret.traced import trace, value_of
+from turnout.dsl.schema import Attribute, Parameter, Type, Value
+from turnout.dsl.source import Source, Span
+from turnout.dsl.walk import reads
+from turnout.dsl.worlds import worlds
 from turnout.engine.attributes import ATTRIBUTES, BY_NAME
 from turnout.engine.catalog import language_schema
 from turnout.engine.decide import Decider, observe_body, recorded
 from turnout.engine.embedding import leave_out
 from turnout.engine.observed import Observed
-from turnout.engine.pulse import DEFAULTS
+from turnout.engine.pulse import DEFAULTS, Pulse
 from turnout.engine.readers import BASE_SET, READERS, NotFetched
 from turnout.engine.record import PulseTable
 from turnout.engine.request import Caller, Operation, Request
@@ -336,6 +340,194 @@ def test_a_body_alone_gives_every_value_that_needs_no_gateway() -> None:
     assert snapshot["healthy(openai/gpt-4)"] is True
     assert snapshot["language"] == "en"
     assert snapshot["bucket(s)"] == bucket("s", hashed(""))
+
+
+# --- ranges and domains --------------------------------------------------------------------------
+# Proofs take for granted that no request has a value outside of these.
+
+CLOCKS = (1, 951_868_799_999_999, 1_795_000_000_000_000, 4_102_444_799_999_999)
+CHATS: tuple[dict[str, Any], ...] = (
+    said(""),
+    said("Prove step by step: x^n = 1 \ud800 " * 500),
+    {"messages": []},
+    {},
+)
+EXTREME = (-(10**400), -(2**63), -1, -0.5, -0.0, 0, 1e-9, 2.5, 3, 129, 2**63 - 1, 2**63, 1e308)
+ANYTHING = (*EXTREME, None, True, "3", [3], {"x": 3})
+
+
+def with_fields(*fields: str) -> list[dict[str, Any]]:
+    """Requests of both kinds in which these fields are anything that JSON can say."""
+    return [
+        {"body": {**said("hi"), field: value}, "operation": operation}
+        for field in fields
+        for value in ANYTHING
+        for operation in Operation
+    ]
+
+
+def at_any_time() -> list[dict[str, Any]]:
+    return [{"received_us": at} for at in CLOCKS]
+
+
+def of_any_text() -> list[dict[str, Any]]:
+    return [{"body": body} for body in CHATS]
+
+
+def of_any_caller() -> list[dict[str, Any]]:
+    return [{"caller": Caller(tenant, user=user)} for tenant in ("", "x") for user in (None, "y")]
+
+
+def measured() -> list[dict[str, Any]]:
+    """Requests at a target of which everything was recorded that can be."""
+    tables = []
+    for took_us, output, failed in ((0, 0, False), (2**40, 2**40, False), (7, None, True)):
+        pulse = Pulse(min_samples=1)
+        for _ in range(3):
+            pulse.record("openai/gpt-4", took_us, took_us, output, failed)
+            pulse.entered("openai/gpt-4")
+        tables.append(pulse.tick({"openai/gpt-4": BARE.targets["openai/gpt-4"]}))
+    return [{"live": dict(table.values)} for table in (*tables, PulseTable("p", 0, {}, {}))]
+
+
+def budgeted() -> list[dict[str, Any]]:
+    budget = Budget("openai/gpt-4", "tenant", None, 5, "day", (), Span(Source("x", ""), 0, 0))
+    return [{"program_more": {"budgets": (budget,)}, **clock} for clock in at_any_time()]
+
+
+REACHED: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    **dict.fromkeys(
+        ("request_type", "tokens", "prompt_tokens", "messages"),
+        lambda: [*of_any_text(), *with_fields("messages", "input", "model")],
+    ),
+    "max_tokens": lambda: with_fields("max_tokens", "max_completion_tokens", "max_output_tokens"),
+    "temperature": lambda: with_fields("temperature"),
+    "n": lambda: with_fields("n"),
+    **dict.fromkeys(("time", "weekday", "date"), at_any_time),
+    **dict.fromkeys(("complexity", "complexity.score", "task", "language"), of_any_text),
+    "bucket": of_any_text,
+    **dict.fromkeys(("bucket.user", "bucket.tenant", "bucket.request"), of_any_caller),
+    **dict.fromkeys(("budget.used", "budget.limit", "budget.resets_in"), budgeted),
+    **dict.fromkeys(("breaker", "error_rate", "inflight"), measured),
+    **dict.fromkeys(("p50", "p90", "p95", "p99", "ttft.p50", "ttft.p95"), measured),
+    "expected_output": lambda: [
+        {**here, **way} for here in measured() for way in with_fields("max_tokens")
+    ],
+    "cached_tokens": of_any_text,
+}
+FETCHED = {"similar_to"}  # within its range by `vectors`, whose tests say so
+
+
+def limited() -> list[Attribute]:
+    """The attributes of the table that say which values there are."""
+    return [a for a in ATTRIBUTES if a.domain or a.minimum is not None or a.maximum is not None]
+
+
+def test_every_attribute_with_a_range_is_reached_for() -> None:
+    assert {attribute.name for attribute in limited()} - FETCHED <= REACHED.keys()
+    assert {"tokens", "temperature", "n", "complexity"} <= {one.name for one in limited()}
+
+
+@pytest.mark.parametrize("name", REACHED)
+def test_no_request_has_a_value_outside_of_the_range_of_its_attribute(name: str) -> None:
+    attribute = BY_NAME[name]
+    argument = None if attribute.parameter is Parameter.NONE else "openai/gpt-4"
+    key = key_of(name, argument)
+    known = set()
+    for way in REACHED[name]():
+        snapshot = seen(name, argument, **way)
+        value = snapshot[key]
+        known.add(value is not None)
+        if value is None:
+            assert snapshot.reasons[key]
+            assert not attribute.always_known
+        elif attribute.domain is not None:
+            assert value in attribute.domain
+        elif isinstance(value, int):
+            low = -(2**63) if attribute.minimum is None else attribute.minimum
+            high = 2**63 - 1 if attribute.maximum is None else attribute.maximum
+            assert low <= value <= high, way
+    assert known & {True, name != "cached_tokens" and name != "budget.used"}
+
+
+def test_a_temperature_that_nobody_takes_is_unknown_with_the_reason() -> None:
+    snapshot = seen("temperature", body={"temperature": 3})
+    assert snapshot["temperature"] is None
+    assert snapshot.reasons["temperature"] == (
+        "the request names a temperature that is not within 0 to 2"
+    )
+
+
+def test_what_proofs_take_for_granted_of_a_class_holds_of_every_request() -> None:
+    asked = program(("complexity", None), ("complexity.score", None))
+    taken = list(worlds(asked))
+    assert any("complexity.score" in reads([term]) for term in taken)
+    classes = set()
+    for body in (*CHATS, said("hello"), *(said("Prove that " + "x^n = 1 " * n) for n in range(40))):
+        snapshot = Decider(asked).observe(request(body), None, PulseTable("p", 0, {}, {}))
+        assert [value_of(term, snapshot) for term in taken] == [True] * len(taken)
+        classes.add(snapshot["complexity"])
+    assert classes == {None, "low", "medium", "high"}
+
+
+LISTED = compile_policy(
+    Source(
+        "test",
+        """
+attributes: {tier: [pro], tenant: [acme], tenant.region: [eu], team: [blue], user: [eve], key: [k]}
+tenants: {acme: {tier: pro, region: eu}, default: {region: eu}}
+routing_policy:
+  - {name: paid, condition: tier == "pro" and tenant == "acme", route: openai/gpt-4}
+  - {name: ours, condition: team == "blue" and user == "eve", route: openai/gpt-4}
+  - {name: theirs, condition: tenant.region == "eu" and key == "k", route: openai/gpt-4}
+  - {name: default, route: openai/gpt-4}
+""",
+    ),
+    language_schema(),
+)
+STRANGE: list[tuple[str, Caller, Value | None, str | None]] = [
+    ("tier", Caller("acme"), "pro", None),
+    ("tier", Caller("acme", "gold"), "default", "gold"),
+    ("tenant", Caller("acme"), "acme", None),
+    ("tenant", Caller("umbrella"), "default", "umbrella"),
+    ("tenant.region", Caller("umbrella"), "eu", None),  # it counts as `default`
+    ("team", Caller(team="blue"), "blue", None),
+    ("team", Caller(team="red"), None, "red"),
+    ("user", Caller(user="mal\x1bory"), None, "mal\\u001bory"),
+    ("key", Caller(key_id="key_9"), None, "key_9"),
+]
+
+
+@pytest.mark.parametrize(("name", "caller", "value", "given"), STRANGE)
+def test_of_a_declared_domain_only_its_values_are_in_a_snapshot(
+    name: str, caller: Caller, value: Value | None, given: str | None
+) -> None:
+    decider = Decider(LISTED)
+    snapshot = decider.observe(request({}, caller=caller), None, PulseTable("p", 0, {}, {}))
+    assert snapshot[name] == value
+    told = f'`"{given}"` is given, which `attributes:` does not list'
+    assert snapshot.reasons.get(name) == (None if given is None else told)
+    bare = decider.observe(request({}, caller=caller), None, PulseTable("p", 0, {}, {}))
+    recorded(bare)
+    assert bare.get(name, value) == value
+
+
+def test_a_trace_says_what_was_given_where_another_value_stands_for_it() -> None:
+    asked = request({}, caller=Caller("umbrella"))
+    snapshot = Decider(LISTED).observe(asked, None, PulseTable("p", 0, {}, {}))
+    expression = trace(LISTED, snapshot, "paid").to_json()[0]["expression"]
+    assert isinstance(expression, dict)
+    assert (expression["children"][1]["value"], expression["children"][1]["children"]) == (
+        "false",
+        [
+            {
+                "text": "tenant",
+                "value": '"default"',
+                "reason": '`"umbrella"` is given, which `attributes:` does not list',
+                "children": [],
+            }
+        ],
+    )
 
 
 # --- as a policy writes them ---------------------------------------------------------------------

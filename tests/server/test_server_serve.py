@@ -94,6 +94,14 @@ async def test_it_says_in_one_line_what_it_serves_and_stops_when_told(
             1,
             "routing.yml:4:12: error[RP301",
         ),
+        (
+            "attributes: {tenant: [acme, initech]}\n" + POLICY,
+            [],
+            {"TURNOUT_TENANT_ID": "acmee"},
+            2,
+            "TURNOUT_TENANT_ID is `acmee`, which the policy does not list among the values of "
+            "`tenant`\n  help: did you mean `acme`?",
+        ),
         (POLICY, [], {"TURNOUT_PORT": "x"}, 2, "`TURNOUT_PORT` is `x`"),
         (POLICY, ["--host", "0.0.0.0"], {}, 2, "TURNOUT_AUTH_OFF_CONFIRM"),
         (POLICY, [], {}, 2, "OPENAI_API_KEY"),

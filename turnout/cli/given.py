@@ -1,7 +1,7 @@
 """The request that a command is asked about: its arguments, and the snapshot that they describe.
 
 `--given NAME=VALUE`, `--at MOMENT` and `--request BODY`; what `explain` and `why-not` share, and of
-`--given` what `show` does, too.
+`--given` what `show` does, too. `--given` also takes what follows `for example:` in a report.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from turnout.dsl.core import Program
+from turnout.dsl.given import heard
 from turnout.dsl.moment import clock_of
 from turnout.dsl.schema import Type
 from turnout.dsl.snapshot import Snapshot, SnapshotError
@@ -24,6 +25,7 @@ from .report import printable
 
 # Read again from the values that they follow from, so that a `--given` changes them too.
 _DERIVED = frozenset({"time", "weekday", "date", "expected_output", "requested"})
+_UNKNOWN = "unknown"
 _CLOCK = {"time": Type.TIME, "weekday": Type.WEEKDAY, "date": Type.DATE}
 
 
@@ -45,7 +47,8 @@ def configure_given(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="an attribute and its value; may be repeated",
+        help="an attribute and its value, or all that a report gives `for example:`; may be "
+        "repeated",
     )
     parser.add_argument(
         "--at",
@@ -71,10 +74,13 @@ def configure_format(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def given_values(arguments: argparse.Namespace) -> dict[str, str]:
-    """What `--given` and `--at` say, by the names as written. Raises: CommandError."""
-    values: dict[str, str] = {}
-    pairs = [split_given(text) for text in arguments.given]
+def given_values(arguments: argparse.Namespace) -> dict[str, str | None]:
+    """What `--given` and `--at` say, by the names as written; None is unknown.
+
+    Raises: CommandError.
+    """
+    values: dict[str, str | None] = {}
+    pairs = [pair for text in arguments.given for pair in _pairs(text)]
     if arguments.at is not None:
         pairs.append(("at", arguments.at))
     for name, value in pairs:
@@ -82,6 +88,15 @@ def given_values(arguments: argparse.Namespace) -> dict[str, str]:
             raise CommandError(f"`{printable(name)}` is given twice", help="keep one of the two")
         values[name] = value
     return values
+
+
+def _pairs(text: str) -> list[tuple[str, str | None]]:
+    """What one `--given` says: a request as a report shows it, or one name and its value."""
+    request = heard(text.strip())
+    if request is not None:
+        return list(request.items())
+    name, value = split_given(text)
+    return [(name, None if value == _UNKNOWN else unquoted(value))]
 
 
 def refused(error: SnapshotError) -> CommandError:
@@ -138,7 +153,7 @@ def snapshot_of(policy: Policy, arguments: argparse.Namespace) -> tuple[Snapshot
 
         observed = observe_body(program, _body_of(arguments.request), now_us)
     values = _as_values(observed, program)
-    values |= {name: unquoted(value) for name, value in given_values(arguments).items()}
+    values |= given_values(arguments)
     clock = _clock(program, now_us)
     taken: dict[str, str] = {}
     while True:

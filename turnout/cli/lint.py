@@ -2,7 +2,7 @@
 
 What holds for all requests is proved: rules that never run, requests that no rule takes, limits
 that leave no target, invariants. Such a finding comes with a request that shows it. The proofs
-need z3; without it lint says what it did not check.
+need z3; without one that works lint says what it did not check.
 
 Exit code 0 if there is no finding at or above --fail-on, 1 if there is one, 2 if a file cannot
 be read. A finding that is right to stay is taken back in the file, with the reason:
@@ -27,7 +27,7 @@ from .colour import palette_of
 from .dispatch import CommandError
 from .exchange import findings_as_cases, render_junit, render_sarif
 from .files import DEFAULT_POLICY, read_policy
-from .proofs import INSTALL, duration, is_installed, prover_within
+from .proofs import advice, duration, obstacle, prover_within
 from .report import (
     SEVERITIES,
     plural,
@@ -75,7 +75,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     proving.add_argument(
         "--require-proofs",
         action="store_true",
-        help="fail where something could not be proved: z3 is missing, or was not done in time",
+        help="fail where something could not be proved: there is no z3 that works, or it was not "
+        "done in time",
     )
     parser.add_argument(
         "--prove-timeout",
@@ -99,9 +100,10 @@ def run(arguments: argparse.Namespace) -> int:
     policies = [read_policy(name) for name in dict.fromkeys(arguments.files)]
     schema = language_schema()
     today = int(time.time()) // _DAY_S
-    is_proved = not arguments.no_prove and is_installed()
-    if arguments.require_proofs and not is_proved:
-        raise CommandError("the proofs need z3", help=f"install it with `{INSTALL}`")
+    why = None if arguments.no_prove else obstacle()
+    is_proved = not arguments.no_prove and why is None
+    if arguments.require_proofs and why is not None:
+        raise CommandError(f"the proofs need z3, and {why}", help=advice())
     prover_of = prover_within(arguments.prove_timeout) if is_proved else None
     linted = [
         lint(source, schema, today, load, prover_of, arguments.notes) for source, load in policies
@@ -116,8 +118,9 @@ def run(arguments: argparse.Namespace) -> int:
     match arguments.format:
         case "text":
             _print_text(findings, ignored, names, linted, is_proved)
-            if not is_proved and not arguments.no_prove:
-                print(_cannot_prove(), file=sys.stderr)
+            if why is not None:
+                codes = ", ".join(sorted(rule.CODE for rule in PROOFS))
+                print(f"{why}, so it is not checked: {codes}; {advice()}", file=sys.stderr)
         case "junit":
             print(render_junit(findings_as_cases(findings, names, counted)), end="")
         case "sarif":
@@ -141,11 +144,6 @@ def _page(asked: str) -> Page:
             or "codes are printed beside each finding, such as `RP403`",
         )
     return pages()[code]
-
-
-def _cannot_prove() -> str:
-    codes = ", ".join(sorted(rule.CODE for rule in PROOFS))
-    return f"not checked without z3: {codes}; to prove them: {INSTALL}"
 
 
 def _print_text(

@@ -19,13 +19,14 @@ from pathlib import Path
 
 from turnout.dsl.core import Program
 from turnout.dsl.diagnostic import PolicyError
+from turnout.dsl.nearest import suggestion
 from turnout.server.stop import Stop
 from turnout.settings import Settings, SettingsError
 
 from .colour import palette_of
 from .dispatch import FINDINGS, INPUT_ERROR, INTERNAL_ERROR, CommandError
 from .files import read_policy
-from .report import render_text
+from .report import printable, render_text
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +83,9 @@ def serve(settings: Settings, stop: Stop) -> int:
     Raises: SettingsError, PolicyError, CommandError.
     """
     if settings.policy is not None:
-        for warning in not_enforced(_checked(settings.policy)):
+        program = _checked(settings.policy)
+        _check_tenant(settings.tenant, program)
+        for warning in not_enforced(program):
             print(f"turnout: warning: {warning}", file=sys.stderr)
     make_home(settings.home)
     with _listen(settings) as listening:
@@ -111,6 +114,19 @@ def _checked(path: Path) -> Program:
     from turnout.engine.policy import Policy
 
     return Policy.compile(*read_policy(str(path))).program
+
+
+def _check_tenant(tenant: str, program: Program) -> None:
+    """Refuse a tenant that the policy says there is none of. Raises: CommandError."""
+    attribute = program.schema.attributes["tenant"]
+    if attribute.domain is not None and tenant not in attribute.domain:
+        raise CommandError(
+            f"TURNOUT_TENANT_ID is `{printable(tenant)}`, which the policy does not list among the "
+            "values of `tenant`",
+            help=suggestion(tenant, attribute.domain)
+            or "add it under `attributes:`, or set TURNOUT_TENANT_ID to one of "
+            + ", ".join(f"`{printable(one)}`" for one in attribute.domain[:12]),
+        )
 
 
 def not_enforced(program: Program) -> list[str]:

@@ -34,7 +34,6 @@ from .given import (
     configure_policy,
     given_values,
     refused,
-    unquoted,
 )
 from .report import printable
 
@@ -65,10 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _known(program: Program, given: Mapping[str, str]) -> dict[str, Value | None]:
-    data = {name: None if said == _UNKNOWN else unquoted(said) for name, said in given.items()}
+def _known(program: Program, given: Mapping[str, str | None]) -> dict[str, Value | None]:
     try:
-        return read_said(data, program)
+        return read_said(given, program)
     except SnapshotError as error:
         raise refused(error) from None
 

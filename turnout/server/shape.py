@@ -7,7 +7,7 @@ for every optional field. To check another field: its row in `_CHAT` or `_EMBEDD
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from turnout.engine.request import RequestError
+from turnout.engine.request import HOTTEST, RequestError
 
 from .wire import refusal
 
@@ -52,6 +52,14 @@ def check_chat(body: dict[str, Any]) -> None:
     for index, message in enumerate(messages):
         _check_message(message, f"messages[{index}]")
     _check_fields(body, _CHAT)
+    temperature = body.get("temperature")
+    if temperature is not None and not 0 <= temperature <= HOTTEST:
+        raise refusal(
+            400,
+            "invalid_value",
+            f"`temperature` must be from 0 to {HOTTEST}, not `{temperature}`.",
+            "temperature",
+        )
 
 
 def check_embeddings(body: dict[str, Any]) -> None:
