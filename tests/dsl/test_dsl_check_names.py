@@ -189,11 +189,12 @@ def test_an_invariant_knows_the_target_and_what_it_may_cost(language: Any) -> No
     run = compile_term(invariant.test)
     seen: dict[str, Value | None] = {
         "n": 1,
-        "tokens": 8_000,
-        "max_tokens": 4_000,
         "target.region": "us",
+        "target.worst_case": 3_000_000_000,
+        "route": "openai/gpt-4",
     }
-    assert run(seen | {"route": "openai/gpt-4"}) is False
+    assert run(seen) is True
+    assert run(seen | {"target.worst_case": 2_000_000_000}) is False
     assert run(seen | {"route": "groq/llama-3-8b"}) is False
 
 
