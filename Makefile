@@ -6,6 +6,8 @@ PORT   ?= 8080
 VENV   := .venv
 BIN    := $(VENV)/bin
 NODE_PROJECT := tests/sdk/node
+# Tests that only compute run side by side; those with servers, clocks and signals one by one.
+PURE   := tests/dsl tests/cli tests/docs
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run check test proof bench soak docs prices format pins clean
@@ -32,13 +34,15 @@ check: $(VENV)/.dev ## format, lint, types, imports, generated pages, the price 
 
 test: check $(VENV)/.node ## everything, with counts that fit 20 minutes
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q
+	$(BIN)/coverage run -m pytest -q -n auto $(PURE)
+	$(BIN)/coverage run -m pytest -q $(addprefix --ignore=,$(PURE))
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered --skip-empty --sort=cover
 	$(BIN)/python tests/coverage_floors.py
 
 proof: check $(VENV)/.node ## the full figures: many more examples, 200 000 mutated policies, how long proofs take, the soak of 20 000 requests
-	TURNOUT_EXAMPLES=5000 TURNOUT_MUTATIONS=200000 $(BIN)/python -m pytest -q
+	TURNOUT_EXAMPLES=5000 TURNOUT_MUTATIONS=200000 $(BIN)/python -m pytest -q -n auto $(PURE)
+	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(PURE))
 	$(BIN)/python -m benchmarks.proofs --check
 	$(BIN)/python -m benchmarks.soak --requests 20000
 
