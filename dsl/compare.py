@@ -11,28 +11,30 @@ one of the others takes, or that meet a matched rule whose plan differs, can be 
 Over 300 lines because the questions and the bookkeeping of what was answered are one search.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
-from .asked import IS_KNOWN
-from .core import Clause, Program, Term
-from .destination import AUTO, named_target
+from .asked import IS_KNOWN, MODEL
+from .core import REQUESTED, Clause, Compare, Const, Hop, Program, Term
+from .embedded import is_read_alike, newly_read, reads_similar
 from .limits import Gate
-from .logic import FALSE, TRUE, all_of, any_of, negation
-from .meaning import Meanings, Plans, of_own_salts, options
+from .logic import FALSE, TRUE, all_of, any_of, is_true, negation
+from .meaning import Meanings, Plans, options
 from .paths import worlds
 from .prove import Answer, NotDecided, Prover, ProverError, Witness
+from .readings import NEW, new_key, readings
+from .schema import Type
 from .sequences import differ_anywhere, differ_first
 from .settings import Setting, assumptions, settings
 from .side import Aspect, Effect, Side
 from .snapshot import Snapshot, read_given
-from .walk import plan_terms, reads
+from .walk import plan_terms, reads, rewrite
 from .witness import Simplifier
 
-Verdict = Literal["equivalent", "changed", "not_decided"]
+Verdict = Literal["equivalent", "settings_changed", "changed", "not_decided"]
 Confirm = Callable[[Snapshot], bool]
 ASPECTS: tuple[Aspect, ...] = get_args(Aspect)  # what weighs most comes first
 
@@ -44,8 +46,9 @@ _SIMPLE = 40  # witnesses that are made simple; who reads more looks for somethi
 class Change:
     """Requests that are treated otherwise: those that `old` took and `new` takes (None: no rule).
 
-    `witness` is one of them, decided again by `traced`; `before` and `after` are what becomes of
-    it. `differs` names what is not the same, what weighs most first.
+    `witness` is one of them, decided again by `traced`; what the new version reads otherwise has a
+    key of its own there (`readings`). `before` and `after` are what becomes of it. `differs` names
+    what is not the same, what weighs most first.
     """
 
     old: str | None
@@ -60,7 +63,8 @@ class Change:
 class Newly:
     """A target that some request can newly come to, with the request; of a copy `is_mirror`.
 
-    `witness` None: it gets what `similar_to` compares, whatever the request.
+    `is_embedding`: it gets the text that `similar_to` compares. `witness` None: it does so newly
+    whatever the request.
     """
 
     glob: str
@@ -69,6 +73,7 @@ class Newly:
     old: str | None = None
     new: str | None = None
     is_mirror: bool = False
+    is_embedding: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,9 @@ class Comparison:
 
     `renamed` are pairs of names of rules that mean the same; `moving_arms` those of them whose
     split keeps sessions by the rule's name, so that they move arms. `settings` are changes of what
-    is no routing. `assumed` says what was taken to be the same though it is not.
+    is no routing. `assumed` says what was taken to be the same though it is not. `undecided` are
+    those of the protected globs of which it is not proved that nothing newly comes there, each with
+    the questions that stayed open; where there are none, it is what was assumed.
     """
 
     changes: tuple[Change, ...] = ()
@@ -98,13 +105,16 @@ class Comparison:
     settings: tuple[Setting, ...] = ()
     assumed: tuple[str, ...] = ()
     newly: tuple[Newly, ...] = ()
+    undecided: Mapping[str, tuple[Open, ...]] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Verdict:
-        """Equivalent only where all is proved and nothing had to be assumed."""
+        """Equivalent only where all is proved, nothing had to be assumed and no setting acts."""
         if self.changes:
             return "changed"
-        return "not_decided" if self.open or self.assumed else "equivalent"
+        if self.open or self.assumed:
+            return "not_decided"
+        return "settings_changed" if any(one.acts for one in self.settings) else "equivalent"
 
 
 def compare(
@@ -117,26 +127,49 @@ def compare(
 
     `prover_of` is asked for a prover only where what is written differs.
     """
-    return _Comparing(old, new, protected).run(prover_of)
+    comparing = _Comparing(old, new, protected)
+    comparing.search(prover_of)
+    assumed = assumptions(old, new)
+    newly = comparing.newly
+    undecided = comparing.undecided
+    if assumed:
+        # Once more, with values of their own for each: does anything hang on what was assumed?
+        apart = _Comparing(old, new, protected, [key for one in assumed for key in one.keys])
+        apart.search(prover_of)
+        if not apart.changes and not apart.open:
+            assumed = ()
+        told = {one.glob for one in newly}
+        possibly: dict[str, tuple[Open, ...]] = {one.glob: () for one in apart.newly}
+        undecided = {
+            glob: undecided.get(glob, ())
+            for glob in {**possibly, **apart.undecided}
+            if glob not in told
+        }
+    return comparing.comparison(tuple(one.said for one in assumed), undecided)
 
 
 class _Comparing:
-    """One search over two programs."""
+    """One search over two programs; the new one reads what is `apart` under keys of its own."""
 
-    def __init__(self, old: Program, new: Program, protected: Sequence[str]) -> None:
+    def __init__(
+        self, old: Program, new: Program, protected: Sequence[str], apart: Iterable[str] = ()
+    ) -> None:
         meanings = Meanings()
+        self.readings = readings(old, new, apart)
         self.old = Side(old, new, meanings)
-        self.new = Side(new, old, meanings)
-        self.lone = sorted({*_unknown_to(new, old), *_unknown_to(old, new)})
+        self.new = Side(new, old, meanings, self.readings.renamed)
         self.protected = protected
         self.changes: list[Change] = []
         self.open: list[Open] = []
         self.newly: list[Newly] = []
+        self.undecided: dict[str, tuple[Open, ...]] = {}
         self.matched = self._match()
         self.names = self._names()
         self.simplifier = Simplifier(old, new)
-        self.worlds = worlds(old, new)
+        self.worlds = (*worlds(old, new), *self.readings.terms)
         self.is_gated = not _same_gates(self.old, self.new, meanings)
+        lone = [side.strangers.are_asked() for side in (self.old, self.new)]
+        self.asks_for_a_stranger = any_of(lone)
 
     def _match(self) -> dict[int, int]:
         """Rules whose conditions mean the same, in the same order; `no rule` is one of them."""
@@ -154,15 +187,20 @@ class _Comparing:
         for i, j in self.matched.items():
             if i < self.old.count and self.old.name(i) != self.new.name(j):
                 found.append((i, j))
-                was = {any_: key for key, any_ in of_own_salts(self.old.clauses[i]).items()}
-                for key, any_ in of_own_salts(self.new.clauses[j]).items():
+                was = {any_: key for key, any_ in self.old.salts[i].items()}
+                for key, any_ in self.new.salts[j].items():
                     if any_ in was:
                         self.new.renamed[key] = was[any_]
+        taken = {*self.new.renamed.values()}
+        for salts in self.new.salts:
+            for key in salts:
+                if key in taken and key not in self.new.renamed:  # drawn for another rule there
+                    self.new.renamed[key] = _another_salt(key)
         return found
 
-    def run(self, prover_of: Callable[[Program, Program], Prover]) -> Comparison:
+    def search(self, prover_of: Callable[[Program, Program], Prover]) -> None:
+        """Find what differs, and what newly comes to what is protected."""
         old, new = self.old, self.new
-        assumed = assumptions(old.program, new.program)
         differing = [i for i, j in self.matched.items() if not self._is_same_plan(i, j)]
         only_old = [i for i in range(old.count) if i not in self.matched]
         only_new = sorted(set(range(new.count)) - set(self.matched.values()))
@@ -170,9 +208,16 @@ class _Comparing:
             old.prepare()
             new.prepare()
             prover = prover_of(old.program, new.program)
-            self._search(prover, differing, only_old, only_new)
-        self._embeddings()
-        assumed += tuple(self._lone_names())
+            with prover.assuming(*self.readings.terms):
+                self._search(prover, differing, only_old, only_new)
+        self._strangers(prover_of)
+        self._embeddings(prover_of)
+
+    def comparison(
+        self, assumed: tuple[str, ...], undecided: Mapping[str, tuple[Open, ...]]
+    ) -> Comparison:
+        """What came of it."""
+        old, new = self.old, self.new
         before = {clause.name for clause in old.clauses}
         after = {clause.name for clause in new.clauses}
         renamed = [(old.clauses[i].name, new.clauses[j].name) for i, j in self.names]
@@ -191,6 +236,7 @@ class _Comparing:
             settings=settings(old.program, new.program),
             assumed=assumed,
             newly=tuple(self.newly),
+            undecided=undecided,
         )
 
     # --- the search ------------------------------------------------------------------------------
@@ -245,6 +291,8 @@ class _Comparing:
             answer = prover.sample(*mine.decides(own, mine.blockers[own]), open_)
             if not isinstance(answer, Witness):
                 self._note(i, j, answer)
+                for glob in self.protected:
+                    self._leave_open(glob, i, j, answer)
                 return
             taken = mine.fired(answer.snapshot)
             if taken != own:
@@ -256,15 +304,16 @@ class _Comparing:
 
     def _pair(self, prover: Prover, i: int, j: int) -> None:
         """Ask what differs for the requests that meet these two rules, and take down a witness."""
-        found = False
+        may_differ = False
         for term in self._differences(i, j):
             answer = self._ask(prover, i, j, lambda seen: bool(self._differs(i, j, seen)), term)
             if isinstance(answer, Witness):
                 self._take(i, j, answer.snapshot)
-                found = True
+                may_differ = True
                 break
             self._note(i, j, answer)
-        if found or self.open:
+            may_differ = may_differ or isinstance(answer, NotDecided)
+        if may_differ:
             for glob in self.protected:
                 self._protect(prover, i, j, glob)
 
@@ -274,7 +323,8 @@ class _Comparing:
         Rules before them are ruled out as they are met: of hundreds few stand in the way of one.
         """
         old, new = self.old, self.new
-        terms = (*terms, *old.knows(i, self.lone), *new.knows(j, self.lone))
+        known = (old.knows(i), new.knows(j), negation(self.asks_for_a_stranger))
+        terms = tuple(term for term in (*terms, *known) if term is not TRUE)
         while True:
             met = (*old.decides(i, old.blockers[i]), *new.decides(j, new.blockers[j]), *terms)
             answer = prover.sample(*met)
@@ -300,8 +350,27 @@ class _Comparing:
 
         if len(self.changes) >= _SIMPLE and confirm(answer.snapshot):
             return answer
-        simple = self.simplifier.simplest(answer.snapshot, is_shown)
-        return self._confirmed(i, j, simple, is_shown)
+        return self._confirmed(i, j, self._simplest(answer.snapshot, is_shown), is_shown)
+
+    def _simplest_there_is(self, seen: Snapshot, is_shown: Confirm) -> Snapshot:
+        """The simplest request like this that a gateway can have."""
+
+        def is_there(one: Snapshot) -> bool:
+            told = Snapshot({**one, IS_KNOWN.key: False})
+            return is_shown(one) and all(self.old.value(t, told) is True for t in self.worlds)
+
+        return self._simplest(seen, is_there)
+
+    def _simplest(self, seen: Snapshot, is_shown: Confirm) -> Snapshot:
+        """The simplest request like this, what the new version reads otherwise put beside it."""
+        if not self.readings.tenants:
+            return self.simplifier.simplest(seen, is_shown)
+
+        def shown(one: Snapshot) -> Snapshot | None:
+            return next(filter(is_shown, self.readings.completed(one)), None)
+
+        simple = self.simplifier.simplest(seen, lambda one: shown(one) is not None)
+        return shown(simple) or seen
 
     def _confirmed(self, i: int, j: int, seen: Snapshot, is_shown: Confirm) -> Witness:
         """A witness that `traced` decides alike. Raises: ProverError."""
@@ -338,7 +407,7 @@ class _Comparing:
         if before is not after:
             yield all_of((before, negation(after)))
             yield all_of((after, negation(before)))
-        if old is not None and new is not None and old.hop.target != new.hop.target:
+        if old is not None and new is not None and _copy(old.hop) != _copy(new.hop):
             yield all_of((before, after))
 
     def _take(self, i: int, j: int, seen: Snapshot) -> None:
@@ -348,8 +417,16 @@ class _Comparing:
         self.changes.append(Change(old, new, differs, self._shown(seen), before, after))
 
     def _shown(self, seen: Snapshot) -> Snapshot:
-        """A witness that both versions can read."""
-        return self.new.own(seen)
+        """A witness under the names that both versions have; see `readings`."""
+        own, read = self.new.own(seen), self.old.program.slots
+        apart = {key for key in self.new.renamed.values() if key not in read}
+        shown = Snapshot({key: value for key, value in seen.items() if key not in apart})
+        for key in self.new.renamed:
+            if key not in read:
+                shown[key] = own[key]
+            elif shown[key] != own[key]:
+                shown[new_key(key)] = own[key]
+        return shown
 
     def _differs(self, i: int, j: int, seen: Snapshot) -> tuple[Aspect, ...]:
         """What is not the same for one request; `traced` and `destination` say it, no question."""
@@ -368,7 +445,7 @@ class _Comparing:
             found.append("fallback")
         if was["set"] != is_["set"]:
             found.append("set")
-        if before.mirror != after.mirror:
+        if _copy(before.copy) != _copy(after.copy):
             found.append("mirror")
         hows = [[options(hop) for _, hop in effect.tries] for effect in (before, after)]
         if was_tried == is_tried and hows[0] != hows[1]:
@@ -379,11 +456,14 @@ class _Comparing:
 
     def _note(self, i: int | None, j: int | None, answer: object) -> None:
         if isinstance(answer, NotDecided):
-            old = None if i is None else self.old.name(i)
-            new = None if j is None else self.new.name(j)
-            left = Open(old, new, answer.reason)
+            left = self._open(i, j, answer)
             if left not in self.open:  # several questions are asked about one pair
                 self.open.append(left)
+
+    def _open(self, i: int | None, j: int | None, answer: NotDecided) -> Open:
+        old = None if i is None else self.old.name(i)
+        new = None if j is None else self.new.name(j)
+        return Open(old, new, answer.reason)
 
     # --- targets that are newly reached ----------------------------------------------------------
 
@@ -391,72 +471,143 @@ class _Comparing:
         known = {(one.glob, one.target, one.is_mirror) for one in self.newly}
         before = self.old.reach(i, glob)
         for (target, is_mirror), after in self.new.reach(j, glob).items():
-            if (glob, target, is_mirror) in known:
+            if (glob, target, is_mirror) in known or self._is_enough(glob):
                 continue
             already = [before[key] for key in ((target, False), (target, True)) if key in before]
             terms = (after, *map(negation, already))
             answer = self._ask(prover, i, j, lambda seen: True, *terms)
-            self._note(i, j, answer)
+            self._leave_open(glob, i, j, answer)
             if isinstance(answer, Witness):
-                self.newly.append(
-                    Newly(
-                        glob,
-                        target,
-                        self._shown(answer.snapshot),
-                        self.old.name(i),
-                        self.new.name(j),
-                        is_mirror,
-                    )
-                )
+                names = self.old.name(i), self.new.name(j)
+                shown = self._shown(answer.snapshot)
+                self.newly.append(Newly(glob, target, shown, *names, is_mirror))
 
-    def _lone_names(self) -> Iterator[str]:
-        """Names that only one version knows: tried by plain requests, for no search names them."""
-        for name in self.lone:
-            for kind in ("chat", "embeddings"):
-                seen = self._plain(name, kind)
-                i, j = self.old.fired(seen), self.new.fired(seen)
-                if self._differs(i, j, seen):
-                    self._take(i, j, seen)
-                    self._newly_asked(i, j, seen)
-                    break
-            else:
-                yield f"requests that ask for `{name}`, which one of the two does not know"
+    def _is_enough(self, glob: str) -> bool:
+        """Whether so much newly comes there that nobody reads on: it is no less broken for that."""
+        return sum(one.glob == glob for one in self.newly) >= _SIMPLE
 
-    def _newly_asked(self, i: int, j: int, seen: Snapshot) -> None:
-        before = {target for target, _ in self.old.effect(i, seen).tries}
-        for target, _ in self.new.effect(j, seen).tries:
+    def _leave_open(self, glob: str, i: int | None, j: int | None, answer: Answer) -> None:
+        if isinstance(answer, NotDecided):
+            left = self._open(i, j, answer)
+            known = self.undecided.get(glob, ())
+            self.undecided[glob] = known if left in known else (*known, left)
+
+    # --- names that only one version knows -------------------------------------------------------
+
+    def _strangers(self, prover_of: Callable[[Program, Program], Prover]) -> None:
+        """Who asks for such a name is refused by the other version: one request for each name."""
+        for name in self.old.strangers.examples():
+            seen = self._plain(name)
+            self._take(self.old.count, self.new.fired(seen), seen)
+        for name in self.new.strangers.examples():
+            seen = self._plain(name)
+            self._take(self.old.fired(seen), self.new.count, seen)
+        asks = self.old.strangers.are_asked()
+        if self.protected and asks is not FALSE:
+            alone = _Admitted(self.new.program, asks, prover_of)
             for glob in self.protected:
-                if target not in before and fnmatchcase(target, glob):
-                    names = self.old.name(i), self.new.name(j)
-                    self.newly.append(Newly(glob, target, self._shown(seen), *names))
+                self._admit(alone, glob)
 
-    def _plain(self, model: str, kind: str) -> Snapshot:
+    def _admit(self, alone: "_Admitted", glob: str) -> None:
+        """What a request by such a name comes to, it newly comes to, whatever takes it."""
+        known = {(one.glob, one.target, one.is_mirror) for one in self.newly}
+        for j in range(alone.side.count + 1):
+            for (target, is_mirror), after in alone.side.reach(j, glob).items():
+                if (glob, target, is_mirror) in known or self._is_enough(glob):
+                    continue
+                names: list[str | None] = [None]
+                if target == REQUESTED:
+                    names = [*self.old.strangers.matching(glob)]
+                    if not names and self.old.strangers.may_match(glob):
+                        self._leave_open(glob, None, j, NotDecided("opaque"))
+                for name in names:
+                    answer = alone.ask(j, after, name)
+                    self._leave_open(glob, None, j, answer)
+                    if isinstance(answer, Witness):
+                        came = target if name is None else name
+                        new = self.new.name(j)
+                        self.newly.append(Newly(glob, came, answer.snapshot, None, new, is_mirror))
+                        known.add((glob, target, is_mirror))
+                        break
+
+    def _plain(self, model: str) -> Snapshot:
         """A usual request for a model."""
-        said = {"request_type": kind, "tokens": 100, "at": "2026-01-05 12:00"}
+        drawn = {key: 0 for key in self.new.renamed.values() if key.startswith("bucket.")}
+        said = {"tokens": 100, "model": model}
         sides = (read_given(said, side.program) for side in (self.old, self.new))
-        seen = {key: value for side in sides for key, value in side.items()}
-        return Snapshot({**seen, "model": model})
+        given = {key: v for side in sides for key, v in side.items() if v is not None}
+        plain = self.simplifier.completed({**drawn, **given})
+        return next(self.readings.completed(plain))
 
-    def _embeddings(self) -> None:
+    def _embeddings(self, prover_of: Callable[[Program, Program], Prover]) -> None:
         """The text that `similar_to` compares goes to a target, too."""
         was, is_ = self.old.program.embedding, self.new.program.embedding
-        if is_ is None or (was is not None and was.target == is_.target):
+        globs = [] if is_ is None else [g for g in self.protected if fnmatchcase(is_.target, g)]
+        if is_ is None or not globs or not reads_similar(self.new.program):
             return
-        for glob in self.protected:
-            if fnmatchcase(is_.target, glob):
-                self.newly.append(Newly(glob, is_.target, None))
+        if was is None or was.target != is_.target or not reads_similar(self.old.program):
+            self.newly += (Newly(glob, is_.target, None) for glob in globs)
+            return
+        # As written alike is alike, but for those whom the two see otherwise, or let in otherwise.
+        is_seen_alike = not self.readings.renamed and self.old.strangers.are_asked() is FALSE
+        if is_seen_alike and is_read_alike(self.old, self.new):
+            return
+        self.old.prepare()
+        self.new.prepare()
+        prover = prover_of(self.old.program, self.new.program)
+        with prover.assuming(*self.readings.terms):
+            answer, j = newly_read(self.old, self.new, prover, self._simplest_there_is)
+        for glob in globs:
+            if isinstance(answer, Witness):
+                shown = self._shown(answer.snapshot)
+                i = self.old.fired(answer.snapshot)
+                taken = self.new.fired(answer.snapshot)
+                names = self.old.name(i), self.new.name(taken)
+                self.newly.append(Newly(glob, is_.target, shown, *names, is_embedding=True))
+            else:
+                self._leave_open(glob, None, j, answer)
+
+
+class _Admitted:
+    """One version alone, asked about requests by names that only it knows."""
+
+    def __init__(
+        self, program: Program, asks: Term, prover_of: Callable[[Program, Program], Prover]
+    ) -> None:
+        self.side = Side(program, program, Meanings())
+        self.side.prepare()
+        self._asks = asks
+        self._prover = prover_of(program, program)
+        self._worlds = worlds(program)
+        self._simplifier = Simplifier(program)
+
+    def ask(self, j: int, after: Term, name: str | None) -> Answer:
+        """A request that a rule takes and on which the term is true; `name` nobody lists."""
+        side = self.side
+        terms = [self._asks, after]
+        if name is not None:  # this version knows it
+            terms = [rewrite(after, lambda read: TRUE if read.key == IS_KNOWN.key else read)]
+            terms.append(is_true(Compare("==", MODEL, Const(name, Type.TEXT))))
+
+        def is_shown(seen: Snapshot) -> bool:
+            told = Snapshot({**seen, IS_KNOWN.key: False})
+            held = (*terms, *self._worlds)
+            return side.fired(seen) == j and all(side.value(term, told) is True for term in held)
+
+        while True:
+            answer = self._prover.sample(*side.decides(j, side.blockers[j]), *terms)
+            if not isinstance(answer, Witness):
+                return answer
+            taken = side.fired(answer.snapshot)
+            if taken == j:
+                break
+            side.blockers[j][taken] = None
+        return Witness(self._simplifier.simplest(answer.snapshot, is_shown))
 
 
 def _weight(change: Change) -> int:
     """What moves requests comes before what only treats them otherwise."""
     return min((ASPECTS.index(aspect) for aspect in change.differs), default=len(ASPECTS))
-
-
-def _unknown_to(program: Program, other: Program) -> Iterator[str]:
-    """What clients of the other may ask for by name, and nobody knows here."""
-    for name in (*other.targets, *other.models):
-        if name not in program.models and name != AUTO and named_target(program, name) is None:
-            yield name
 
 
 def _keeps_arms(clause: Clause) -> bool:
@@ -472,6 +623,16 @@ def _plan_reads(clause: Clause) -> tuple[str, ...]:
     return reads(plan_terms(clause.plan))
 
 
+def _copy(hop: Hop | None) -> object:
+    """Where a copy goes, and how it is tried."""
+    return None if hop is None else (hop.target, options(hop))
+
+
+def _another_salt(key: str) -> str:
+    """The key of a draw, or of what is held, that is none of the old version's."""
+    return f"{key.removesuffix(')')}{NEW})"
+
+
 def _same_gates(old: Side, new: Side, meanings: Meanings) -> bool:
     """Whether the limits keep the same requests from the same targets, as they are written."""
     if not old.program.limits and not new.program.limits:
@@ -479,7 +640,7 @@ def _same_gates(old: Side, new: Side, meanings: Meanings) -> bool:
     names = {*old.program.targets, *new.program.targets}
 
     def gates(side: Side) -> dict[str | None, list[object]]:
-        gate, plans = Gate(side.program), Plans(side.program, meanings, {})
+        gate, plans = Gate(side.program), Plans(side.program, meanings, side.renamed)
         return {
             name: [plans.limit(limit) for limit in gate.limits_of(name)] for name in (*names, None)
         }

@@ -5,7 +5,9 @@ takes a proof. The order of conjunctions is no part of a meaning, nor is the nam
 is the salt of something drawn anew for every request.
 """
 
-from collections.abc import Hashable, Mapping
+from collections import Counter
+from collections.abc import Container, Hashable, Mapping
+from dataclasses import replace
 from functools import cached_property
 
 from .asked import Asked
@@ -37,11 +39,12 @@ from .core import (
     TextTest,
 )
 from .destination import following
-from .walk import children, leaves_first, plan_terms, reads, with_children
+from .walk import children, leaves_first, plan_terms, program_terms, reads, with_children
 
 Meaning = Hashable
-ANY_RULE = "*"  # stands for the rule's own name in a salt
-_OWN = (("bucket.request", ")"), ("bucket.request", ".mirror)"), ("held", ":"))
+# The keys that carry a rule's name and mean the same under another, without the name.
+_DRAWS = (("bucket.request(", ")"), ("bucket.request(", ".mirror)"))
+_HELD = "held("
 
 
 class Meanings:
@@ -110,14 +113,47 @@ def _shape(term: Term, below: list[int], renamed: Mapping[str, str]) -> Meaning:
             return type(term), *below
 
 
-def of_own_salts(clause: Clause) -> dict[str, str]:
+def as_written(root: Term) -> Meaning:
+    """What a term means, with the order in which it is evaluated."""
+    numbers: dict[int, int] = {}
+    found: list[Meaning] = []
+    for term in leaves_first([root]):
+        below = [numbers[id(child)] for child in children(term)]
+        if isinstance(term, Named):
+            numbers[id(term)] = below[0]
+            continue
+        numbers[id(term)] = len(found)
+        is_joined = isinstance(term, And | Or)
+        found.append((type(term), *below) if is_joined else _shape(term, below, {}))
+    return tuple(found)
+
+
+def of_own_salts(clause: Clause, others: Container[str] = ()) -> dict[str, str]:
     """The keys that carry a rule's name and mean the same under another: draws, and what is held.
 
-    The buckets of sessions, users and tenants are not among them: who is in which changes.
+    Each with a name that no key has and all rules share. The buckets of sessions, users and tenants
+    are not among them: who is in which changes. Nor are `others`, which more than this rule reads:
+    under another name they would no longer be what the other reads.
     """
-    own = tuple(f"{name}({clause.name}{end}" for name, end in _OWN)
+    found = {f"{head}{clause.name}{end}": f"own {head}{end}" for head, end in _DRAWS}
+    held = f"{_HELD}{clause.name}:"
     read = dict.fromkeys((*clause.reads, *reads(plan_terms(clause.plan))))
-    return {key: key.replace(clause.name, ANY_RULE, 1) for key in read if key.startswith(own)}
+    found |= {key: f"own {_HELD}{key.removeprefix(held)}" for key in read if key.startswith(held)}
+    return {key: found[key] for key in read if key in found and key not in others}
+
+
+def shared_salts(*programs: Program) -> frozenset[str]:
+    """The keys that are not some rule's own alone, in one of these programs."""
+    found: set[str] = set()
+    for program in programs:
+        beside = replace(program, clauses=())
+        readers = Counter(reads(program_terms(beside)))
+        own: set[str] = set()
+        for clause in program.clauses:
+            own |= {*of_own_salts(clause)}
+            readers.update({*clause.reads, *reads(plan_terms(clause.plan))})
+        found |= {key for key in readers if key not in own or readers[key] > 1}
+    return frozenset(found)
 
 
 class Plans:

@@ -2,7 +2,7 @@
 
 Values are texts as the language writes them; the values of headers are never shown. What of it can
 change what a condition means, so that proofs about conditions alone do not cover it, is named by
-`assumptions`.
+`assumptions`; what a gateway does otherwise for it though the routing is the same, `acts`.
 
 Over 300 lines because every section is a few lines here, and all of them one table.
 """
@@ -24,8 +24,9 @@ from .core import (
     Tenant,
     Term,
 )
+from .destination import AUTO, asked_name, named_target
 from .interpret.traced import evaluate
-from .schema import Target, Tariff, Type, Value
+from .schema import Expected, Target, Tariff, Type, Value
 from .units import format_value, quote
 from .walk import program_terms, reads
 
@@ -40,6 +41,7 @@ class Setting:
     """Something that is said otherwise: `before` None where it is new, `after` where it is gone.
 
     `name` is that of an entry of the section, `part` the key in it; empty where there is none.
+    `acts`: a request may fare otherwise for it, though its rule and its targets are the same.
     """
 
     section: str
@@ -47,14 +49,24 @@ class Setting:
     part: str
     before: str | None
     after: str | None
+    acts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Assumption:
+    """Keys that do not mean the same in both versions, and why, in words."""
+
+    keys: tuple[str, ...]
+    said: str
 
 
 @dataclass(frozen=True, slots=True)
 class NewOrigin:
     """Where a provider's requests, or a header, newly go.
 
-    `address` is the origin, such as `https://gw.example`; `header` the name of a header that the
-    old version did not send there, or sent with another value.
+    `address` is the origin, such as `https://gw.example`, or words for one that is not written or
+    cannot be read; `header` the name of a header that the old version did not send there, or sent
+    with another value.
     """
 
     provider: str
@@ -67,45 +79,58 @@ def settings(old: Program, new: Program) -> tuple[Setting, ...]:
     return tuple(_differences(old, new))
 
 
-def assumptions(old: Program, new: Program) -> tuple[str, ...]:
-    """What both versions read under one name though it does not mean the same, in words."""
+def assumptions(old: Program, new: Program) -> tuple[Assumption, ...]:
+    """What both versions read under one name though it does not mean the same."""
     return tuple(_assumed(old, new))
 
 
 def new_origins(old: Program, new: Program) -> tuple[NewOrigin, ...]:
     """Addresses and headers of providers that the old version did not have."""
     found: list[NewOrigin] = []
+    kinds = {provider.kind for provider in old.providers.values() if provider.base_url is None}
     for name, provider in sorted(new.providers.items()):
         before = old.providers.get(name)
-        address = None if provider.base_url is None else origin(provider.base_url)
-        was = None if before is None or before.base_url is None else origin(before.base_url)
-        # A provider without an address of its own is one that the gateway knows anyway.
-        if address is not None and address != was:
+        address = _address(provider)
+        is_new = address != (None if before is None else _address(before))
+        if before is None and provider.base_url is None:
+            is_new = provider.kind not in kinds  # else requests went there under another name
+        if is_new:
             found.append(NewOrigin(name, address))
         had = {} if before is None else _headers(before)
         for header, value in sorted(_headers(provider).items()):
-            if had.get(header) != value or (address != was and had):
+            if had.get(header) != value or (is_new and had):
                 found.append(NewOrigin(name, address, header))
     return tuple(found)
 
 
+def _address(provider: Provider) -> str:
+    """Where a provider's requests go."""
+    if provider.base_url is None:
+        return f"the own address of {provider.kind}"
+    return origin(provider.base_url)
+
+
 def origin(url: str) -> str:
-    """Scheme, host and port of an address.
+    """Scheme, host and port of an address; of what cannot be read the whole of it, and so.
 
     >>> origin("https://user@GW.example:443/v1"), origin("http://localhost:11434")
     ('https://gw.example', 'http://localhost:11434')
+    >>> origin("https://[gw.example/v1")
+    'an address that cannot be read, https://[gw.example/v1'
     """
-    parts = urlsplit(url)
     scheme, _, rest = url.partition("://")
-    try:
-        port = parts.port
-    except ValueError:  # no number
-        return url
-    if parts.hostname is None or "${" in rest.partition("/")[0]:
+    if "${" in rest.partition("/")[0]:
         return f"{scheme}://{rest.partition('/')[0]}"  # a variable stands for a part of it
+    try:
+        parts = urlsplit(url)
+        port, host = parts.port, parts.hostname
+    except ValueError:
+        return f"an address that cannot be read, {url}"
+    if host is None:
+        return f"{scheme}://{rest.partition('/')[0]}"
     usual = {"http": 80, "https": 443}.get(parts.scheme)
     at = "" if port in (None, usual) else f":{port}"
-    return f"{parts.scheme}://{parts.hostname}{at}"
+    return f"{parts.scheme}://{host}{at}"
 
 
 def _headers(provider: Provider) -> dict[str, str]:
@@ -118,13 +143,38 @@ def _differences(old: Program, new: Program) -> Iterator[Setting]:
         for name in dict.fromkeys((*was, *is_)):
             if name not in was or name not in is_:
                 before, after = (_whole(side.get(name)) for side in (was, is_))
-                yield Setting(section, name, "", before, after)
+                acts = _acts_as_a_whole(section, name, old, new)
+                yield Setting(section, name, "", before, after, acts)
                 continue
             for part in dict.fromkeys((*was[name], *is_[name])):
-                if was[name].get(part) != is_[name].get(part):
-                    yield Setting(section, name, part, was[name].get(part), is_[name].get(part))
+                before, after = was[name].get(part), is_[name].get(part)
+                if before != after:
+                    acts = _acts(section, part)
+                    if section == "timezone":  # a budget's day begins at its midnight
+                        acts = bool(old.budgets or new.budgets)
+                    yield Setting(section, name, part, before, after, acts)
         if section == "provider":
             yield from _header_values(old, new)
+
+
+def _acts(section: str, part: str) -> bool:
+    """Whether a gateway does something else with a request for another value of this."""
+    return section not in _IDLE and (section, part) not in _IDLE_PARTS
+
+
+def _acts_as_a_whole(section: str, name: str, old: Program, new: Program) -> bool:
+    """The same of an entry that only one of the two has."""
+    if section == "target":  # who asks for it by name had it from the catalogue
+        rows = [named_target(program, name) for program in (old, new)]
+        before, after = ({} if row is None else _target(row) for row in rows)
+        parts = (part for part in {**before, **after} if before.get(part) != after.get(part))
+        return None not in rows and any(_acts(section, part) for part in parts)
+    if section == "provider":  # nothing of the other version can go there, but by name
+        return False
+    if section == "tenant":
+        rates = (program.tenants[name] for program in (old, new) if name in program.tenants)
+        return any((one.rpm, one.tpm) != (None, None) for one in rates)
+    return _acts(section, "")
 
 
 def _whole(parts: Parts | None) -> str | None:
@@ -143,38 +193,69 @@ def _header_values(old: Program, new: Program) -> Iterator[Setting]:
                 yield Setting("provider", name, f"header {header}", "a value", "another value")
 
 
-def _assumed(old: Program, new: Program) -> Iterator[str]:
+def _assumed(old: Program, new: Program) -> Iterator[Assumption]:
     keys = {**dict.fromkeys(_keys(old)), **dict.fromkeys(_keys(new))}
-    if old.timezone != new.timezone and any(key in _CLOCK for key in keys):
-        yield (
-            f"the clock: `{old.timezone}` became `{new.timezone}`, and a local time is another "
-            "instant now"
-        )
     slots = {**old.slots, **new.slots}
-    if old.models != new.models:
-        asked = (
-            key for key in keys if REQUESTED in (key, slots[key].argument) or key == "provider"
+    clock = tuple(key for key in keys if key in _CLOCK)
+    if old.timezone != new.timezone and clock:
+        yield Assumption(
+            clock,
+            f"the clock: `{old.timezone}` became `{new.timezone}`, and a local time is another "
+            "instant now",
         )
-        for key in asked:
-            yield f"`{key}`, for the client's model names stand for other targets"
-    lists = {
-        slots[key].argument for key in keys if key.startswith(("contains_any(", "similar_to("))
-    }
-    for name in sorted(filter(None, lists)):
+    of_asked = tuple(key for key in keys if key in slots and slots[key].argument == REQUESTED)
+    if _renames_a_model(old, new):
+        about = (key for key in keys if key in (REQUESTED, "provider") or key in of_asked)
+        for key in about:
+            yield Assumption(
+                (key,), f"`{key}`, for the client's model names stand for other targets"
+            )
+    by_list: dict[str, list[str]] = {}
+    for key in keys:
+        if key.startswith(("contains_any(", "similar_to(")):
+            by_list.setdefault(slots[key].argument or "", []).append(key)
+    for name, read in sorted(by_list.items()):
         if name in old.lists and name in new.lists and old.lists[name] != new.lists[name]:
-            yield f"the list `{name}`, whose texts a condition looks for"
-    if old.embedding != new.embedding and any(key.startswith("similar_to(") for key in keys):
+            yield Assumption(tuple(read), f"the list `{name}`, whose texts a condition looks for")
+    similar = tuple(key for key in keys if key.startswith("similar_to("))
+    if old.embedding != new.embedding and similar:
         if old.embedding is not None and new.embedding is not None:
-            yield "`similar_to`, for what makes the embeddings is another"
-    budgets = {slots[key].argument for key in keys if key.startswith("budget(")}
+            yield Assumption(similar, "`similar_to`, for what makes the embeddings is another")
     was, is_ = _named(old.budgets), _named(new.budgets)
-    for name in sorted(filter(None, budgets)):
-        if name in was and name in is_ and _budget(was[name]) != _budget(is_[name]):
-            yield f"the budget `{name}`, whose state a condition reads"
-    for id in sorted({*old.targets} & {*new.targets}):
-        before, after = old.targets[id].expected, new.targets[id].expected
-        if before != after and any(slots[key].argument == id for key in keys if key in slots):
-            yield f"the values of `{id}` before there is traffic, for its `expected` changed"
+    for name in sorted({*was} & {*is_}):
+        read = [key for key in keys if key.startswith("budget(") and slots[key].argument == name]
+        if read and _budget(was[name]) != _budget(is_[name]):
+            yield Assumption(tuple(read), f"the budget `{name}`, whose state a condition reads")
+    for id in sorted({*old.targets} | {*new.targets}):
+        before, after = (_expected(program, id) for program in (old, new))
+        read = [key for key in keys if key in slots and slots[key].argument == id]
+        if id in old.targets and id in new.targets:
+            read += of_asked
+        else:
+            read = [*of_asked]
+        if before != after and read:
+            yield Assumption(
+                tuple(read),
+                f"the values of `{id}` before there is traffic, for its `expected` changed",
+            )
+
+
+def _renames_a_model(old: Program, new: Program) -> bool:
+    """Whether a name that both know stands for another target."""
+    names = {*old.models, *new.models}
+    return any(len({_meant(program, name) for program in (old, new)} - {""}) > 1 for name in names)
+
+
+def _meant(program: Program, name: str) -> str:
+    """What a client's model name stands for; empty where nobody knows it."""
+    asked = asked_name(program, {"model": name})
+    target = None if asked is None else named_target(program, asked)
+    return AUTO if asked is None else "" if target is None else target.id
+
+
+def _expected(program: Program, id: str) -> Expected:
+    row = program.targets.get(id)
+    return Expected() if row is None else row.expected
 
 
 def _keys(program: Program) -> tuple[str, ...]:
@@ -348,4 +429,14 @@ _SECTIONS: tuple[tuple[str, Callable[[Program], Mapping[str, Parts]]], ...] = (
     ("cache", lambda program: _one(program.cache, _cache)),
     ("tags of", _tags),
     ("expires of", _expiries),
+)
+
+# What no request fares otherwise for: what it means is proved or assumed, or only people read it.
+_IDLE = frozenset(
+    {"timezone", "model", "attribute", "list", "limit", "invariant", "tags of", "expires of"}
+)
+_IDLE_PARTS = frozenset(
+    {("tenant", "tier"), ("tenant", "region")}
+    | {("target", part) for part in ("region", "owner", "tags")}
+    | {("target", f"expected {part}") for part in ("p95", "ttft", "output")}
 )

@@ -10,21 +10,22 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from .asked import ASKED, IS_KNOWN, MODEL
+from .asked import IS_KNOWN
 from .choose import Evaluate
-from .core import REQUESTED, Clause, Hop, Member, Mirror, Program, Reject, Term
+from .core import REQUESTED, Clause, Hop, Mirror, Program, Reject, Term
 from .destination import asked_target, named_target, reached
 from .interpret.compiled import compile_program, compile_term
 from .interpret.traced import values
 from .limits import Gate
 from .logic import FALSE, TRUE, all_of, any_of, is_not_false, is_true, negation
-from .meaning import Meanings, Plans, of_own_salts, options, refusal, sets_of
+from .meaning import Meanings, Plans, of_own_salts, options, refusal, sets_of, shared_salts
 from .paths import Path, Paths
 from .regions import Regions, outcomes
 from .regions import all_of as all_regions
 from .schema import Value
 from .sequences import Place, Step
 from .snapshot import Snapshot
+from .strangers import Strangers
 
 Compiled = Callable[[Mapping[str, Value | None]], Value | None]
 Aspect = Literal["reject", "target", "fallback", "set", "mirror", "clocks", "hold"]
@@ -35,8 +36,8 @@ class Effect:
     """What becomes of one request.
 
     `target` is what it comes to first; None of a refusal, and where nothing is allowed. `tries` are
-    the hops in their order, each with the target that it stands for. `lacks` is the key of a bucket
-    that the snapshot does not have: no gateway's does that.
+    the hops in their order, each with the target that it stands for; `copy` is the hop of a copy.
+    `lacks` is the key of a bucket that the snapshot does not have: no gateway's does that.
     """
 
     rule: str | None
@@ -47,26 +48,44 @@ class Effect:
     sets: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     unknown_model: str | None = None
     lacks: str | None = None
+    copy: Hop | None = None
 
 
 class Side:
     """One of the two programs, with its terms as shared ones. Rule number `len` is: no rule."""
 
-    def __init__(self, program: Program, other: Program, meanings: Meanings) -> None:
-        """Take one of the two programs; the meanings are those of both."""
+    def __init__(
+        self,
+        program: Program,
+        other: Program,
+        meanings: Meanings,
+        renamed: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take one of the two programs; the meanings are those of both.
+
+        `renamed` are keys that are read under another name here.
+        """
         self.program = program
         self.clauses = program.clauses
         self.count = len(program.clauses)
         self._meanings = meanings
         self._index_of = compile_program(program)
-        self.renamed: dict[str, str] = {}
+        self.strangers = Strangers(program, other)
+        self.renamed: dict[str, str] = dict(renamed or {})
+        shared = shared_salts(program, other)
+        # By rule: its own keys, under the names that all rules share.
+        self.salts = [of_own_salts(clause, shared) for clause in self.clauses]
+        self._plans_of = [
+            Plans(program, meanings, {**self.renamed, **salts}) for salts in self.salts
+        ]
         self.conditions = [
-            meanings.number(clause.applies, of_own_salts(clause)) for clause in self.clauses
+            meanings.number(clause.applies, {**self.renamed, **salts})
+            for clause, salts in zip(self.clauses, self.salts, strict=True)
         ]
         self.plans = [
-            Plans(program, meanings, of_own_salts(clause)).of(clause) for clause in self.clauses
+            plans.of(clause) for clause, plans in zip(self.clauses, self._plans_of, strict=True)
         ]
-        self.plans.append(Plans(program, meanings, {}).of(None))
+        self.plans.append(Plans(program, meanings, dict(self.renamed)).of(None))
         self.takes: list[Term] = []
         # Rules before one that were met on the way to it; others do not stand in its way.
         self.blockers: defaultdict[int, dict[int, None]] = defaultdict(dict)
@@ -78,7 +97,7 @@ class Side:
 
     def prepare(self) -> None:
         """Make the terms of questions, once it is known what is renamed."""
-        self.takes = [is_true(self._shared(clause.applies)) for clause in self.clauses]
+        self.takes = [is_true(self.shared(clause.applies)) for clause in self.clauses]
 
     def decides(self, index: int, blockers: Iterable[int]) -> Iterator[Term]:
         """That a rule takes a request and these before it do not."""
@@ -95,8 +114,7 @@ class Side:
         """A snapshot under this program's own names of keys."""
         snapshot = Snapshot(dict(seen))
         for own, shared in self.renamed.items():
-            if shared in seen:
-                snapshot[own] = seen[shared]
+            snapshot[own] = seen.get(shared)
         return snapshot
 
     def clause(self, index: int) -> Clause | None:
@@ -116,7 +134,7 @@ class Side:
     def region(self, index: int) -> Regions | None:
         """Where a rule can be true, one key at a time."""
         if index not in self._regions:
-            self._regions[index] = outcomes(self._shared(self.clauses[index].applies)).true
+            self._regions[index] = outcomes(self.shared(self.clauses[index].applies)).true
         return self._regions[index]
 
     def apart_from(self, region: Regions | None) -> set[int]:
@@ -135,15 +153,16 @@ class Side:
                     rung = any_of((takes, rung))
         return rung
 
-    def knows(self, index: int, lone: Sequence[str]) -> tuple[Term, ...]:
-        """That both know the model that was asked for: others are refused before all this."""
+    def shared(self, term: Term) -> Term:
+        """The term for what one of this version means."""
+        return self._meanings.term(term, self.renamed)
+
+    def knows(self, index: int) -> Term:
+        """That somebody knows the model that was asked for: others are refused before all this."""
         if all(path.target != REQUESTED for path in self.paths(index)):
-            return ()
-        unlisted = self._shared(self._paths.asked.others())
-        is_known = any_of((negation(unlisted), is_not_false(IS_KNOWN)))
-        names = frozenset[Value](lone)
-        others = (negation(is_true(Member(read, names))) for read in (ASKED, MODEL) if lone)
-        return (is_known, *others)
+            return TRUE
+        unlisted = self.shared(self._paths.asked.others())
+        return any_of((negation(unlisted), is_not_false(IS_KNOWN)))
 
     def places(self, index: int, with_options: bool) -> list[Place]:
         """The hops of a rule for a question about their sequence.
@@ -153,7 +172,7 @@ class Side:
         groups: dict[int, list[Step]] = {}
         for path in self.paths(index):
             label = path.target, _tried(path) if with_options else None
-            step = Step(self._shared(path.when), label)
+            step = Step(self.shared(path.when), label)
             groups.setdefault(id(path.hop), []).append(step)
         return [tuple(steps) for steps in groups.values()]
 
@@ -166,23 +185,27 @@ class Side:
         """Where each target of a glob is tried, and where it gets a copy, under a rule."""
         found: dict[tuple[str, bool], list[Term]] = {}
         for path in self.paths(index):
-            if path.target == REQUESTED or fnmatchcase(path.target, glob):
-                found.setdefault((path.target, False), []).append(self._shared(path.when))
+            is_meant = path.target == REQUESTED and self._may_be_asked_for(glob)
+            if is_meant or fnmatchcase(path.target, glob):
+                found.setdefault((path.target, False), []).append(self.shared(path.when))
         mirror = self.mirror(index)
         if mirror is not None and fnmatchcase(mirror.hop.target, glob):
             found[mirror.hop.target, True] = [self.copies(index)]
         return {key: any_of(terms) for key, terms in found.items()}
+
+    def _may_be_asked_for(self, glob: str) -> bool:
+        """Whether a name that nobody listed may stand for a target of a glob."""
+        provider, slash, _ = glob.partition("/")
+        is_named = bool(slash) and not any(wild in provider for wild in "*?[")
+        return not is_named or provider in self.program.providers
 
     def copies(self, index: int) -> Term:
         """Where a copy is sent."""
         mirror = self.mirror(index)
         if mirror is None:
             return FALSE
-        sampled = is_true(self._shared(mirror.sampled))
-        return all_of((sampled, self._shared(self._paths.allowed(mirror.hop.target))))
-
-    def _shared(self, term: Term) -> Term:
-        return self._meanings.term(term, self.renamed)
+        sampled = is_true(self.shared(mirror.sampled))
+        return all_of((sampled, self.shared(self._paths.allowed(mirror.hop.target))))
 
     def static(self, index: int) -> dict[Aspect, object]:
         """What a plan says that hangs on no request."""
@@ -194,12 +217,15 @@ class Side:
         return {
             "reject": refusal(route, clause.name) if isinstance(route, Reject) else None,
             "set": sets_of({} if is_refusal else clause.plan.sets),
-            "hold": Plans(self.program, self._meanings, of_own_salts(clause)).held(clause),
+            "hold": self._plans_of[index].held(clause),
         }
 
     def effect(self, index: int, seen: Mapping[str, Value | None]) -> Effect:
         """What becomes of a request that a rule takes."""
         own = self.own(seen)
+        model = str(own["model"])
+        if self.strangers.has(model):
+            return Effect(self.name(index), None, unknown_model=model)
         own[IS_KNOWN.key] = asked_target(self.program, own) is not None
         clause = self.clause(index)
         value_of = self._values(own)
@@ -220,6 +246,7 @@ class Side:
             {} if clause is None else clause.plan.sets,
             led.unknown_model,
             led.found.lacks,
+            mirror,
         )
 
     def takes_it(self, index: int, seen: Mapping[str, Value | None]) -> bool:

@@ -8,12 +8,13 @@ predicted. How rows are read is in `recorded_rows`, what is counted of them in `
 Over 300 lines because what a row lacks and what is worked out for it is one account.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from turnout.dsl.choose import Evaluate
 from turnout.dsl.core import REQUESTED, Hop, Mirror, Plan, Program, Reject, Slot, Split, Term
 from turnout.dsl.destination import (
+    Destination,
     asked_name,
     destination,
     first_allowed,
@@ -38,7 +39,7 @@ EMPTY_CHAT = "empty chat"
 PRIOR = "declared prior"
 IDLE = "idle target"
 
-_UNABLE = "unable"  # stands for the name of a limit where a target cannot serve a request
+_UNABLE = "(unable)"  # stands for the name of a limit where a target cannot serve a request
 
 
 class UndecidableError(Exception):
@@ -148,22 +149,10 @@ class Replay:
         ):
             return settled
         program = self.program
-        if index >= 0:
-            plan: Plan | None = self._plans[index]
-        else:
-            plan = plan_without_rule(program, row["request_type"] == "embeddings")
+        plan = self._plan(index, row)
         is_rejected = plan is not None and isinstance(plan.route, Reject)
-        requested = self.requested(row)
-
-        def value_of(term: Term) -> Value | None:
-            return self._compiled(term)(row)
-
         try:
-            found = destination(program, plan, value_of, self._gate, row, requested)
-            names = {hop.target for hop in found.hops}
-            unable = {name: _UNABLE for name in names if self._cannot_serve(name, row)}
-            if unable:
-                found = replace(found, limits={**unable, **found.limits})
+            found, value_of, requested = self._led(plan, row)
             first = first_allowed(program, found, value_of, row, requested)
         except UndecidableError as error:
             if plan is not None and isinstance(plan.route, Split):
@@ -175,7 +164,7 @@ class Replay:
             first.target,
             is_rejected,
             found.lacks,
-            bool(unable),
+            _UNABLE in found.limits.values(),
             first.unknown_model is not None,
             out,
         )
@@ -183,6 +172,49 @@ class Replay:
         if copied is not None and first.target is not None:
             self._mirror(decided, copied, row, value_of)
         return decided
+
+    def tried(self, decided: Decided, row: Row) -> Iterator[tuple[str, Hop, bool]]:
+        """The targets that a decided row is tried on, in their order; whether each is a fallback.
+
+        What a limit keeps out, what cannot serve the row and what is not entered is not among them.
+        Raises: UndecidableError where that hangs on what the row lacks.
+        """
+        plan = self._plan(decided.index, row)
+        found, value_of, requested = self._led(plan, row)
+        met: dict[str, str] = {}
+        for hop in found.hops:
+            target = requested if hop.target == REQUESTED else self.target(hop.target)
+            if target is None or target.id in met:
+                continue
+            met[target.id] = target.model
+            of_others = target.model != next(iter(met.values()))  # another model's vectors
+            if target.id in found.limits or (of_others and row["request_type"] == "embeddings"):
+                continue
+            if hop.when is None or value_of(hop.when) is True:
+                yield target.id, hop, hop is not found.route
+
+    def _plan(self, index: int, row: Row) -> Plan | None:
+        """The plan of a clause, without its mirror; None: the chain, for no rule matched."""
+        if index >= 0:
+            return self._plans[index]
+        return plan_without_rule(self.program, row["request_type"] == "embeddings")
+
+    def _led(self, plan: Plan | None, row: Row) -> tuple[Destination, Evaluate, Target | None]:
+        """Where a plan sends a row, what evaluates terms on it, and the target it asks for.
+
+        Among the limits are the targets that cannot serve the row. Raises: UndecidableError.
+        """
+        requested = self.requested(row)
+
+        def value_of(term: Term) -> Value | None:
+            return self._compiled(term)(row)
+
+        found = destination(self.program, plan, value_of, self._gate, row, requested)
+        names = {hop.target for hop in found.hops}
+        unable = {name: _UNABLE for name in names if self._cannot_serve(name, row)}
+        if unable:
+            found = replace(found, limits={**unable, **found.limits})
+        return found, value_of, requested
 
     def _mirror(self, decided: Decided, mirror: Mirror, row: Row, value_of: Evaluate) -> None:
         """Note where a copy of a row goes, if one does."""

@@ -49,3 +49,18 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Ran]:
         return Ran(masked(out.getvalue()), masked(err.getvalue()), status)
 
     return run
+
+
+@pytest.fixture
+def diff(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[[str], Ran]
+) -> Callable[..., Ran]:
+    """Runs `policy diff` on two texts, as `old.yml` and `new.yml` in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(old: str, new: str, words: str = "") -> Ran:
+        (tmp_path / "old.yml").write_text(old)
+        (tmp_path / "new.yml").write_text(new)
+        return command(f"policy diff old.yml new.yml {words}")
+
+    return run

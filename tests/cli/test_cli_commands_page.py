@@ -42,3 +42,19 @@ def test_the_page_has_an_example_of_each_command() -> None:
         "prove",
         "bounds",
     ]
+
+
+def test_the_example_of_the_readme_prints_what_it_says(
+    command: Callable[[str], Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    ((line, printed),) = re.findall(r"```console\n\$ (.*?)\n(.*?)```", page, re.DOTALL)
+    before, after = re.findall(r"`(paying: [^`]*)`", page)
+    text = (ROOT / "policies" / "tiers.yml").read_text(encoding="utf-8")
+    text, count = re.subn(re.escape(before).replace(r":\ ", r":\s+"), after, text)
+    assert count == 1
+    (tmp_path / "policies").symlink_to(ROOT / "policies")
+    (tmp_path / "shorter.yml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    ran = command(line)
+    assert (ran.out, ran.err, ran.status) == (printed, "", 0)

@@ -161,6 +161,74 @@ def test_a_version_that_does_not_compile_is_shown_with_its_place(
     assert "RP101" in ran.err
 
 
+WRONG = NEW.replace("tokens", "tokns")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "count"), [(OLD, WRONG, 1), (WRONG, NEW, 1), (WRONG, WRONG, 2)]
+)
+def test_what_does_not_compile_is_told_to_scripts_and_comments_too(
+    old: str, new: str, count: int, folder: Path, command: Command
+) -> None:
+    line = f"policy diff {files(folder, old, new)}"
+    ran = command(f"{line} --format json")
+    assert ran.status == 1
+    data = json.loads(ran.out)
+    assert data["verdict"] == "not_compiled"
+    assert [one["code"] for one in data["findings"]] == ["RP101"] * count
+    assert (data["old"]["name"], data["new"]["name"]) == ("old.yml", "new.yml")
+    assert ran.err.count("RP101") == count
+    ran = command(f"{line} --format markdown")
+    assert ran.status == 1
+    assert "**not compiled**" in ran.out
+    assert ran.out.count("RP101") == count
+    ran = command(line)
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err.count("RP101") == count
+
+
+@pytest.fixture
+def shallow(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What CI has: the last commit of one branch, and a remote that has `main`."""
+    commit()
+    git("checkout", "-q", "-b", "feature")
+    (repository / "routing.yml").write_text(OLD)
+    commit()
+    clone = repository / "clone"
+    git("clone", "-q", "--depth", "1", "--branch", "feature", f"file://{repository}", str(clone))
+    monkeypatch.chdir(clone)
+    return clone
+
+
+FETCH = "git fetch --depth 1 origin main:refs/remotes/origin/main"
+
+
+@pytest.mark.parametrize("word", ["origin/main", "main"])
+def test_a_branch_that_a_shallow_clone_lacks_is_fetched_by_what_is_said(
+    word: str, shallow: Path, command: Command
+) -> None:
+    ran = command(f"policy diff {word}")
+    assert ran.status == 2
+    assert f"`{FETCH}`" in ran.err
+    git(*FETCH.split()[1:])
+    assert json.loads(command("policy diff origin/main --format json").out)["verdict"] == "changed"
+
+
+HINTS = (
+    ("HEAD~1", "this clone is shallow: `git fetch --unshallow` brings its history here"),
+    ("origin/x;y", "this clone is shallow: `git fetch --unshallow` brings its history here"),
+)
+
+
+@pytest.mark.parametrize(("word", "help"), HINTS)
+def test_what_else_a_shallow_clone_lacks_is_said(
+    word: str, help: str, shallow: Path, command: Command
+) -> None:
+    ran = command(f"policy diff '{word}'")
+    assert ran.status == 2
+    assert help in ran.err
+
+
 GATES = (
     # gate, new version, exit code, status
     ("no-new:openai/*", NEW, 0, "kept"),
@@ -197,6 +265,57 @@ def test_a_gate_that_was_not_decided_fails(folder: Path, command: Command) -> No
     assert data["verdict"] == "not_decided"
     assert data["gates"][0]["status"] == "not_decided"
     assert ran.status == 1
+
+
+MISSPELT = (
+    ("no-new:opneai/*", "did you mean `no-new:openai/*`?"),
+    ("no-new:gpt-4o", "did you mean `no-new:openai/gpt-4o`?"),
+    ("no-new:nobody/x", "targets are `provider/model`, such as `no-new:openai/*`"),
+)
+
+
+@pytest.mark.parametrize(("gate", "help"), MISSPELT)
+def test_a_gate_that_nothing_could_break_is_refused(
+    gate: str, help: str, folder: Path, command: Command
+) -> None:
+    ran = command(f"policy diff {files(folder)} --gate {gate}")
+    assert (ran.status, ran.out) == (2, "")
+    assert f"the gate `{gate}` fits no target" in ran.err
+    assert help in ran.err
+
+
+FITTING = (
+    "no-new:*",
+    "no-new:*/*",
+    "no-new:open*/*",
+    "no-new:openai/of-tomorrow",  # a model that nobody knows yet of a provider that is known
+    "no-new:*gpt-4o",  # in the price list
+    "no-new:mine/*",
+)
+
+
+@pytest.mark.parametrize("gate", FITTING)
+def test_a_gate_may_name_what_no_version_uses_yet(
+    gate: str, folder: Path, command: Command
+) -> None:
+    own = f"{NEW}providers: {{mine: {{kind: openai, base_url: 'https://m.example'}}}}\n"
+    assert command(f"policy diff {files(folder, own, own)} --gate {gate}").status == 0
+
+
+def test_a_gate_that_is_broken_says_by_which_request(folder: Path, command: Command) -> None:
+    line = f"policy diff {files(folder)} --gate no-new:groq/llama-3-8b"
+    told = command(line).out.partition("gate no-new:groq/llama-3-8b: broken\n")[2]
+    assert told.startswith(
+        "    a request can newly come to groq/llama-3-8b, by rest → small, for example: tokens = 1"
+    )
+
+
+def test_a_gate_that_was_not_decided_says_what_was_not(folder: Path, command: Command) -> None:
+    line = f"policy diff {files(folder)} --gate no-new:openai/* --timeout 1ms"
+    told = command(line).out.partition("gate no-new:openai/*: not decided, so it is not kept\n")[2]
+    assert told.startswith("    not decided: requests of ")
+    (gate,) = json.loads(command(f"{line} --format json").out)["gates"]
+    assert {one["reason"] for one in gate["open"]} == {"time"}
 
 
 def test_an_unknown_gate_is_refused(folder: Path, command: Command) -> None:
@@ -237,7 +356,7 @@ def test_a_log_that_nobody_can_read_is_refused(folder: Path, command: Command) -
     (folder / "log.jsonl").write_text("nonsense\n")
     ran = command(f"policy diff {files(folder)} --traffic log.jsonl")
     assert ran.status == 2
-    assert "1 row cannot be read" in ran.err
+    assert "no row can be read; log.jsonl:1: it is not JSON" in ran.err
 
 
 def test_the_example_is_one_that_explain_can_take(folder: Path, command: Command) -> None:

@@ -225,19 +225,24 @@ class Written:
         }
     )
     deadline: str = "60s"
+    beside: dict[str, str] = field(default_factory=dict)  # other sections, each in one line
+    facts: dict[str, str] = field(default_factory=dict)  # more of a target, by its id
 
     def text(self) -> str:
+        facts = [self.facts.get(name, "") for name in ("own/a", "own/b", "own/c")]
+        more = self.beside.get("providers", "")
         lines = [
             f"deadline: {self.deadline}",
+            *(f"{name}: {text}" for name, text in self.beside.items() if name != "providers"),
             "attributes: {tier: [free, pro], team: [search, ads]}",
             f"let: {{{', '.join(f'{name}: {test}' for name, test in self.lets.items())}}}",
             "lists: {vips: [acme, initech]}",
-            'providers: {own: {kind: openai, base_url: "https://own.example/v1"}}',
+            f'providers: {{own: {{kind: openai, base_url: "https://own.example/v1"}}{more}}}',
             "targets:",
-            f"  own/a: {{price: {{{self.prices['own/a']}}}, max_output: 4k, region: eu}}",
-            f"  own/b: {{price: {{{self.prices['own/b']}}}, max_output: 4k, region: us}}",
+            f"  own/a: {{price: {{{self.prices['own/a']}}}, max_output: 4k, region: eu{facts[0]}}}",
+            f"  own/b: {{price: {{{self.prices['own/b']}}}, max_output: 4k, region: us{facts[1]}}}",
             f"  own/c: {{price: {{{self.prices['own/c']}}}, max_output: 4k, region: eu,"
-            " vision: false}",
+            f" vision: false{facts[2]}}}",
         ]
         if self.limits:
             lines.append("require:")
@@ -479,4 +484,10 @@ class Decided:
             for target, one in self._tried(led, seen)
         )
         sets = () if clause is None else tuple(sorted(clause.plan.sets.items()))
-        return name, (tried, self._copied(led), sets, held)
+        return name, (tried, self._copy(led), sets, held)
+
+    def _copy(self, led: Reached) -> tuple[object, ...]:
+        mirror = led.found.mirror
+        if mirror is None or self._copied(led) is None:
+            return ()
+        return mirror.target, mirror.clocks, mirror.retries, mirror.catch, mirror.backoff_us

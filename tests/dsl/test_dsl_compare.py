@@ -293,7 +293,7 @@ RENAMES: tuple[tuple[str, Callable[[Comparison], bool]], ...] = (
 )
 
 
-@pytest.mark.parametrize(("route", "is_right"), RENAMES, ids=lambda x: str(x)[-30:])
+@pytest.mark.parametrize(("route", "is_right"), RENAMES, ids=[route for route, _ in RENAMES])
 def test_a_rule_under_another_name_is_a_rename_and_moves_only_the_arms_that_sessions_keep(
     route: str, is_right: Callable[[Comparison], bool], language: Language
 ) -> None:

@@ -187,9 +187,11 @@ def another_price(policy: Written, chance: random.Random) -> None:
 
 
 def another_clock(policy: Written, chance: random.Random) -> None:
-    match chance.randrange(3):
+    match chance.randrange(4):
         case 0:
             policy.deadline = "50s"
+        case 3:
+            policy.beside["defaults"] = "{connect: 1s}"
         case 1:
             chance.choice(policy.rules).options["timeout"] = "7s"
         case _:
@@ -339,7 +341,8 @@ def test_the_verdict_on_an_edit_is_that_of_every_snapshot(kind: str, language: L
         assert len(open_) == len(found.open) and not found.assumed, where
         missed = {pair: seen for pair, seen in moved.items() if pair not in told}
         assert not missed, f"{where}{missed}"
-        unmoved = "not_decided" if found.open else "equivalent"
+        acts = any(one.acts for one in found.settings)
+        unmoved = "not_decided" if found.open else "settings_changed" if acts else "equivalent"
         assert found.verdict == ("changed" if told else unmoved), where
         assert len(told) == len(found.changes), where
         for names, change in told.items():

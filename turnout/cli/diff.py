@@ -7,7 +7,8 @@
   policy diff                        the file at HEAD, and as it is now
 
 `equivalent` is said only where it is proved. Exit code 0 on any verdict, 1 where a gate is broken
-or not decided, or a version does not compile; 2 where one cannot be read.
+or not decided, or a version does not compile; 2 where one, a log or a row of it cannot be read
+(what can be is counted and printed all the same).
 """
 
 import argparse
@@ -18,26 +19,26 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from turnout.dsl.check import compile_policy
-from turnout.dsl.compare import Comparison, compare
+from turnout.dsl.compare import compare
 from turnout.dsl.core import Program
+from turnout.dsl.diagnostic import Diagnostic, PolicyError
 from turnout.dsl.include import Load
-from turnout.dsl.settings import new_origins
 from turnout.dsl.source import Source
 from turnout.engine.catalog import language_schema
 
 from .colour import palette_of
-from .compared import Compared, Gate, as_json, as_markdown, as_text
-from .dispatch import FINDINGS, CommandError
+from .comment import as_markdown, not_compiled_markdown
+from .compared import Compared, Traffic, as_json, not_compiled_json
+from .dispatch import FINDINGS, INPUT_ERROR, CommandError
 from .files import DEFAULT_POLICY, read_policy
+from .gates import NO_NEW, NO_NEW_ORIGIN, check_gate, gate_of, judged
+from .plan_lines import as_text
 from .proofs import configure_timeout, prover_within
 from .report import plural, printable
 from .revisions import is_revision, revision
 
-if TYPE_CHECKING:
-    from turnout.engine.moved import Moved
-
-NO_NEW = "no-new:"
-NO_NEW_ORIGIN = "no-new-origin"
+if TYPE_CHECKING:  # what reads recorded requests is not needed without them
+    from .recorded import Logs
 
 _TELL_EVERY = 256  # rows
 _AS_IT_IS = ""  # stands for the revision of a file as it lies there
@@ -77,7 +78,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--gate",
         action="append",
         default=[],
-        type=_gate,
+        type=gate_of,
         metavar="GATE",
         help=f"`{NO_NEW}openai/*`: no request newly comes to such a target; `{NO_NEW_ORIGIN}`: no "
         "provider has a new address or header; may be repeated",
@@ -96,14 +97,21 @@ def run(arguments: argparse.Namespace) -> int:
     sides = _sides(arguments.sides)
     if [side.file for side in sides].count("-") + arguments.traffic.count("-") > 1:
         raise CommandError("standard input can be read once only", help="name a file")
+    logs = _logs(arguments.traffic)  # that one is missing is told before anything is proved
     read = [side.read() for side in sides]
-    old, new = (compile_policy(source, language_schema(), load) for source, load in read)
+    old_name, new_name = (source.name for source, _ in read)
+    try:
+        old, new = _compiled(read)
+    except PolicyError as error:
+        _print_not_compiled(arguments.format, old_name, new_name, error)
+        raise
+    for gate in arguments.gate:
+        check_gate(gate, old, new)
     protected = [gate.removeprefix(NO_NEW) for gate in arguments.gate if gate != NO_NEW_ORIGIN]
     found = compare(old, new, prover_within(arguments.timeout), protected)
-    moved = _moved(old, new, arguments.traffic) if arguments.traffic else None
-    gates = tuple(_judged(gate, found, old, new) for gate in dict.fromkeys(arguments.gate))
-    old_name, new_name = (source.name for source, _ in read)
-    compared = Compared(old_name, new_name, old, new, found, gates, moved)
+    traffic = None if logs is None else _traffic(old, new, logs)
+    gates = tuple(judged(gate, found, old, new) for gate in dict.fromkeys(arguments.gate))
+    compared = Compared(old_name, new_name, old, new, found, gates, traffic)
     match arguments.format:
         case "json":
             print(as_json(compared))
@@ -111,7 +119,34 @@ def run(arguments: argparse.Namespace) -> int:
             print(as_markdown(compared))
         case _:
             print("\n".join(as_text(compared, palette_of(sys.stdout))))
-    return FINDINGS if any(gate.status != "kept" for gate in gates) else 0
+    unread = 0 if traffic is None else traffic.reading.unreadable.rows
+    if unread:
+        print(f"policy: {plural(unread, 'row')} cannot be read", file=sys.stderr)
+    if any(gate.status != "kept" for gate in gates):
+        return FINDINGS
+    return INPUT_ERROR if unread else 0
+
+
+def _compiled(read: Sequence[tuple[Source, Load]]) -> list[Program]:
+    """The two programs. Raises: PolicyError with what is wrong in both."""
+    programs: list[Program] = []
+    findings: list[Diagnostic] = []
+    for source, load in read:
+        try:
+            programs.append(compile_policy(source, language_schema(), load))
+        except PolicyError as error:
+            findings += error.diagnostics
+    if findings:
+        raise PolicyError(findings)
+    return programs
+
+
+def _print_not_compiled(form: str, old: str, new: str, error: PolicyError) -> None:
+    """Say it where scripts and comments look, too; the findings go to standard error anyway."""
+    if form == "json":
+        print(not_compiled_json(old, new, error.diagnostics))
+    elif form == "markdown":
+        print(not_compiled_markdown(old, new, error.diagnostics))
 
 
 # --- what is compared ----------------------------------------------------------------------------
@@ -160,54 +195,40 @@ def _is_file(word: str) -> bool:
     return is_there or is_path
 
 
-# --- gates ---------------------------------------------------------------------------------------
-
-
-def _gate(text: str) -> str:
-    if text == NO_NEW_ORIGIN or (text.startswith(NO_NEW) and text != NO_NEW):
-        return text
-    raise argparse.ArgumentTypeError(
-        f"`{printable(text)}` is no gate: write `{NO_NEW}openai/*` or `{NO_NEW_ORIGIN}`"
-    )
-
-
-def _judged(gate: str, found: Comparison, old: Program, new: Program) -> Gate:
-    if gate == NO_NEW_ORIGIN:
-        origins = new_origins(old, new)
-        return Gate(gate, "broken" if origins else "kept", origins=origins)
-    newly = tuple(one for one in found.newly if one.glob == gate.removeprefix(NO_NEW))
-    if newly:
-        return Gate(gate, "broken", newly)
-    return Gate(gate, "not_decided" if found.open or found.assumed else "kept")
-
-
 # --- recorded requests ---------------------------------------------------------------------------
 
 
-def _moved(old: Program, new: Program, logs: list[str]) -> "Moved":
+def _logs(names: list[str]) -> "Logs | None":
+    """The logs to read, if any. Raises: CommandError where one is not there."""
+    if not names:
+        return None
+    from .recorded import Logs
+
+    return Logs(names)
+
+
+def _traffic(old: Program, new: Program, logs: "Logs") -> Traffic:
     """What recorded requests do. Raises: CommandError where none can be read."""
     from turnout.engine.moved import Movement
     from turnout.engine.replay import Replay
 
-    from .recorded import Logs, Reading
+    from .recorded import Reading
 
     before, after = Replay(old), Replay(new)
-    recorded, reading = Logs(logs), Reading()
+    reading = Reading()
     movement = Movement(before, after)
     try:
-        for number, (row, past, old_row) in enumerate(recorded.rows(after, before, reading), 1):
+        for number, (row, past, old_row) in enumerate(logs.rows(after, before, reading), 1):
             movement.take(row, past, old_row)
             if number % _TELL_EVERY == 0:
-                recorded.progress.tell(number)
+                logs.progress.tell(number)
     finally:
-        recorded.progress.close()
+        logs.progress.close()
     unread = reading.unreadable
-    if unread.rows:
+    if unread.rows and not movement.result.requests:
         first = unread.first[0]
-        told = (
-            f"{plural(unread.rows, 'row')} cannot be read, the first is {first.file}:{first.line}"
+        raise CommandError(
+            f"no row can be read; {first.file}:{first.line}: {first.reason}",
+            help='write one JSON object per line, such as `{"tokens": 80, "tier": "free"}`',
         )
-        if not movement.result.requests:
-            raise CommandError(f"{told}: {first.reason}")
-        print(f"policy: {told}: {first.reason}", file=sys.stderr)
-    return movement.result
+    return Traffic(movement.result, reading)

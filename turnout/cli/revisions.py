@@ -6,6 +6,7 @@ is never read as an option, and what a policy includes is taken from the same re
 
 import os
 import posixpath
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from .report import printable
 
 _PATIENCE_S = 30
 _LINK, _FOLDER, _MODULE = "120000", "tree", "commit"
+_BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")  # names that no shell takes apart
 _TOO_LARGE = f"is larger than {MAX_BYTES // 1024 // 1024} MiB"
 
 
@@ -123,9 +125,28 @@ def revision(word: str, folder: Path) -> Revision:
     if commit is None:
         raise CommandError(
             f"`{shown}` is neither a file nor a revision that git knows",
-            help="name a branch, a tag or a commit, such as `main` or `HEAD~1`, or a policy file",
+            help=_how_to_get(word, folder),
         )
     return Revision(word, commit, folder, prefix.decode(errors="surrogateescape").rstrip("\n"))
+
+
+def _how_to_get(word: str, folder: Path) -> str:
+    """What to do about a revision that is not there: clones of CI have one commit of one branch."""
+    remotes = _git(folder, "remote").decode(errors="replace").split()
+    is_shallow = _git(folder, "rev-parse", "--is-shallow-repository").strip() == b"true"
+    depth = "--depth 1 " if is_shallow else ""
+    first, _, rest = word.partition("/")
+    remote, branch = (first, rest) if first in remotes else (next(iter(remotes), ""), word)
+    is_branch = _BRANCH.fullmatch(branch) is not None and branch != "HEAD"
+    fetch = f"`git fetch {depth}{remote} {branch}:refs/remotes/{remote}/{branch}`"
+    if is_branch and _BRANCH.fullmatch(remote):
+        if remote == first:
+            return f"if it is a branch of `{remote}`, {fetch} brings it here"
+        if is_shallow:
+            return f"this clone is shallow: {fetch} brings `{remote}/{branch}` here"
+    if is_shallow:
+        return "this clone is shallow: `git fetch --unshallow` brings its history here"
+    return "name a branch, a tag or a commit, such as `main` or `HEAD~1`, or a policy file"
 
 
 def _commit(word: str, folder: Path) -> str | None:

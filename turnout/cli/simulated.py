@@ -4,7 +4,7 @@ Over 300 lines because what one of the two tells, the other has to tell as well.
 """
 
 from collections import Counter
-from typing import Any
+from typing import Any, Protocol
 
 from turnout.dsl.keys import written_key
 from turnout.dsl.units import format_usd
@@ -22,6 +22,16 @@ _STANDS_IN = {
     PRIOR: "its target's prior stands in, `expected:` under `targets:`",
     IDLE: "taken as of a target that nobody has called yet",
 }
+
+
+class Values(Protocol):
+    """What recorded requests lacked: of a simulation, or of two versions compared."""
+
+    decided: int
+    complete: int
+    missing: Counter[str]
+    assumed: Counter[str]
+    assumed_from: dict[str, str]
 
 
 def as_data(
@@ -205,7 +215,7 @@ def _mirrored(result: Simulated) -> list[str]:
         lines.append(f"mirrored: {copies} to {printable(name)}, {cost}")
     lacking: Counter[str] = Counter()
     for key, count in result.unsampled.items():  # a bucket of a request is made of its id
-        lacking["`id`" if key.startswith("bucket.request(") else _name(key)] += count
+        lacking["`id`" if key.startswith("bucket.request(") else name_of(key)] += count
     return lines + [
         f"undecided: {_requests(count)} without {name}, so no telling whether it is mirrored"
         for name, count in lacking.most_common()
@@ -250,23 +260,11 @@ def _lacking(result: Simulated, reading: Reading) -> list[str]:
     lines: list[str] = []
     for key, count in result.undecidable.most_common():
         lines.append(
-            f"undecidable: {_requests(count)} without {_name(key)}, which the policy reads"
+            f"undecidable: {_requests(count)} without {name_of(key)}, which the policy reads"
         )
     for key, count in result.undecided_splits.most_common():
-        lines.append(f"undecided: {_requests(count)} without {_name(key)}, so no arm is theirs")
-    share = _percent(result.complete, result.decided)
-    if result.missing:
-        lines.append(f"complete: {share} of the requests have all that the policy asked for")
-        lines += [
-            f"missing: {_name(key)} in {_percent(count, result.decided)} of the requests, "
-            "taken as unknown"
-            for key, count in result.missing.most_common(_LISTED)
-        ]
-    lines += [
-        f"assumed: {_name(key)} is not given in {_percent(count, result.decided)} of the requests: "
-        f"{_STANDS_IN[result.assumed_from[key]]}"
-        for key, count in result.assumed.most_common(_LISTED)
-    ]
+        lines.append(f"undecided: {_requests(count)} without {name_of(key)}, so no arm is theirs")
+    lines += values_lines(result)
     if result.unknown_models:
         lines.append(
             f"unknown model: {_requests(result.unknown_models)} would be refused, for nobody knows "
@@ -288,7 +286,7 @@ def _lacking(result: Simulated, reading: Reading) -> list[str]:
         )
         lines.append(f"left out: {names} (no attribute of the language)")
     lines += [
-        f"not compared: {_requests(count)} without {_name(key)}, which the other policy reads"
+        f"not compared: {_requests(count)} without {name_of(key)}, which the other policy reads"
         for key, count in result.old_undecidable.most_common()
     ]
     if reading.old_unreadable.rows:
@@ -301,11 +299,30 @@ def _lacking(result: Simulated, reading: Reading) -> list[str]:
     return ["", *lines] if lines else []
 
 
+def values_lines(result: Values) -> list[str]:
+    """Which values the requests lacked, and what was taken in their place."""
+    lines = []
+    if result.missing:
+        share = _percent(result.complete, result.decided)
+        lines.append(f"complete: {share} of the requests have all that the policy asked for")
+        lines += [
+            f"missing: {name_of(key)} in {_percent(count, result.decided)} of the requests, "
+            "taken as unknown"
+            for key, count in result.missing.most_common(_LISTED)
+        ]
+    return lines + [
+        f"assumed: {name_of(key)} is not given in {_percent(count, result.decided)} of the "
+        f"requests: {_STANDS_IN[result.assumed_from[key]]}"
+        for key, count in result.assumed.most_common(_LISTED)
+    ]
+
+
 def _unread_lines(refused: Refused) -> list[str]:
     return [f"  {one.file}:{one.line}: {one.reason}" for one in refused.first]
 
 
-def _name(key: str) -> str:
+def name_of(key: str) -> str:
+    """A value as a policy names it."""
     return f"`{printable(written_key(key))}`"
 
 
