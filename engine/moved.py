@@ -11,7 +11,16 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from turnout.dsl.core import Clause, Reject
-from turnout.dsl.meaning import Meaning, Meanings, Plans, of_own_salts, options, refusal, sets_of
+from turnout.dsl.meaning import (
+    Meaning,
+    Meanings,
+    Plans,
+    of_own_salts,
+    options,
+    refusal,
+    sets_of,
+    shared_salts,
+)
 
 from .replay import Decided, Past, Replay, Row, UndecidableError
 from .simulate import Prices
@@ -59,7 +68,9 @@ class Movement:
         self._old, self._new = old, new
         self._old_prices, self._new_prices = Prices(old), Prices(new)
         meanings = Meanings()
-        self._old_treats, self._new_treats = _Treats(old, meanings), _Treats(new, meanings)
+        shared = shared_salts(old.program, new.program)
+        self._old_treats = _Treats(old, meanings, shared)
+        self._new_treats = _Treats(new, meanings, shared)
         self.result = Moved()
 
     def take(self, row: Row, past: Past, old_row: Row | None) -> None:
@@ -124,9 +135,10 @@ class Movement:
 class _Treats:
     """What a version does with a row beyond where it comes to."""
 
-    def __init__(self, replay: Replay, meanings: Meanings) -> None:
+    def __init__(self, replay: Replay, meanings: Meanings, shared: frozenset[str]) -> None:
         self._replay = replay
         self._meanings = meanings
+        self._shared = shared  # salts that are not some rule's own alone
         self._known: dict[int, tuple[Meaning, Meaning]] = {}
         # A limit keeps a row from a target whatever the plan says.
         self.hangs_on_plan = not replay.program.limits
@@ -150,7 +162,7 @@ class _Treats:
         """What its plan means, and what of it holds for all rows. Each is worked out once."""
         if index not in self._known:
             clause = self._replay.program.clauses[index] if index >= 0 else None
-            salts = {} if clause is None else of_own_salts(clause)
+            salts = {} if clause is None else of_own_salts(clause, self._shared)
             plans = Plans(self._replay.program, self._meanings, salts)
             self._known[index] = plans.of(clause), _always(clause, plans)
         return self._known[index]

@@ -19,7 +19,7 @@ from turnout.dsl.interpret.compiled import compile_program
 from turnout.dsl.interpret.index import Index
 from turnout.dsl.interpret.traced import trace, value_of
 from turnout.dsl.logic import is_not_false, is_true, negation
-from turnout.dsl.meaning import Meanings, Plans, of_own_salts
+from turnout.dsl.meaning import Meanings, Plans, of_own_salts, shared_salts
 from turnout.dsl.paths import Path, Paths
 from turnout.dsl.prove import Answer, NotDecided, Proved, Prover, ProverError, Witness
 from turnout.dsl.regions import Regions, Words, all_of, outcomes
@@ -140,8 +140,9 @@ class Survey:
     def plans(self) -> tuple[object, ...]:
         """Of each rule what it does, as something that is equal where they do the same."""
         meanings = Meanings()
+        shared = shared_salts(self.program)
         return tuple(
-            (Plans(self.program, meanings, of_own_salts(clause)).of(clause), clause.tags)
+            (Plans(self.program, meanings, of_own_salts(clause, shared)).of(clause), clause.tags)
             for clause in self.program.clauses
         )
 
