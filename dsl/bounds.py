@@ -1,27 +1,27 @@
 """The worst that one request can cost and take: dollars, time and attempts, with the request.
 
 Every hop that may be tried is, with all its retries, and every attempt is billed like the worst
-case that is reserved for it: the prompt at most the window, the output at its bound. What a
-provider refuses for its length is not billed. A stream that has begun may go on to the deadline;
-the time here ends with its first content.
+case that is reserved for it: the prompt at most the window, the output at its bound. What the
+gateway would pass over is not tried (`attempts`). A stream that has begun may go on to the
+deadline; the time here ends with its first content.
 
 Over 300 lines because the three measures add up the same hops.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from functools import cached_property
 from typing import Literal
 
+from .attempts import KIND, Attempts, Sendings, Try, Way
 from .check import GENERATION
 from .core import (
-    REQUESTED,
     Arithmetic,
     Clause,
     Compare,
     Const,
-    Hop,
     If,
+    Known,
     Member,
     Program,
     Read,
@@ -29,21 +29,24 @@ from .core import (
     Term,
 )
 from .cost import TOKENS, worst_case_cost
+from .interpret.traced import value_of, values
+from .interval import bounds as interval_of
 from .logic import FALSE, TRUE, all_of, any_of, is_true, negation
-from .paths import Path, Paths
+from .paths import Paths
 from .prove import NotDecided, Proved, Prover, Witness
-from .routes import NEEDS
-from .schema import Target, Type
+from .schema import Target, Tariff, Type
 from .snapshot import Snapshot
-from .walk import plan_terms, reads, rewrite
+from .walk import reads, rewrite
 from .worlds import worlds_of_keys
 
 Measure = Literal["dollars", "time", "attempts"]
 MEASURES: tuple[Measure, ...] = ("dollars", "time", "attempts")
-_ENDLESS = 10**9  # tokens; no prompt is as long
+FASTER = 4  # how many times more cases are asked about at once where the last came to nothing
+_ENDLESS = 10**9  # tokens; no prompt and no answer is as long
+_PATIENCE_US = 2_000_000  # while another hop is left, a wait before a retry is shorter
 N = Read("n", Type.NUMBER)
 MAX_TOKENS = Read("max_tokens", Type.NUMBER)
-KIND = Read("request_type", Type.ENUM)
+_IS_STREAM = is_true(Read("stream", Type.BOOL))
 ONE_ANSWER = Compare("==", N, Const(1, Type.NUMBER))
 
 
@@ -107,20 +110,63 @@ def worst_of(rows: tuple[Bound, ...], measure: Measure) -> tuple[str | None, Wor
     return name, worst
 
 
+@dataclass(frozen=True, slots=True)
+class _Bill:
+    """Attempts at one target that are paid for where `when` is true, each at most `cost`."""
+
+    row: Target
+    when: Term
+    cost: Term
+    times: int
+    writes: bool  # whether it gives an answer that somebody pays for
+
+    @property
+    def total(self) -> Term:
+        """What all of them come to."""
+        return _times(self.times, self.cost)
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What a measure comes to where `when` is true; never more than `most`."""
+
+    when: Term
+    total: Term
+    most: int
+
+    def beats(self, best: Worst) -> Term:
+        """Where it comes to more than the worst that was found."""
+        if best.kind != "exact":
+            return self.when
+        than = Const(best.value, self.total.type)
+        return all_of((self.when, is_true(Compare(">", self.total, than))))
+
+
 class _Bounding:
     """One program, and what is assumed of its requests."""
 
     def __init__(self, program: Program, where: Term) -> None:
         self._program = program
         self._paths = Paths(program)
+        self._attempts = Attempts(program, self._paths)
         said = reads([where])
         self._is_one_answer = N.key not in said
-        self._assumed = [is_true(where), *worlds_of_keys(program, said)]
+        # With the term itself: while it is held here, no other has its id.
+        self._bounds: dict[int, tuple[Term, int]] = {}
+        self._costs: dict[tuple[str, Term | None], Term] = {}
+        self._assumed = [
+            is_true(where),
+            *worlds_of_keys(program, said),
+            *self._attempts.worlds(),
+        ]
         if self._is_one_answer:
             self._assumed.append(is_true(ONE_ANSWER))
         if KIND.key not in said:
             self._assumed.append(is_true(Member(KIND, frozenset(GENERATION))))
-        self._fetched = {key for key, slot in program.slots.items() if slot.attribute.fetched}
+
+    @cached_property
+    def _all_listed(self) -> Term:
+        return negation(self._paths.asked.others())
 
     def rows(self, prover: Prover) -> Iterator[Bound]:
         """Rule after rule, each for the requests that none before it takes."""
@@ -128,7 +174,7 @@ class _Bounding:
         with prover.assuming(*self._assumed):
             for clause in self._program.clauses:
                 takes = is_true(clause.applies)
-                embeds = embeds or bool(self._fetched & {*clause.reads})
+                embeds = embeds or self._attempts.reads_fetched(clause.reads)
                 with prover.assuming(takes):
                     yield self._row(prover, clause, embeds)
                 prover.assume(negation(takes))
@@ -136,168 +182,276 @@ class _Bounding:
 
     def _row(self, prover: Prover, clause: Clause | None, embeds: bool) -> Bound:
         name = None if clause is None else clause.name
+        if not prover.has_time():
+            left_open = Worst("open")
+            return Bound(name, left_open, left_open, left_open)
         if clause is not None and isinstance(clause.plan.route, Reject) and not embeds:
-            worst = _found(prover, _count(0))
+            worst = _worst(prover, [_Case(TRUE, _count(0), 0)])
             return Bound(name, worst, worst, worst)
-        tries = _by_hop(self._paths.of(clause))
-        if any(way.path.row is None for one in tries for way in one.ways):
-            asks_others = self._asks_others(prover, tries)
-            with prover.assuming(negation(self._paths.asked.others())):
-                return replace(self._bound(prover, clause, tries, embeds), asks_others=asks_others)
-        return self._bound(prover, clause, tries, embeds)
+        sent = self._attempts.of(clause, embeds)
+        unlisted = [w.is_tried for one in sent.tries for w in one.ways if w.path.row is None]
+        if not unlisted:
+            return self._bound(prover, clause, sent)
+        asks_others = self._is_ever(prover, any_of(unlisted))
+        with prover.assuming(self._all_listed):
+            return replace(self._bound(prover, clause, sent), asks_others=asks_others)
 
-    def _bound(
-        self, prover: Prover, clause: Clause | None, tries: list["_Try"], embeds: bool
-    ) -> Bound:
-        name = None if clause is None else clause.name
-        if clause is not None:
-            embeds = embeds or bool(self._fetched & {*reads(plan_terms(clause.plan))})
-        dollars = self._endless(prover, tries)
+    def _is_ever(self, prover: Prover, term: Term) -> bool:
+        return term is not FALSE and not isinstance(prover.sample(term), Proved)
+
+    def _bound(self, prover: Prover, clause: Clause | None, sent: Sendings) -> Bound:
+        limit = None if clause is None else clause.plan.sets.get("max_tokens")
+        # What a rule sets, it sets for every hop; the snapshot keeps what the client wrote.
+        longest = _count(limit) if isinstance(limit, int) else None
+        # Of the targets of a route there is one at most: each is a case of its own.
+        first = [
+            (one, self._bill(way, one, longest))
+            for one in sent.tries
+            if not one.is_fallback
+            for way in one.ways
+            if way.path.row is not None
+        ]
+        none_of_them = negation(any_of(bill.when for _, bill in first))
+
+        rest = self._bills_behind(sent, longest)
+        dollars = self._endless(prover, [*(bill for _, bill in first), *rest], longest is not None)
         if dollars is None:
-            dollars = _found(prover, self._dollars(tries, clause, embeds))
-        time = _found(prover, self._time(tries, embeds))
-        attempts = _found(prover, self._attempts(tries, clause, embeds))
-        return Bound(name, dollars, time, attempts)
+            behind = _sum([_where(one.when, one.total, Type.MONEY) for one in rest], Type.MONEY)
+            most = self._most(behind)
+            cases = [
+                _Case(one.when, _plus(one.total, behind), one.times * self._most(one.cost) + most)
+                for _, one in first
+            ]
+            dollars = _worst(prover, [*cases, _Case(none_of_them, behind, most)])
+        fewer = self._count_behind(sent)
+        most = self._most(fewer)
+        cases = [
+            _Case(bill.when, _plus(_count(bill.times), fewer), bill.times + most)
+            for _, bill in first
+        ]
+        nowhere = _Case(none_of_them, fewer, most)
+        attempts = _worst(prover, [*cases, nowhere], dollars.witness)
+        clocks = _Clocks(self._program, sent)
+        times = {id(one): clocks.beginning_with(one) for one, _ in first}
+        cases = [_Case(bill.when, times[id(one)], clocks.most(one)) for one, bill in first]
+        without = clocks.beginning_with(None)
+        nowhere = _Case(none_of_them, without, clocks.most(None))
+        time = _worst(prover, [*cases, nowhere], attempts.witness or dollars.witness)
+        return Bound(None if clause is None else clause.name, dollars, time, attempts)
 
-    def _asks_others(self, prover: Prover, tries: list["_Try"]) -> bool:
-        ways = (way for one in tries for way in one.ways)
-        others = any_of(way.path.when for way in ways if way.path.row is None)
-        return others is not FALSE and not isinstance(prover.find(others), Proved)
+    def _most(self, total: Term) -> int:
+        """A bound of it by its own terms, looked for once."""
+        if id(total) not in self._bounds:
+            attributes = self._program.schema.attributes
+            self._bounds[id(total)] = total, interval_of(total, attributes)[1]
+        return self._bounds[id(total)][1]
 
-    def _endless(self, prover: Prover, tries: list["_Try"]) -> Worst | None:
-        """Where a prompt without end is paid for: no window bounds it, nor does a condition."""
-        is_long = Compare(">", TOKENS, _count(_ENDLESS))
-        for way in (way for one in tries for way in one.ways):
-            row = way.path.row
-            if row is None or row.context_window is not None or row.tariff is None:
-                continue
-            if row.tariff.input or row.tariff.cache_write:
-                answer = prover.find(way.is_served, is_long)
-                if isinstance(answer, Witness):
-                    return Worst("unbounded", 0, answer.snapshot, row.id)
-        return None
+    # --- bills -----------------------------------------------------------------------------------
 
-    # --- what is added up ------------------------------------------------------------------------
+    def _bills_behind(self, sent: Sendings, longest: Term | None) -> list[_Bill]:
+        """Those of all that is sent beside a route's own target."""
+        tries = (one for one in sent.tries if one.is_fallback)
+        found = [
+            self._bill(way, one, longest)
+            for one in tries
+            for way in one.ways
+            if way.path.row is not None
+        ]
+        if (copy := sent.copy) is not None:
+            found.append(_Bill(copy.row, copy.is_sent, self._cost(copy.row, longest), 1, True))
+        if (embedding := sent.embedding) is not None:
+            found.append(self._embedded(embedding.row, embedding.is_sent))
+        return found
 
-    def _dollars(self, tries: list["_Try"], clause: Clause | None, embeds: bool) -> Term:
-        parts: list[Term] = []
-        for one in tries:
-            cost: Term = Const(0, Type.MONEY)
-            for way in one.ways:  # they exclude each other
-                if way.path.row is not None:
-                    is_billed = all_of((way.is_served, _fits(way.path.row)))
-                    cost = _choice(is_billed, self._cost(way.path.row, clause), cost)
-            parts.append(_times(1 + one.hop.retries, cost))
-        copied = self._mirror(clause)
-        if copied is not None:
-            is_sent, row = copied
-            parts.append(_where(is_sent, self._cost(row, clause), Type.MONEY))
-        if embeds and self._program.embedding is not None:
-            parts.append(self._cost(self._program.targets[self._program.embedding.target], None))
-        return _sum(parts, Type.MONEY)
+    def _bill(self, way: Way, one: Try, longest: Term | None) -> _Bill:
+        row = way.path.row
+        assert row is not None
+        return _Bill(row, way.is_tried, self._cost(row, longest), 1 + one.hop.retries, True)
 
-    def _cost(self, row: Target, clause: Clause | None) -> Term:
+    def _embedded(self, row: Target, when: Term) -> _Bill:
+        """The call has no limit of the client's, and no answer but vectors."""
+        nothing = _count(0)
+        cost = self._with(row, {N.key: nothing, MAX_TOKENS.key: nothing})
+        return _Bill(row, when, cost, 1, False)
+
+    def _cost(self, row: Target, longest: Term | None) -> Term:
+        key = (row.id, longest)
+        if key not in self._costs:
+            known: dict[str, Term] = {} if longest is None else {MAX_TOKENS.key: longest}
+            if self._is_one_answer:
+                known[N.key] = _count(1)
+            self._costs[key] = self._with(row, known)
+        return self._costs[key]
+
+    def _with(self, row: Target, known: dict[str, Term]) -> Term:
         if row.tariff is None:
             return Const(0, Type.MONEY)
-        # What a rule sets, it sets for every hop; the snapshot keeps what the client wrote.
-        limit = None if clause is None else clause.plan.sets.get("max_tokens")
+        cost = worst_case_cost(row, row.tariff)
+        return rewrite(cost, lambda read: known.get(read.key, read))
 
-        def told(read: Read) -> Term:
-            if read.key == N.key and self._is_one_answer:
-                return _count(1)
-            return _count(limit) if read.key == MAX_TOKENS.key and isinstance(limit, int) else read
+    def _endless(self, prover: Prover, bills: Sequence[_Bill], is_set: bool) -> Worst | None:
+        """Where something is paid for that has no end, by no target and no condition."""
+        found = [
+            (bill, all_of((bill.when, has_no_end)))
+            for of in (self._endless_prompt, self._endless_answer)
+            for bill in bills
+            if (has_no_end := of(bill, is_set)) is not FALSE
+        ]
+        some = prover.sample(any_of(term for _, term in found)) if found else Proved()
+        if not isinstance(some, Witness):
+            return None
+        bill, term = next(pair for pair in found if value_of(pair[1], some.snapshot) is True)
+        answer = prover.find(term)
+        seen = answer.snapshot if isinstance(answer, Witness) else some.snapshot
+        return Worst("unbounded", 0, seen, bill.row.id)
 
-        return rewrite(worst_case_cost(row, row.tariff), told)
+    def _endless_prompt(self, bill: _Bill, _: bool) -> Term:
+        row = bill.row
+        steps = () if row.tariff is None else _steps(row.tariff)
+        is_paid = any(one.input or one.cache_write for one in steps)
+        return _is_endless(TOKENS) if is_paid and row.context_window is None else FALSE
 
-    def _attempts(self, tries: list["_Try"], clause: Clause | None, embeds: bool) -> Term:
-        parts = [_where(one.is_served, _count(1 + one.hop.retries), Type.NUMBER) for one in tries]
-        copied = self._mirror(clause)
-        if copied is not None:
-            parts.append(_where(copied[0], _count(1), Type.NUMBER))
-        if embeds:
-            parts.append(_count(1))
+    def _endless_answer(self, bill: _Bill, is_set: bool) -> Term:
+        row = bill.row
+        steps = () if row.tariff is None else _steps(row.tariff)
+        if not bill.writes or not any(one.output for one in steps):
+            return FALSE
+        is_long: Term = FALSE
+        if row.max_output is None and row.context_window is None and not is_set:
+            is_long = any_of((negation(Known(MAX_TOKENS)), _is_endless(MAX_TOKENS)))
+        return is_long if self._is_one_answer else any_of((is_long, _is_endless(N)))
+
+    def _count_behind(self, sent: Sendings) -> Term:
+        """The attempts beside those at a route's own target."""
+        parts = [
+            _where(one.is_tried, _count(1 + one.hop.retries), Type.NUMBER)
+            for one in sent.tries
+            if one.is_fallback
+        ]
+        single = (one for one in (sent.copy, sent.embedding) if one is not None)
+        parts += [_where(one.is_sent, _count(1), Type.NUMBER) for one in single]
         return _sum(parts, Type.NUMBER)
 
-    def _time(self, tries: list["_Try"], embeds: bool) -> Term:
-        """Hop after hop as long as its clock lets it; a default holds only while one is left."""
-        deadline = Const(self._program.deadline_us, Type.DURATION)
-        total: Term = Const(0, Type.DURATION)
-        is_left: Term = FALSE
-        for one in reversed(tries):
-            clocks = one.hop.clocks
-            own = Const(clocks.timeout_us, Type.DURATION)
-            time = own if clocks.written_timeout else _choice(is_left, own, deadline)
-            total = _choice(one.is_served, Arithmetic("+", time, total, Type.DURATION), total)
-            is_left = any_of((is_left, one.is_served))
-        whole = Arithmetic("min", total, deadline, Type.DURATION)
-        if embeds and self._program.embedding is not None:
-            wait = Const(self._program.embedding.timeout_us, Type.DURATION)
-            return Arithmetic("+", whole, wait, Type.DURATION)
-        return whole
 
-    def _mirror(self, clause: Clause | None) -> tuple[Term, Target] | None:
-        mirror = None if clause is None else clause.plan.mirror
-        if mirror is None or mirror.hop.target == REQUESTED:
-            return None
-        is_sent = all_of((is_true(mirror.sampled), self._paths.allowed(mirror.hop.target)))
-        return is_sent, self._program.targets[mirror.hop.target]
+class _Clocks:
+    """How long a request takes: hop after hop, each as long as its clock lets it.
 
+    A default holds only while a hop is left: one that the chain does not pass over, whatever its
+    own condition says.
+    """
 
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """A target, and where it is tried: it is not known to lack what the request needs."""
+    def __init__(self, program: Program, sent: Sendings) -> None:
+        self._deadline = Const(program.deadline_us, Type.DURATION)
+        self._is_left: Term = FALSE
+        self._behind: Term = Const(0, Type.DURATION)
+        self._fallbacks = [one for one in sent.tries if one.is_fallback]
+        self._wait_us = 0
+        for one in reversed(self._fallbacks):
+            with_it = _plus(_clocked(one, self._is_left, self._deadline), self._behind)
+            self._behind = _choice(one.is_tried, with_it, self._behind)
+            self._is_left = any_of((self._is_left, one.stands))
+        self._before: Term = Const(0, Type.DURATION)
+        if sent.embedding is not None and program.embedding is not None:
+            self._wait_us = program.embedding.timeout_us
+            wait = Const(self._wait_us, Type.DURATION)
+            self._before = _where(sent.embedding.is_sent, wait, Type.DURATION)
 
-    path: Path
-    is_served: Term
+    def most(self, first: Try | None) -> int:
+        """A bound of that, by the clocks alone."""
+        hops = [one.hop for one in self._fallbacks] + ([] if first is None else [first.hop])
+        deadline_us = int(self._deadline.value or 0)
+        clocks = (hop.clocks for hop in hops)
+        whole = sum(one.timeout_us if one.written_timeout else deadline_us for one in clocks)
+        return self._wait_us + min(whole, deadline_us)
 
-
-@dataclass(frozen=True, slots=True)
-class _Try:
-    """A hop with the targets that it may stand for, of which each request meets one at most."""
-
-    hop: Hop
-    ways: tuple[_Way, ...]
-
-    @property
-    def is_served(self) -> Term:
-        """Where one of them is tried."""
-        return any_of(way.is_served for way in self.ways)
+    def beginning_with(self, first: Try | None) -> Term:
+        """The time where the route's own target is tried first; None: where there is none."""
+        whole = self._behind
+        if first is not None:
+            whole = _plus(_clocked(first, self._is_left, self._deadline), whole)
+        return _plus(self._before, Arithmetic("min", whole, self._deadline, Type.DURATION))
 
 
-def _by_hop(paths: tuple[Path, ...]) -> list[_Try]:
-    groups = groupby(paths, key=lambda path: id(path.hop))
-    ways = (tuple(_Way(path, _served(path)) for path in group) for _, group in groups)
-    return [_Try(some[0].path.hop, some) for some in ways]
+def _clocked(one: Try, is_left: Term, deadline: Const) -> Term:
+    """The longest that a hop may take until it has failed."""
+    clocks, retries = one.hop.clocks, one.hop.retries
+    own = Const(clocks.timeout_us, Type.DURATION)
+    first = Const((1 + retries) * clocks.ttft_us + retries * _PATIENCE_US, Type.DURATION)
+    limit = own if clocks.written_timeout else _choice(is_left, own, deadline)
+    # A stream's attempts end at its first content; the last hop's waits have no bound of their own.
+    if clocks.written_ttft and not retries:
+        has_first: Term = _IS_STREAM
+    else:
+        has_first = all_of((_IS_STREAM, is_left))
+    if int(first.value or 0) >= int(own.value or 0) and clocks.written_timeout:
+        return limit
+    return _choice(has_first, Arithmetic("min", first, limit, Type.DURATION), limit)
 
 
-def _served(path: Path) -> Term:
-    abilities = {} if path.row is None else path.row.abilities
-    lacks = [
-        is_true(Read(needs, Type.BOOL))
-        for ability, needs in NEEDS
-        if abilities.get(ability) is False
-    ]
-    return all_of((path.when, *map(negation, lacks)))
+def _steps(tariff: Tariff) -> tuple[Tariff, ...]:
+    return (tariff, *(step for _, step in tariff.above))
 
 
-def _fits(row: Target) -> Term:
-    """Whether the prompt is within the window."""
-    if row.context_window is None:
-        return TRUE
-    return is_true(Compare("<=", TOKENS, _count(row.context_window)))
+def _is_endless(number: Term) -> Term:
+    return is_true(Compare(">", number, _count(_ENDLESS)))
 
 
-def _found(prover: Prover, total: Term) -> Worst:
-    answer = prover.find() if isinstance(total, Const) else prover.greatest(total)
+def _worst(prover: Prover, cases: Sequence[_Case], near: Snapshot | None = None) -> Worst:
+    """The worst of cases that exclude each other, from the one that may be the worst on.
+
+    What cannot come to more than the worst that was found is not asked about. `near`: a request
+    that may be the worst of all.
+    """
+    best = Worst("never")
+    taken = [None] * len(cases) if near is None else values([case.when for case in cases], near)
+    ranked = sorted(
+        zip(cases, taken, strict=True), key=lambda one: (-one[0].most, one[1] is not True)
+    )
+    left = [case for case, _ in ranked]
+    size = 1
+    while left:
+        some, is_over = left[:size], False
+        if len(some) > 1:
+            found = prover.sample(any_of(case.beats(best) for case in some))
+            if isinstance(found, NotDecided):
+                return Worst("open", best.value, best.witness)
+            if isinstance(found, Witness):
+                near = found.snapshot
+                some = [next(case for case in some if _holds(case.beats(best), near))]
+            is_over = isinstance(found, Proved)
+        if not is_over:
+            worst = _greatest(prover, some[0], best, near)
+            if worst.kind == "open":
+                return Worst("open", best.value, best.witness)
+            is_over = worst.kind == "never"
+            best = best if is_over else worst
+        if is_over:
+            size *= FASTER
+        done = {id(case) for case in some}
+        left = [case for case in left if id(case) not in done and _may_beat(case, best)]
+    return best
+
+
+def _may_beat(case: _Case, best: Worst) -> bool:
+    return best.kind == "never" or case.most > best.value
+
+
+def _holds(term: Term, seen: Snapshot) -> bool:
+    return value_of(term, seen) is True
+
+
+def _greatest(prover: Prover, case: _Case, best: Worst, near: Snapshot | None) -> Worst:
+    """What a case comes to at most, where that is more than the worst so far."""
+    if isinstance(case.total, Const):
+        found = prover.find(case.when)
+        if isinstance(found, Witness):
+            return Worst("exact", int(case.total.value or 0), found.snapshot)
+        return Worst("open" if isinstance(found, NotDecided) else "never")
+    answer = prover.greatest(case.total, case.beats(best), near=near)
     if isinstance(answer, tuple):
         value, witness = answer
         return Worst("exact", value, witness.snapshot)
-    if isinstance(answer, Witness):
-        assert isinstance(total, Const)
-        return Worst("exact", int(total.value or 0), answer.snapshot)
-    if isinstance(answer, NotDecided):
-        return Worst("open")
-    return Worst("never")
+    return Worst("open" if isinstance(answer, NotDecided) else "never")
 
 
 def _where(test: Term, amount: Term, type_: Type) -> Term:
@@ -314,13 +468,18 @@ def _times(count: int, amount: Term) -> Term:
     return amount if count == 1 else Arithmetic("*", amount, _count(count), amount.type)
 
 
+def _plus(one: Term, other: Term) -> Term:
+    return _sum([one, other], other.type)
+
+
 def _sum(parts: list[Term], type_: Type) -> Term:
     """The sum, its constants put together."""
     total = sum(int(part.value or 0) for part in parts if isinstance(part, Const))
     whole: Term = Const(total, type_)
     for part in parts:
         if not isinstance(part, Const):
-            whole = Arithmetic("+", whole, part, type_)
+            is_first = isinstance(whole, Const) and not whole.value
+            whole = part if is_first else Arithmetic("+", whole, part, type_)
     return whole
 
 

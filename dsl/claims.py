@@ -14,18 +14,17 @@ from itertools import groupby
 from .check import GENERATION
 from .core import Arithmetic, Clause, Const, Invariant, Member, Not, Program, Read, Term
 from .cost import expected_cost, worst_case_cost
-from .facts import COST, PREFIX, WORST_CASE, facts
+from .facts import COST, PREFIX, TAG, WORST_CASE, facts
 from .interpret.compiled import compile_program
 from .interpret.traced import value_of
 from .logic import FALSE, all_of, any_of, is_true, negation
-from .meaning import Meanings
 from .paths import Path, Paths
 from .prove import NotDecided, Proved, Prover, Witness
 from .residual import simplify
 from .schema import Target, Type, Value
 from .scope import ROUTE
 from .snapshot import Snapshot
-from .walk import reads, rewrite
+from .walk import leaves_first, reads, rewrite
 from .worlds import worlds_of_keys
 
 _COSTS = (COST, WORST_CASE)
@@ -38,7 +37,9 @@ class Breach:
     """A request that breaks a claim.
 
     `clause` took it (None: no rule did), and it comes to `target` there: REQUESTED is what the
-    client asked for and nobody listed. `is_fallback`: if all before it failed.
+    client asked for and nobody listed. `is_fallback`: it stands behind the route. The request comes
+    there only if others fail where it `is_after_others`. `values` is what the claim compares of the
+    target, by its name: what it costs, where it runs.
     """
 
     clause: int | None
@@ -47,6 +48,8 @@ class Breach:
     is_copy: bool
     witness: Snapshot
     broken: Term  # true where the claim is broken there
+    is_after_others: bool = False
+    values: tuple[tuple[str, Value | None, Type], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,7 @@ class Claims:
         """Of each rule a request that breaks a claim there, if there is one."""
         prover, program = self._prover, self._program
         is_about_kinds = _KIND.key in reads([claim.test])
-        meanings = Meanings()
-        known: dict[int, bool] = {}
+        known: dict[str, bool] = {}
         at: dict[str, Term] = {}
 
         def at_target(path: Path) -> Term:
@@ -92,16 +94,19 @@ class Claims:
                 at[path.target] = all_of((broken, *beside))
             return at[path.target]
 
-        def can_be(broken: Term) -> bool:
-            """Whether it is ever true; what never was under fewer assumptions is not under more."""
-            number = meanings.number(broken)
-            if number not in known:
+        def can_be(path: Path) -> bool:
+            """Whether the claim is ever broken there, whatever leads to it; asked once for each."""
+            if path.target not in known:
+                broken = at_target(path)
                 answer = Proved() if broken is FALSE else prover.sample(broken)
-                known[number] = not isinstance(answer, Proved)
-            return known[number]
+                known[path.target] = not isinstance(answer, Proved)
+            return known[path.target]
 
         with prover.assuming(*(() if is_about_kinds else (_IS_GENERATION,))):
             for clause in (*program.clauses, None):
+                if not prover.has_time():
+                    yield NotDecided("time")
+                    return
                 taken = () if clause is None else (is_true(clause.applies),)
                 cases = [
                     _Case(path, is_copy, all_of((path.when, at_target(path))))
@@ -115,17 +120,17 @@ class Claims:
                         case = _case_of(cases, answer.snapshot)
                         answer = prover.find(*taken, case.broken, confirm=takes)
                     if isinstance(answer, Witness):
-                        yield _breach(clause, case, answer.snapshot)
+                        yield _breach(clause, cases, case, answer.snapshot, claim)
                     elif isinstance(answer, NotDecided):
                         yield answer
                 prover.assume(*map(negation, taken))
 
-    def _in_question(self, cases: list[_Case], can_be: Callable[[Term], bool]) -> Iterator[Term]:
+    def _in_question(self, cases: list[_Case], can_be: Callable[[Path], bool]) -> Iterator[Term]:
         """Where it may be broken; of what a client may ask for, which is much, all at once."""
         for _, group in groupby(cases, key=lambda case: id(case.path.hop)):
-            some = [case.broken for case in group]
-            if len(some) > 1 or can_be(some[0]):
-                yield any_of(some)
+            some = list(group)
+            if len(some) > 1 or can_be(some[0].path):
+                yield any_of(case.broken for case in some)
 
     @cached_property
     def _index_of(self) -> Callable[[Mapping[str, Value | None]], int]:
@@ -154,10 +159,51 @@ def _case_of(cases: list[_Case], seen: Snapshot) -> _Case:
     return next(case for case in cases if value_of(case.broken, seen) is True)
 
 
-def _breach(clause: Clause | None, case: _Case, seen: Snapshot) -> Breach:
+def _breach(
+    clause: Clause | None, cases: list[_Case], case: _Case, seen: Snapshot, claim: Invariant
+) -> Breach:
     index = None if clause is None else clause.index
     path = case.path
-    return Breach(index, path.target, path.is_fallback, case.is_copy, seen, case.broken)
+    before = cases[: cases.index(case)]
+    return Breach(
+        index,
+        path.target,
+        path.is_fallback,
+        case.is_copy,
+        seen,
+        case.broken,
+        any(value_of(other.path.when, seen) is True for other in before),
+        tuple(_compared(claim, path.row, seen)),
+    )
+
+
+def _compared(
+    claim: Invariant, row: Target | None, seen: Snapshot
+) -> Iterator[tuple[str, Value | None, Type]]:
+    """What the claim reads of a target, and what that is of this request."""
+    if row is None:
+        return
+    terms = [term for term in leaves_first([claim.test]) if isinstance(term, Read)]
+    for key, type_ in {term.key: term.type for term in terms}.items():
+        if key in _COSTS:
+            name = "cost" if key == COST else "worst_case(cost)"
+            yield name, value_of(_cost(key, row), seen), type_
+        elif key.startswith(PREFIX) and not key.startswith(TAG):
+            yield key.removeprefix(PREFIX), facts(row, (key,))[key], type_
+
+
+def unknown_facts(program: Program, claim: Invariant) -> dict[str, list[str]]:
+    """By fact that a claim reads: the targets of the policy's routes of which it is not known."""
+    keys = [key for key in reads([claim.test]) if key.startswith(PREFIX) and key not in _COSTS]
+    paths = Paths(program)
+    plans = (*program.clauses, None)
+    goes = {path.target for clause in plans for path in paths.of(clause)}
+    rows = [row for id, row in program.targets.items() if id in goes]
+    found = {
+        key.removeprefix(PREFIX): [row.id for row in rows if facts(row, (key,))[key] is None]
+        for key in keys
+    }
+    return {name: ids for name, ids in found.items() if ids}
 
 
 def _broken(claim: Invariant, path: Path, paths: Paths) -> Term:

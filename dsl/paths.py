@@ -43,7 +43,8 @@ class Path:
     `when` is true exactly where it is tried, if all before it failed. `target` is the id of a
     target of the program; of `requested`, each that it may stand for has its own path, REQUESTED
     itself stands for all that nobody listed. `row` is the target itself, which the program need not
-    hold where it was asked for; None of those that nobody listed.
+    hold where it was asked for; None of those that nobody listed. `stands` is the same as `when`
+    but for the hop's own condition, which is asked only once its turn has come.
     """
 
     hop: Hop
@@ -51,6 +52,7 @@ class Path:
     when: Term
     is_fallback: bool
     row: Target | None = None
+    stands: Term = TRUE
 
 
 def fires(program: Program, index: int) -> Term:
@@ -153,26 +155,34 @@ class Paths:
         self, places: Sequence[Place], embeddings: Term, *, is_fallback: bool = False
     ) -> Iterator[Path]:
         """The ways of all places in their order; `embeddings`: where the request is about these."""
+        is_open: Term = TRUE
+        before = _Before()
         for index, place in enumerate(places):
-            before = places[:index]
-            opens = [one.is_open for one in places[: index + 1]]
+            is_open = all_of((is_open, place.is_open))
             for way in place.ways:
-                when = all_of(
+                stands = all_of(
                     (
-                        *opens,
+                        is_open,
                         way.chosen,
-                        negation(_is_met(way, before)),
+                        negation(before.is_met(way)),
                         self._is_allowed(way),
-                        any_of((negation(embeddings), _has_their_model(way, before))),
-                        TRUE if way.hop.when is None else is_true(way.hop.when),
+                        TRUE
+                        if embeddings is FALSE
+                        else any_of((negation(embeddings), before.has_their_model(way))),
                     )
                 )
+                when = all_of((stands, TRUE if way.hop.when is None else is_true(way.hop.when)))
                 if when is not FALSE:
-                    yield Path(way.hop, way.target, when, is_fallback or index > 0, way.row)
+                    is_behind = is_fallback or index > 0
+                    yield Path(way.hop, way.target, when, is_behind, way.row, stands)
+            before.add(place)
 
 
 def _where(term: Term, found: Iterator[Path]) -> Iterator[Path]:
-    return (replace(path, when=all_of((term, path.when))) for path in found)
+    return (
+        replace(path, when=all_of((term, path.when)), stands=all_of((term, path.stands)))
+        for path in found
+    )
 
 
 def _of_embeddings(clause: Clause) -> bool:
@@ -198,22 +208,41 @@ def _nothing_excludes(limits: Sequence[Limit]) -> Term:
     )
 
 
-def _is_met(way: Way, before: Sequence[Place]) -> Term:
-    """Whether its target stands in the order before, tried or not."""
-    return any_of(
-        other.chosen for place in before for other in place.ways if other.target == way.target
-    )
+class _Before:
+    """The places before a hop; what is said of each of its ways is put together once."""
+
+    def __init__(self) -> None:
+        self._chosen: dict[str, list[Term]] = {}
+        # Of each place, with the term that something stands there and nothing before.
+        self._firsts: list[tuple[Place, Term]] = []
+        self._is_nothing: Term = TRUE
+        self._others: dict[str | None, Term] = {}
+
+    def add(self, place: Place) -> None:
+        """Take the next place."""
+        for way in place.ways:
+            self._chosen.setdefault(way.target, []).append(way.chosen)
+        self._firsts.append((place, self._is_nothing))
+        self._is_nothing = all_of((self._is_nothing, negation(place.any_of(place.ways))))
+        self._others = {}
+
+    def is_met(self, way: Way) -> Term:
+        """Whether its target stands in the order before, tried or not."""
+        return any_of(self._chosen.get(way.target, ()))
+
+    def has_their_model(self, way: Way) -> Term:
+        """Whether it has the model of the first target in the order: other vectors are useless."""
+        model = _model(way)
+        if model not in self._others:
+            self._others[model] = any_of(
+                all_of((nothing, place.any_of(_of_other_models(place, model))))
+                for place, nothing in self._firsts
+            )
+        return negation(self._others[model])
 
 
-def _has_their_model(way: Way, before: Sequence[Place]) -> Term:
-    """Whether it has the model of the first target in the order: other vectors are of no use."""
-    differs: list[Term] = []
-    nothing: list[Term] = []
-    for place in before:
-        others = [one for one in place.ways if way.row is None or _model(one) != way.row.model]
-        differs.append(all_of((*nothing, place.any_of(others))))
-        nothing.append(negation(place.any_of(place.ways)))
-    return negation(any_of(differs))
+def _of_other_models(place: Place, model: str | None) -> list[Way]:
+    return [one for one in place.ways if model is None or _model(one) != model]
 
 
 def _model(way: Way) -> str | None:

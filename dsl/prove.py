@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from .asked import IS_KNOWN
-from .core import And, Compare, Const, Program, Term
+from .core import And, Compare, Const, Known, Program, Read, Term
 from .facts import PREFIX
 from .interpret.compiled import compile_term
 from .interpret.traced import evaluate, values
+from .interval import bounds as interval_of
 from .logic import FALSE, is_true, negation
 from .paths import worlds
 from .schema import Value
 from .snapshot import Snapshot
-from .walk import reads
+from .walk import children, reads
 from .witness import Simplifier
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Prover:
         self._programs = programs
         self._time_left = time_left
         self._check_ms = check_ms
-        self._solver = Solver(programs, check_ms)
+        self._solver = Solver(programs, check_ms, self._is_over)
         self._simplifier = Simplifier(*programs)
         self._truths = _Truths()
         everywhere = worlds(*programs)
@@ -128,33 +129,43 @@ class Prover:
         found = self._search(terms, confirm)
         return _shown(found) if isinstance(found, Snapshot) else found
 
-    def greatest(self, term: Term, *terms: Term) -> tuple[int, Witness] | Proved | NotDecided:
-        """The greatest value of a number where the terms are true. Proved: they never are."""
+    def greatest(
+        self, term: Term, *terms: Term, near: Snapshot | None = None
+    ) -> tuple[int, Witness] | Proved | NotDecided:
+        """The greatest value of a number where the terms are true. Proved: they never are.
+
+        `near`: a snapshot that may have it; where it does, little is searched.
+        """
         from .interpret.smt import Impossible, TimedOut
 
-        if not self._has_time():
+        if not self.has_time():
             return NotDecided("time")
-        listed = self._without_nobody_s(terms)
-        answer = self._solver.greatest(term, *listed)
-        if isinstance(answer, Impossible):
-            found = Proved() if listed is terms else self._check(terms)
-            return found if isinstance(found, Proved | NotDecided) else NotDecided("opaque")
-        if isinstance(answer, TimedOut):
-            return NotDecided("time")
-        most, model = answer
-        if listed is not terms:
-            more = self._check((*terms, Compare(">", term, Const(most, term.type))))
-            if not isinstance(more, Proved):
-                return more if isinstance(more, NotDecided) else NotDecided("opaque")
-
-        def is_most(snapshot: Snapshot) -> bool:
-            return next(values([term], snapshot)) == most
-
-        snapshot = self._confirmed(model, terms, is_most)
-        if snapshot is None:
-            # A greater value may need a text that the opaque tests do not allow.
-            return self._spoilt(model, terms)
-        return most, _shown(self._simplest(snapshot, terms, is_most))
+        value = None if near is None else self._value_there(term, terms, near)
+        if near is None or value is None:
+            found = self._search((*terms, Known(term)), None)
+            if not isinstance(found, Snapshot):
+                return found
+            near, value = found, _number(term, found)
+        assert value is not None
+        near, value = self._climbed(term, terms, near, value)
+        if value < self._most(term):
+            listed = self._without_nobody_s(terms)
+            answer = self._solver.greatest(term, *listed, floor=value)
+            if isinstance(answer, TimedOut):
+                return NotDecided("time")
+            if not isinstance(answer, Impossible):
+                value, model = answer
+                snapshot = self._confirmed(model, terms, lambda seen: _number(term, seen) == value)
+                if snapshot is None:
+                    # A greater value may need a text that the opaque tests do not allow.
+                    return self._spoilt(model, terms)
+                near = snapshot
+            if listed is not terms:
+                more = self._check((*terms, Compare(">", term, Const(value, term.type))))
+                if not isinstance(more, Proved):
+                    return more if isinstance(more, NotDecided) else NotDecided("opaque")
+        has_it = is_true(Compare("==", term, Const(value, term.type)))
+        return value, _shown(self._simplest(near, (*terms, has_it), None))
 
     def blockers(self, wanted: Term, others: Sequence[Term]) -> tuple[int, ...] | None:
         """A minimal set of the others (by index) that together leave `wanted` no snapshot.
@@ -188,7 +199,9 @@ class Prover:
     def assume(self, *terms: Term) -> None:
         """From here on, in this block, only snapshots on which these terms are true."""
         scope = self._scopes[-1]
-        self._solver.add(*terms)
+        # Once the time is over nothing is asked any more, so that nothing needs to be known.
+        if self.has_time():
+            self._solver.add(*terms)
         scope.add(terms)
 
     # --- the search ------------------------------------------------------------------------------
@@ -220,20 +233,23 @@ class Prover:
     def _check(self, terms: Sequence[Term]) -> "Model | Proved | NotDecided":
         from .interpret.smt import Impossible, TimedOut
 
-        if not self._has_time():
+        if not self.has_time():
             return NotDecided("time")
         answer = self._solver.check(*terms)
         if isinstance(answer, TimedOut):
             return NotDecided("time")
         return Proved() if isinstance(answer, Impossible) else answer
 
-    def _has_time(self) -> bool:
-        """Whether the solver may be asked; it gets no more time than there is."""
+    def has_time(self) -> bool:
+        """Whether the solver may still be asked; it gets no more time than there is."""
         if self._time_left is None:
             return True
         left_ms = int(self._time_left() * 1_000)
         self._solver.timeout_ms = max(1, min(self._check_ms, left_ms))
         return left_ms > 0
+
+    def _is_over(self) -> bool:
+        return self._time_left is not None and self._time_left() <= 0
 
     @contextmanager
     def _scope_of_its_own(self) -> Iterator[None]:
@@ -249,7 +265,7 @@ class Prover:
         """Those of the others that suffice, if these do."""
         from .interpret.smt import Impossible
 
-        if not self._has_time():
+        if not self.has_time():
             return None
         answer = self._solver.check(wanted, *(others[index] for index in which))
         if not isinstance(answer, Impossible):
@@ -282,8 +298,8 @@ class Prover:
             other[IS_KNOWN.key] = False
             return (
                 (self._time_left is None or self._time_left() > 0)
-                and self._truths.are_all_true(terms, other)
                 and self._is_assumed(other)
+                and self._truths.are_all_true(terms, other)
                 and (confirm is None or confirm(other))
             )
 
@@ -292,6 +308,39 @@ class Prover:
         if not all(value is True for value in values((*terms, *assumed), found)):
             raise ProverError(self._report(found, terms, "compiled is not traced"))
         return found
+
+    def _value_there(self, term: Term, terms: Sequence[Term], near: Snapshot) -> int | None:
+        """The value of a number on a snapshot; None where it is none that was asked about."""
+        seen = Snapshot({**near, IS_KNOWN.key: False})
+        return _number(term, seen) if self._holds(seen, terms, None) else None
+
+    def _climbed(
+        self, term: Term, terms: Sequence[Term], snapshot: Snapshot, value: int
+    ) -> tuple[Snapshot, int]:
+        """A snapshot with a greater value, where one that reads alike is found to have it.
+
+        The greatest value mostly lies where a number meets what it is compared with: to look there
+        spares the solver its many steps.
+        """
+        value_of = compile_term(term)
+        for key in reads([term]):
+            if not isinstance(snapshot[key], int) or isinstance(snapshot[key], bool):
+                continue
+            better: list[tuple[int, Snapshot]] = []
+            for number in self._simplifier.ends(key, term):
+                other = Snapshot({**snapshot, key: number})
+                reached = value_of(other)
+                if isinstance(reached, int) and reached > value:
+                    better.append((reached, other))
+            for reached, other in sorted(better, key=lambda pair: -pair[0]):
+                if self._is_assumed(other) and self._truths.are_all_true(terms, other):
+                    snapshot, value = other, reached
+                    break
+        return snapshot, value
+
+    def _most(self, term: Term) -> int:
+        """A bound of a number by its own terms."""
+        return interval_of(term, self._programs[0].schema.attributes)[1]
 
     def _without_nobody_s(self, terms: Sequence[Term]) -> Sequence[Term]:
         """The terms, and where facts of a target that nobody listed are read, that it is none.
@@ -359,12 +408,24 @@ class _Truths:
         """Whether a fact of a target that nobody listed is read."""
         return any(self._reads_a_fact(term) for term in terms)
 
-    def _reads_a_fact(self, term: Term) -> bool:
-        known = self._reads_facts.get(id(term))
-        if known is None:
-            known = term, any(key.startswith(PREFIX) for key in reads([term]))
-            self._reads_facts[id(term)] = known
-        return known[1]
+    def _reads_a_fact(self, root: Term) -> bool:
+        """Each term is looked at once, whatever it is a part of."""
+        known = self._reads_facts
+        stack = [root]
+        while stack:
+            term = stack[-1]
+            if id(term) in known:
+                stack.pop()
+                continue
+            missing = [child for child in children(term) if id(child) not in known]
+            if missing:
+                stack.extend(missing)
+                continue
+            is_fact = isinstance(term, Read) and term.key.startswith(PREFIX)
+            reads_one = is_fact or any(known[id(child)][1] for child in children(term))
+            known[id(term)] = term, reads_one
+            stack.pop()
+        return known[id(root)][1]
 
     def _traced(self, term: Term, snapshot: Snapshot) -> Value | None:
         _, times = self._asked.get(id(term), (term, 0))
@@ -403,6 +464,12 @@ def _of_requests(chosen: Mapping[str, Value | None]) -> dict[str, Value | None]:
     """Without the facts of a target that nobody listed: no request is known to have them."""
     found = {key: value for key, value in chosen.items() if not key.startswith(PREFIX)}
     return found | {IS_KNOWN.key: False}
+
+
+def _number(term: Term, seen: Snapshot) -> int | None:
+    """The value of a number as `traced` finds it."""
+    value = next(values([term], seen))
+    return value if isinstance(value, int) else None
 
 
 def _shown(snapshot: Snapshot) -> Witness:

@@ -5,9 +5,23 @@ The same as `choose` says of one snapshot. Whether what was chosen may be tried 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from .asked import IS_KNOWN, Asked
-from .core import REQUESTED, Candidate, Choice, Compare, Hop, Known, Reject, Route, Split, Term
+from .core import (
+    REQUESTED,
+    Arithmetic,
+    Candidate,
+    Choice,
+    Compare,
+    Hop,
+    If,
+    Known,
+    Reject,
+    Route,
+    Split,
+    Term,
+)
 from .logic import FALSE, TRUE, all_of, any_of, is_not_false, is_true, negation
 from .schema import Target
 
@@ -100,30 +114,57 @@ def _arms(split: Split) -> list[tuple[Hop, Term]]:
 
 def _candidates(choice: Choice, allowed: Callable[[str], Term]) -> list[tuple[Hop, Term]]:
     """The least of those that are left: the sure ones by rank, then the others, in their order."""
-    left = [_is_left(candidate, allowed) for candidate in choice.candidates]
-    sure = [_is_sure(candidate) for candidate in choice.candidates]
-
-    def beats(one: int, other: int) -> Term:
-        """Whether one goes before another that is left, both being sure."""
-        mine, its = (choice.candidates[index].rank for index in (one, other))
-        if mine is None or its is None:
-            return TRUE if one < other else FALSE
-        return is_true(Compare("<=" if one < other else "<", mine, its))
-
+    candidates = choice.candidates
+    left = [_is_left(candidate, allowed) for candidate in candidates]
+    sure = [_is_sure(candidate) for candidate in candidates]
+    ranked = [all_of(both) for both in zip(left, sure, strict=True)]
+    ranks = [candidate.rank for candidate in candidates]
+    before = _least_before(ranked, ranks)
+    behind = _least_before(ranked[::-1], ranks[::-1])[::-1]
+    is_none_sure = negation(any_of(ranked))
+    is_none_before: Term = TRUE
     found: list[tuple[Hop, Term]] = []
-    for one, candidate in enumerate(choice.candidates):
-        rivals = [index for index in range(len(choice.candidates)) if index != one]
-        as_sure = all_of(
-            any_of((negation(left[index]), negation(sure[index]), beats(one, index)))
-            for index in rivals
+    for one, candidate in enumerate(candidates):
+        is_first = all_of(
+            (
+                ranked[one],
+                negation(_goes_before("<=", before[one], ranks[one])),
+                TRUE
+                if ranks[one] is None
+                else negation(_goes_before("<", behind[one], ranks[one])),
+            )
         )
-        as_unsure = all_of(
-            negation(all_of((left[index], sure[index])) if one < index else left[index])
-            for index in rivals
-        )
-        first = any_of((all_of((sure[one], as_sure)), all_of((negation(sure[one]), as_unsure))))
-        found.append((candidate.hop, all_of((left[one], first))))
+        is_first_unsure = all_of((is_none_sure, left[one], is_none_before))
+        found.append((candidate.hop, any_of((is_first, is_first_unsure))))
+        is_none_before = all_of((is_none_before, negation(left[one])))
     return found
+
+
+_Least = tuple[Term, Term | None]  # whether there is one, and its rank where there is
+
+
+def _least_before(ranked: Sequence[Term], ranks: Sequence[Term | None]) -> list[_Least]:
+    """Of each place in an order: the least rank of those before it that are ranked."""
+    found: list[_Least] = []
+    is_one: Term = FALSE
+    least: Term | None = None
+    for is_ranked, rank in zip(ranked, ranks, strict=True):
+        found.append((is_one, least))
+        if least is None:
+            least = rank
+        elif rank is not None:
+            smaller = Arithmetic("min", least, rank, rank.type)
+            least = If(is_ranked, If(is_one, smaller, rank, rank.type), least, rank.type)
+        is_one = any_of((is_one, is_ranked))
+    return found
+
+
+def _goes_before(operator: Literal["<", "<="], other: _Least, rank: Term | None) -> Term:
+    """Whether there is another, of a rank that goes before; where nothing is ranked, any does."""
+    is_one, least = other
+    if least is None or rank is None:
+        return is_one
+    return all_of((is_one, is_true(Compare(operator, least, rank))))
 
 
 def _is_left(candidate: Candidate, allowed: Callable[[str], Term]) -> Term:

@@ -9,13 +9,14 @@ Over 300 lines because what is plain of each kind of value stands side by side.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
-from .core import Compare, Const, Member, Program, Read, Switch, Term, TextTest
+from .core import Compare, Const, Latch, Member, Program, Read, Switch, Term, TextTest
 from .keys import attribute_of
 from .moment import weekday_of
 from .schema import Attribute, Type, Value
 from .snapshot import BY_HAND, Snapshot
-from .walk import leaves_first, program_terms
+from .walk import leaves_first, program_terms, reads
 from .worlds import priors
 
 Confirm = Callable[[Snapshot], bool]
@@ -26,6 +27,9 @@ _CLOCK = ("date", "weekday", "time")
 _A_MONDAY = 20_458  # 2026-01-05
 _OFFICE = (12, 10, 9, 14, 16, 18, 20, 22, 0, 6, 8)
 _OF_ASKED = "(requested"  # in the key of a value of the target that was asked for
+# Of these a request has some; none at all is the last that is tried.
+_SOME: Mapping[str, tuple[int, ...]] = {"max_tokens": (1_000, 100, 10, 1)}
+_MOST_NAMES = 40  # of models that anybody may ask for
 _MOST_CONSTANTS, _MOST_NEIGHBOURS = 40, 12  # of one key; the nearest count
 # What a request mostly has where it always has something.
 _USUAL: Mapping[str, Value] = {
@@ -75,8 +79,10 @@ class Simplifier:
         self._constants: dict[str, _Constants] = {}
         for program in programs:
             self._collect(program_terms(program))
+        self._latches = [latch for program in programs for latch in program.latches]
         self._always = tuple(self._always_there())
         self._names = {name for one in programs for name in (*one.targets, *one.models)}
+        self._listed = tuple(islice(_listed(programs), _MOST_NAMES))
         self._priors = {key: prior for program in programs for key, prior in priors(program)}
 
     def completed(self, values: Mapping[str, Value | None]) -> Snapshot:
@@ -95,6 +101,8 @@ class Simplifier:
             self._leave_out(search)
             search.first(_usual_callers(search.snapshot))
             search.first(_asked_plainly(search.snapshot))
+            for latch in self._latches:
+                search.first(self._unlatched(latch, search.snapshot))
             self._simplify_clock(search)
             for key in _in_order(search.snapshot):
                 if key not in _CLOCK:
@@ -107,6 +115,19 @@ class Simplifier:
         for key in [key for key in search.snapshot if _may_be_left_out(key)]:
             search.first([{key: None}])
         return search.snapshot
+
+    def ends(self, key: str, term: Term) -> Iterator[int]:
+        """The numbers that a value may be compared with, in the programs or a term; those next."""
+        known = dict(self._of(key).numbers)
+        for part in leaves_first([term]):
+            if isinstance(part, Const) and isinstance(part.value, int) and part.type is Type.NUMBER:
+                known[part.value] = None
+        attribute = self._attribute(key)
+        least = None if attribute is None else attribute.minimum
+        most = None if attribute is None else attribute.maximum
+        for number in dict.fromkeys(one + step for one in known for step in (0, -1, 1)):
+            if (least is None or least <= number) and (most is None or number <= most):
+                yield number
 
     # --- what there is ---------------------------------------------------------------------------
 
@@ -159,6 +180,23 @@ class Simplifier:
         attribute = self._attribute(key)
         return attribute is not None and attribute.always_known and _OF_ASKED not in key
 
+    def _unlatched(self, latch: Latch, snapshot: Snapshot) -> Iterator[Mapping[str, Value | None]]:
+        """With a value that is plainly so instead of one that was so a while ago."""
+        if snapshot[latch.key] is not True:
+            return
+        for key in reads([latch.test]):
+            value = snapshot[key]
+            attribute = self._attribute(key)
+            type_ = Type.NUMBER if attribute is None else attribute.type
+            numbers = sorted(self._of(key).numbers)
+            if type_ is Type.BOOL:
+                yield from ({latch.key: None, key: truth} for truth in (False, True))
+            for one in numbers[:_MOST_CONSTANTS]:
+                near = (one + sign * step for step in _steps(one, type_) for sign in (1, -1))
+                for number in (one, *near):
+                    if number != value and number >= 0:
+                        yield {latch.key: None, key: number}
+
     # --- what is simpler -------------------------------------------------------------------------
 
     def _leave_out(self, search: "_Search") -> None:
@@ -171,6 +209,7 @@ class Simplifier:
             elif attribute is not None and key not in _CLOCK:
                 plain[key] = _usual(key, attribute)
         search.first([plain])
+        search.first(_without_credentials_away(search.snapshot))
         for key, value in plain.items():
             search.first([{key: value}])
 
@@ -226,6 +265,8 @@ class Simplifier:
             return
         named = sorted(self._of(key).texts, key=lambda text: (len(text), text))
         yield from named
+        if key == "model":
+            yield from self._listed
         if value not in self._names:
             yield from ("other", "a", "x")
 
@@ -243,7 +284,7 @@ class Simplifier:
         if isinstance(usual, int):
             yield usual
         units = _UNITS.get(type_, (1,))
-        yield from (0, units[0])
+        yield from _SOME.get(key, (0, units[0]))
         constants = sorted(self._of(key).numbers, key=lambda one: (abs(one - value), one))
         near = constants[:_MOST_CONSTANTS]
         yield from near
@@ -252,6 +293,8 @@ class Simplifier:
                 yield from (one + step, one - step)
         yield from units
         yield from _rounded(value)
+        if key in _SOME:
+            yield 0
 
     def _of(self, key: str) -> _Constants:
         return self._constants.get(key, _Constants())
@@ -286,6 +329,15 @@ class _Search:
                 return
 
 
+def _listed(programs: Sequence[Program]) -> Iterator[str]:
+    """Names of models that a gateway knows: those of the policy first."""
+    for program in programs:
+        yield from program.models
+        yield from program.targets
+    for program in programs:
+        yield from program.schema.catalog.requestable(program.providers)
+
+
 def _steps(value: int, type_: Type) -> Iterator[int]:
     """How far the neighbours of a value are: of `8s` a second, of `800ms` a tenth of one."""
     around = abs(value) or _UNITS.get(type_, (1,))[0]
@@ -300,6 +352,14 @@ def _usual_callers(snapshot: Snapshot) -> Iterator[Mapping[str, Value | None]]:
         known["tenant.region"] = None
     yield known | {"tier": BY_HAND["tier"]}
     yield known
+
+
+def _without_credentials_away(snapshot: Snapshot) -> Iterator[Mapping[str, Value | None]]:
+    """With every credential; else with all but one provider's, which is for all its targets."""
+    away = [key for key in snapshot if attribute_of(key) == "usable"]
+    yield dict.fromkeys(away)
+    for provider in sorted({key.partition("/")[0] for key in away}):
+        yield {key: None for key in away if key.partition("/")[0] != provider}
 
 
 def _asked_plainly(snapshot: Snapshot) -> Iterator[Mapping[str, Value | None]]:

@@ -6,7 +6,8 @@ snapshots are, `smt_text` what texts are, `smt_terms` what terms mean). What a t
 (tests/dsl/test_dsl_smt_laws.py).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ from turnout.dsl.schema import Value
 
 from .smt_logic import Formula, Logic
 from .smt_snapshot import Variables
-from .smt_terms import Terms
+from .smt_terms import OutOfTime, Terms
 
 FASTER = 1_024  # how many times longer each step towards the greatest value is than the last
 
@@ -58,14 +59,22 @@ class Solver:
     of it: what a model costs grows with all that z3 knows.
     """
 
-    def __init__(self, programs: Sequence[Program], timeout_ms: int = 2_000) -> None:
-        """Start with what holds of every snapshot."""
+    def __init__(
+        self,
+        programs: Sequence[Program],
+        timeout_ms: int = 2_000,
+        is_over: Callable[[], bool] | None = None,
+    ) -> None:
+        """Start with what holds of every snapshot.
+
+        Once `is_over`, terms are no longer made into formulas: every answer is `TimedOut` then.
+        """
         self.timeout_ms = timeout_ms
         self._logic = Logic()
         self._z3 = z3.SimpleSolver(ctx=self._logic.context)
         self._z3.set("ctrl_c", False)
         self._variables = Variables(programs, self._logic, self._require)
-        self._terms = Terms(self._variables, self._logic, self._require)
+        self._terms = Terms(self._variables, self._logic, self._require, is_over)
         # What holds for good and was said in a scope, by scope: z3 is to be told again.
         self._late: list[list[Formula]] = []
         self._names: list[Formula] = []  # entry i stands for what is asked in place i
@@ -75,8 +84,9 @@ class Solver:
 
     def add(self, *terms: Term) -> None:
         """From here on, in this scope, these terms are true."""
-        for term in terms:
-            self._z3.add(self._logic.formula(self._terms.truth(term).true))
+        with suppress(OutOfTime):
+            for term in terms:
+                self._z3.add(self._logic.formula(self._terms.truth(term).true))
 
     def push(self) -> None:
         """Open a scope."""
@@ -91,22 +101,32 @@ class Solver:
 
     def check(self, *terms: Term) -> Model | Impossible | TimedOut:
         """Whether some snapshot makes these terms true, all at once, beside what was added."""
-        formulas = [self._terms.truth(term).true for term in terms]
+        try:
+            formulas = [self._terms.truth(term).true for term in terms]
+        except OutOfTime:
+            return TimedOut()
         return self._find(formulas, self._spent_ms + self.timeout_ms)
 
     def exclude(self, model: Model) -> None:
         """From here on, in this scope, the texts of this model do not pass these tests together."""
         self._z3.add(self._logic.formula(self._logic.negate(model._choice)))
 
-    def greatest(self, term: Term, *terms: Term) -> tuple[int, Model] | Impossible | TimedOut:
+    def greatest(
+        self, term: Term, *terms: Term, floor: int | None = None
+    ) -> tuple[int, Model] | Impossible | TimedOut:
         """The greatest value of a number where the terms are true, and a snapshot that has it.
 
-        Found by steps that grow until one is impossible, then shrink; all of them together have
-        the time of one check.
+        With a floor it is greater than that, or impossible. Found by steps that grow until one is
+        impossible, then shrink; all of them together have the time of one check.
         """
         until_ms = self._spent_ms + self.timeout_ms
-        number = self._terms.number(term)
-        formulas = [*(self._terms.truth(term).true for term in terms), number.known]
+        try:
+            number = self._terms.number(term)
+            formulas = [*(self._terms.truth(term).true for term in terms), number.known]
+        except OutOfTime:
+            return TimedOut()
+        if floor is not None:
+            formulas.append(self._logic.compare("<", floor, number.value))
         best = self._find(formulas, until_ms)
         if isinstance(best, Impossible):
             return Impossible(tuple(index for index in best.core if index < len(terms)))

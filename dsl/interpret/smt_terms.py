@@ -38,6 +38,8 @@ from turnout.dsl.walk import children
 from .smt_logic import Formula, Logic, Quantity
 from .smt_snapshot import Variables
 
+_AT_ONCE = 256  # terms that are made before the clock is looked at
+
 
 @dataclass(frozen=True, slots=True)
 class Truth:
@@ -73,13 +75,22 @@ class _Place:
     key: str
 
 
+class OutOfTime(Exception):
+    """There is no time left to make formulas of terms."""
+
+
 class Terms:
     """The forms of terms over the values of snapshots; each term's is made once."""
 
     def __init__(
-        self, variables: Variables, logic: Logic, require: Callable[[Formula], None]
+        self,
+        variables: Variables,
+        logic: Logic,
+        require: Callable[[Formula], None],
+        is_over: Callable[[], bool] | None = None,
     ) -> None:
-        """`require` makes a formula hold for good."""
+        """`require` makes a formula hold for good; once `is_over`, `OutOfTime` is raised."""
+        self._is_over = is_over
         self._variables = variables
         self._texts = variables.texts
         self._logic = logic
@@ -115,6 +126,8 @@ class Terms:
             else:
                 forms[id(term)] = (term, self._meaning(term))
                 stack.pop()
+                if len(forms) % _AT_ONCE == 0 and self._is_over is not None and self._is_over():
+                    raise OutOfTime
         return forms[id(root)][1]
 
     def _of(self, term: Term) -> Form:

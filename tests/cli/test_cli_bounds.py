@@ -75,3 +75,11 @@ def test_a_mistake_in_the_condition_is_shown_at_its_place(command: Command) -> N
 def test_it_says_what_is_assumed_of_a_request(command: Command) -> None:
     assert "of generation for one answer" in command("policy bounds").out
     assert "for one answer" not in command("policy bounds --where 'n <= 2'").out
+
+
+@pytest.mark.parametrize("name", ["route", "region", "cost"])
+def test_what_only_a_target_has_is_no_name_for_requests(name: str, command: Command) -> None:
+    literal = "$1" if name == "cost" else '"x"'
+    ran = command(f"policy bounds --where '{name} != {literal}'")
+    assert ran.status == 2
+    assert f"`{name}` is known of a target" in ran.err

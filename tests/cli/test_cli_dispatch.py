@@ -228,3 +228,16 @@ def test_a_closed_standard_output_is_no_defect() -> None:
     shell = ["sh", "-c", '"$0" "$@" >&-', *TURNOUT, "--help"]
     ran = subprocess.run(shell, stderr=subprocess.PIPE, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_the_process_ends_with_the_status_and_all_that_was_said(tmp_path: Path) -> None:
+    (tmp_path / "one.yml").write_text("routing_policy: [{name: a, route: openai/gpt-4}]\n")
+    words = ["bounds", "one.yml", "--max-attempts", "1"]
+    code = (
+        f"import sys; sys.argv = ['policy', *{words!r}]; from turnout.cli import policy; policy()"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 1, ran.stderr
+    assert "more than is allowed: 1" in ran.stdout

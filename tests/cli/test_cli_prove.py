@@ -97,3 +97,66 @@ def test_without_z3_the_extra_is_named(command: Command, monkeypatch: pytest.Mon
     ran = command("policy prove 'never small'")
     assert ran.status == 2
     assert "pip install 'turnout[prove]'" in ran.err
+
+
+TYPOS = (
+    ('never route == "openai/gpt-4oo"', "there is no target `openai/gpt-4oo`", "openai/gpt-4o"),
+    ('never provider == "opnai"', "no target has the provider `opnai`", '"openai"'),
+)
+
+
+@pytest.mark.parametrize(("claim", "message", "meant"), TYPOS)
+def test_a_name_that_no_target_has_is_warned_of(
+    claim: str, message: str, meant: str, command: Command
+) -> None:
+    ran = command(f"policy prove '{claim}'")
+    assert ran.status == 0
+    assert message in ran.err
+    assert meant in ran.err
+    assert json.loads(command(f"policy prove '{claim}' --format json").out)["warnings"] == [message]
+
+
+def test_what_is_not_known_of_a_target_is_told_beside_a_never_that_holds(command: Command) -> None:
+    Path("regions.yml").write_text(
+        "targets: {openai/gpt-4o: {region: us}}\n"
+        "routing_policy:\n"
+        "  - {name: a, condition: tokens < 5, route: openai/gpt-4o-mini}\n"
+        "  - {name: b, route: openai/gpt-4o}\n"
+    )
+    ran = command("""policy prove 'never region != "us"' regions.yml""")
+    assert ran.status == 0
+    assert ran.out.splitlines()[1] == (
+        "nothing is known of the region of openai/gpt-4o-mini: "
+        "there the claim is not broken; `always` would be"
+    )
+    data = json.loads(
+        command("""policy prove 'never region != "us"' regions.yml --format json""").out
+    )
+    assert data["unknown"] == {"region": ["openai/gpt-4o-mini"]}
+    assert len(command("policy prove 'never tokens < 0' regions.yml").out.splitlines()) == 1
+
+
+def test_what_the_claim_compares_is_shown_beside_the_request(command: Command) -> None:
+    line = "policy prove 'never worst_case(cost) > $0.1 and n == 1 and max_tokens == 1000'"
+    ran = command(line)
+    assert "worst_case(cost) = $" in ran.out.splitlines()[2]
+    data = json.loads(command(f"{line} --format json").out)
+    assert data["values"]["worst_case(cost)"].startswith("$")
+
+
+def test_a_request_like_any_other_is_said_to_be_one(command: Command) -> None:
+    assert "any request" not in command("""policy prove 'never route == "openai/gpt-4"'""").out
+
+
+def test_budgets_are_listed_as_they_are_written(command: Command) -> None:
+    assert 'budget("…").left' in command("policy prove --names").out
+
+
+def test_a_hop_before_which_nothing_is_tried_needs_no_failure(command: Command) -> None:
+    Path("none.yml").write_text(
+        "routing_policy: [{name: a, condition: tokens < 5, route: openai/gpt-4}]\n"
+        "fallback_chain: [groq/llama-3-70b]\n"
+    )
+    claim = """'never tokens > 5 and route == "groq/llama-3-70b"'"""
+    out = command(f"policy prove {claim} none.yml").out
+    assert "no rule takes it, and it goes to groq/llama-3-70b" in out

@@ -17,10 +17,11 @@ from tests.dsl.chance import (
     thorough,
 )
 from tests.dsl.conftest import Language
-from turnout.dsl.core import Program, Read, Term
+from turnout.dsl.core import Compare, Const, Or, Program, Read, Term
 from turnout.dsl.given import as_given
 from turnout.dsl.interpret import smt
 from turnout.dsl.interpret.traced import evaluate, trace
+from turnout.dsl.logic import TRUE
 from turnout.dsl.paths import Paths, fires, worlds
 from turnout.dsl.prove import (
     NotDecided,
@@ -59,7 +60,7 @@ ENUM = "attributes: {tier: [free, pro], team: [search, ads]}"
         ("tokens >= 8k", {"tokens": 8_000}),
         ("tokens > 8k and tokens < 8001", "never"),
         ("tokens * 3 > 1000", {"tokens": 1_000}),
-        ("max_tokens > tokens", {"tokens": 0, "max_tokens": 1}),
+        ("max_tokens > tokens", {"max_tokens": 1_000}),
         ('tier == "free"', {"tier": "free"}),
         ('tier != "free"', {}),
         ('tier not in ["free", "pro", "default"]', "never"),
@@ -358,7 +359,7 @@ def test_a_target_that_was_asked_for_comes_with_its_name(language: Language) -> 
             as_given(answer.snapshot, program) if isinstance(answer, Witness) else answer
         )
     assert found["groq/llama-3-8b"] == {"tokens": 0, "model": "groq/llama-3-8b"}
-    assert found["openai/gpt-4"] == {"tokens": 0, "model": "gpt-4"}
+    assert found["openai/gpt-4"] == {"tokens": 0, "model": "openai/gpt-4"}
     assert found["requested"] == NotDecided("opaque")
 
 
@@ -369,3 +370,31 @@ def test_a_limit_keeps_what_was_asked_for_out(language: Language) -> None:
     by_target = {path.target: path.when for path in Paths(program).of(program.clauses[0])}
     assert isinstance(prover.find(by_target["openai/gpt-4"], tools), Proved)
     assert isinstance(prover.find(by_target["groq/llama-3-8b"], tools), Witness)
+
+
+def test_once_the_time_is_over_no_term_is_made_into_a_formula(language: Language) -> None:
+    program = language.compile(language.one_rule("tokens < 5"))
+    many = Or(
+        tuple(
+            Compare("==", Read("tokens", Type.NUMBER), Const(one, Type.NUMBER))
+            for one in range(5_000)
+        )
+    )
+    looked = iter(range(1_000_000))
+    # The time runs out while the formulas are made: the clock is looked at some times only.
+    prover = Prover(program, time_left=lambda: 1.0 if next(looked) < 6 else -1.0)
+    assert prover.find(many) == NotDecided("time")
+    assert next(looked) < 100
+    with prover.assuming(many):
+        assert prover.find(TRUE) == NotDecided("time")
+        assert prover.greatest(Read("tokens", Type.NUMBER)) == NotDecided("time")
+
+
+def test_a_known_request_spares_the_search_for_the_greatest(language: Language) -> None:
+    program = language.compile(language.one_rule("tokens < 500"))
+    takes = is_true(program.clauses[0].applies)
+    tokens = Read("tokens", Type.NUMBER)
+    for known in (None, Snapshot({"tokens": 7}), Snapshot({"tokens": 900})):
+        found = Prover(program).greatest(tokens, takes, near=known)
+        assert isinstance(found, tuple)
+        assert (found[0], found[1].snapshot["tokens"]) == (499, 499)

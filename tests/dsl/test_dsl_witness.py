@@ -1,5 +1,6 @@
 """A witness is as simple as its question lets it be, and decides as the one it was made of."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from tests.dsl.conftest import Language
 from turnout.dsl.core import Program
 from turnout.dsl.given import as_given
 from turnout.dsl.interpret.traced import trace
+from turnout.dsl.logic import is_true
 from turnout.dsl.moment import weekday_of
+from turnout.dsl.prove import Prover, Witness
 from turnout.dsl.schema import Value
 from turnout.dsl.snapshot import Snapshot
 from turnout.dsl.witness import Simplifier, simplest
@@ -45,7 +48,7 @@ def simple(language: Language, condition: str, values: dict[str, Value | None]) 
         (
             "known(max_tokens) and has_tools",
             {"max_tokens": 9, "has_tools": True},
-            {"max_tokens": 0},
+            {"max_tokens": 1_000},
         ),
         ('not healthy("openai/gpt-4") or has_tools', {"has_tools": True}, {"has_tools": True}),
         ('bucket("canary") < 500 and has_tools', {"has_tools": True}, {"bucket(canary)": 0}),
@@ -140,3 +143,36 @@ def test_a_completed_snapshot_has_the_weekday_of_its_date(
     assert given.items() <= seen.items()
     assert isinstance(seen["date"], int)
     assert seen["weekday"] == weekday_of(seen["date"])
+
+
+PLAIN = (
+    # condition, what the simplest request that meets it has
+    ('model != "auto"', lambda seen: seen["model"] in ("openai/gpt-4", "openai/gpt-4o")),
+    ("max_tokens < 5000", lambda seen: seen["max_tokens"] == 1_000),
+    ("max_tokens < 500", lambda seen: seen["max_tokens"] == 100),
+    ("max_tokens < 1", lambda seen: seen["max_tokens"] == 0),
+)
+
+
+@pytest.mark.parametrize(("condition", "is_plain"), PLAIN)
+def test_a_witness_has_what_requests_mostly_have(
+    condition: str, is_plain: Callable[[Snapshot], bool], language: Language
+) -> None:
+    program = language.compile(language.one_rule(condition))
+    found = Prover(program).find(is_true(program.clauses[0].applies))
+    assert isinstance(found, Witness)
+    assert is_plain(found.snapshot), found.snapshot
+
+
+def test_a_plain_value_stands_before_one_that_is_held(language: Language) -> None:
+    text = (
+        "routing_policy:\n"
+        "  - {name: slow, condition: 'p95(\"openai/gpt-4\") > 8s', hold: 2m, "
+        "route: openai/gpt-4o}\n"
+        "  - {name: default, route: openai/gpt-4}\n"
+    )
+    program = language.compile(text)
+    found = Prover(program).find(is_true(program.clauses[0].applies))
+    assert isinstance(found, Witness)
+    assert found.snapshot["held(slow:0)"] is None
+    assert found.snapshot["p95(openai/gpt-4)"] == 9_000_000

@@ -11,7 +11,7 @@ or a wrong command line, 3 a defect of ours, 130 interrupted, 141 the reader of 
 import sys
 from collections.abc import Sequence
 
-from .dispatch import Group, run
+from .dispatch import Group, leave, run
 
 # The names of modules in this folder.
 COMMANDS = ("serve", "demo", "trace", "simulator")
@@ -44,9 +44,15 @@ TURNOUT = Group(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The `turnout` command."""
-    return run(TURNOUT, sys.argv[1:] if argv is None else argv)
+    words = sys.argv[1:] if argv is None else argv
+    status = run(TURNOUT, words)
+    if argv is None and words[:1] == ["policy"]:
+        leave(status)
+    return status
 
 
 def policy(argv: Sequence[str] | None = None) -> int:
     """The `policy` command; `turnout policy …` is the same."""
-    return run(POLICY, sys.argv[1:] if argv is None else argv)
+    if argv is not None:
+        return run(POLICY, argv)
+    leave(run(POLICY, sys.argv[1:]))

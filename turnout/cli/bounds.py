@@ -16,21 +16,24 @@ from dataclasses import replace
 from typing import Any
 
 from turnout.dsl import tree
-from turnout.dsl.bounds import KIND, MEASURES, Bound, Measure, N, Worst, bounds, worst_of
+from turnout.dsl.attempts import KIND
+from turnout.dsl.bounds import MEASURES, Bound, Measure, N, Worst, bounds, worst_of
 from turnout.dsl.check import check
 from turnout.dsl.core import Program, Term
 from turnout.dsl.diagnostic import PolicyError
 from turnout.dsl.expression import parse_expression
+from turnout.dsl.facts import PREFIX, TAG
 from turnout.dsl.given import as_given, said
 from turnout.dsl.logic import TRUE
 from turnout.dsl.parse import parse
 from turnout.dsl.schema import Type
+from turnout.dsl.scope import ROUTE, TAGS
 from turnout.dsl.source import Source, Span
 from turnout.dsl.units import format_usd, format_value, parse_quantity
 from turnout.dsl.walk import reads
 from turnout.engine.catalog import language_schema
 
-from .dispatch import FINDINGS
+from .dispatch import FINDINGS, CommandError
 from .files import DEFAULT_POLICY, read_policy
 from .proofs import configure_timeout, prover_within
 from .report import printable
@@ -40,6 +43,7 @@ _TYPES: dict[Measure, Type] = {
     "time": Type.DURATION,
     "attempts": Type.NUMBER,
 }
+_NAMED = 3  # targets without a window that are named
 _EXAMPLES: dict[Measure, str] = {"dollars": "$0.50", "time": "60s", "attempts": "6"}
 _OPTIONS: dict[Measure, str] = {"dollars": "cost", "time": "time", "attempts": "attempts"}
 
@@ -122,7 +126,25 @@ def _typed(policy: tree.Policy, where: str | None) -> tuple[Program, Term]:
     if program is None:
         own = [finding for finding in findings if finding.span.source is source]
         raise PolicyError(own or findings)
-    return program, program.invariants[0].test
+    asked = program.invariants[0].test
+    if (name := _of_targets(asked)) is not None:
+        raise CommandError(
+            f"`{name}` is known of a target, and `--where` is about requests",
+            help="name what the request has, such as `tokens`, `tier` or `model`",
+        )
+    return program, asked
+
+
+def _of_targets(test: Term) -> str | None:
+    """A name that a claim may read and a request does not have."""
+    for key in reads([test]):
+        if key == ROUTE:
+            return key
+        if key.startswith(TAG):
+            return TAGS
+        if key.startswith(PREFIX):
+            return key.removeprefix(PREFIX)
+    return None
 
 
 def _said(where: Term, written: str | None) -> str:
@@ -223,8 +245,10 @@ def _notes(program: Program, rows: tuple[Bound, ...], where: str) -> Iterator[st
     yield ""
     if "one answer" in where:
         yield "nothing bounds n: each further answer costs its output again; see --where"
-    for target in dict.fromkeys(r.dollars.because for r in rows if r.dollars.because):
-        yield f"no end: nothing says how long a prompt of {printable(target)} is; declare a window"
+    endless = dict.fromkeys(printable(r.dollars.because) for r in rows if r.dollars.because)
+    if endless:
+        named = ", ".join([*endless][:_NAMED]) + (" …" if len(endless) > _NAMED else "")
+        yield f"no end: nothing bounds what is read or written by {named}; declare a window"
     if any(row.asks_others for row in rows):
         yield "* without models that a client may ask for and nobody lists"
     yield "time is to the first content; a stream may go on until the deadline of " + format_value(
@@ -238,12 +262,18 @@ def _shown(measure: Measure, worst: Worst) -> str:
             return "-"
         case "unbounded":
             return "no end"
+        case "open" if worst.witness is not None:
+            return f"not decided, at least {_amount_of(measure, worst)}"
         case "open":
             return "not decided"
         case _:
-            if measure == "dollars":
-                return f"${format_usd(worst.value)}"
-            return format_value(worst.value, _TYPES[measure])
+            return _amount_of(measure, worst)
+
+
+def _amount_of(measure: Measure, worst: Worst) -> str:
+    if measure == "dollars":
+        return f"${format_usd(worst.value)}"
+    return format_value(worst.value, _TYPES[measure])
 
 
 def _rule(name: str | None) -> str:

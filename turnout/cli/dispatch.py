@@ -5,6 +5,7 @@ What does not belong here: which commands exist (`__init__`) and what they do (t
 
 import argparse
 import ast
+import atexit
 import errno
 import importlib
 import io
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Protocol, TextIO, cast
+from typing import NoReturn, Protocol, TextIO, cast
 
 from turnout.dsl.diagnostic import PolicyError
 
@@ -92,6 +93,20 @@ def run(group: Group, argv: Sequence[str]) -> int:
         return _refuse(group.program, CommandError(f"the output cannot be written: {reason}"))
     except Exception as error:
         return _own_defect(group.program, error, debug="--debug" in words)
+
+
+def leave(status: int) -> NoReturn:
+    """End the process now that everything is said.
+
+    What is left in memory is left to the system: a solver frees its own, formula by formula, for
+    longer than many a proof takes.
+    """
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        atexit._run_exitfuncs()
+    finally:
+        os._exit(status)
 
 
 def _carry_out(group: Group, words: list[str]) -> int:

@@ -11,32 +11,38 @@ it is proved, 1 where a request breaks it, which is printed, or where it was not
 
 import argparse
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from turnout.dsl import tree
 from turnout.dsl.check import check
-from turnout.dsl.claims import Breach, breach_of
+from turnout.dsl.claims import Breach, breach_of, unknown_facts
 from turnout.dsl.core import REQUESTED, Invariant, Program
-from turnout.dsl.diagnostic import PolicyError
+from turnout.dsl.diagnostic import Diagnostic, PolicyError
 from turnout.dsl.expression import parse_expression
 from turnout.dsl.facts import FACTS
 from turnout.dsl.given import as_given, said
 from turnout.dsl.keys import ALIASES
+from turnout.dsl.lint import fact_of_no_target
 from turnout.dsl.nearest import nearest
 from turnout.dsl.parse import parse
 from turnout.dsl.prove import NotDecided, Proved
+from turnout.dsl.schema import Attribute, Parameter, Type, Value
 from turnout.dsl.scope import ROUTE, TAGS
 from turnout.dsl.source import Source, Span
+from turnout.dsl.units import format_usd, format_value, quote
 from turnout.engine.catalog import language_schema
 
+from .colour import palette_of
 from .dispatch import FINDINGS, CommandError
 from .files import DEFAULT_POLICY, read_policy
 from .proofs import configure_timeout, prover_within, reason_of
-from .report import printable
+from .report import printable, render_text
 
 KINDS = ("never", "always")
+_NAMED = 3  # targets of which something is not known that are named
 
 _HELP = 'write `never` or `always` in front, such as `never tier == "free" and route == "…"`'
 
@@ -73,12 +79,18 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError("there is nothing to prove", help=_HELP)
     kind, place = _kind_of(arguments.claim)
     policy = parse(*read_policy(arguments.file))
-    program, claim = _typed(policy, kind, place)
+    program, claim, warnings = _typed(policy, kind, place)
+    if warnings:
+        print(render_text(warnings, palette_of(sys.stderr)), file=sys.stderr)
     answer = breach_of(program, claim, prover_within(arguments.timeout)(program))
+    unknown = {}
+    if isinstance(answer, Proved) and claim.kind == "never":
+        unknown = unknown_facts(program, claim)
     if arguments.format == "json":
-        print(json.dumps(_data(program, answer), indent=2, ensure_ascii=False))
+        told = {"unknown": unknown, "warnings": [warning.message for warning in warnings]}
+        print(json.dumps(_data(program, answer) | told, indent=2, ensure_ascii=False))
     else:
-        print("\n".join(_text(program, answer)))
+        print("\n".join((*_text(program, answer), *_not_known(unknown))))
     return 0 if isinstance(answer, Proved) else FINDINGS
 
 
@@ -96,24 +108,32 @@ def _kind_of(text: str) -> tuple[str, Span]:
     return word, Span(source, start + blank, len(text.rstrip()))
 
 
-def _typed(policy: tree.Policy, kind: str, place: Span) -> tuple[Program, Invariant]:
-    """The program, and the claim in its words: an invariant as if it stood in the file.
+def _typed(
+    policy: tree.Policy, kind: str, place: Span
+) -> tuple[Program, Invariant, list[Diagnostic]]:
+    """The program, the claim in its words as if it stood in the file, and names nobody knows in it.
 
     Raises: PolicyError, also where the claim cannot be read.
     """
     name = tree.Text("claim", place)
     test = parse_expression(place.source, place)
     entry = tree.InvariantEntry(name, kind, test, place)  # type: ignore[arg-type]
-    program, findings = check(replace(policy, invariants=(entry,)), language_schema())
+    claimed = replace(policy, invariants=(entry,))
+    program, findings = check(claimed, language_schema())
     if program is None:
         errors = [finding for finding in findings if finding.severity == "error"]
         own = [finding for finding in errors if finding.span.source is place.source]
         raise PolicyError(own or errors)
-    return program, program.invariants[0]
+    strange = fact_of_no_target.find(claimed, program, None)
+    warnings = [finding for finding in strange if finding.span.source is place.source]
+    return program, program.invariants[0], warnings
 
 
 def _data(program: Program, answer: Breach | Proved | NotDecided) -> dict[str, Any]:
-    """Shape: `{verdict, witness, rule, target, is_fallback, is_copy, reason}`."""
+    """Shape: `{verdict, witness, rule, target, is_fallback, is_copy, values, reason}`.
+
+    `values`: what the claim compares of the target, as the language writes it.
+    """
     match answer:
         case Breach():
             return {
@@ -123,6 +143,7 @@ def _data(program: Program, answer: Breach | Proved | NotDecided) -> dict[str, A
                 "target": answer.target,
                 "is_fallback": answer.is_fallback,
                 "is_copy": answer.is_copy,
+                "values": {name: _written(value, type_) for name, value, type_ in answer.values},
                 "reason": None,
             }
         case NotDecided(reason):
@@ -134,9 +155,12 @@ def _data(program: Program, answer: Breach | Proved | NotDecided) -> dict[str, A
 def _text(program: Program, answer: Breach | Proved | NotDecided) -> Iterator[str]:
     match answer:
         case Breach():
-            request = printable(said(as_given(answer.witness, program))) or "any request"
-            yield f"broken by a request with {request}"
+            request = printable(said(as_given(answer.witness, program)))
+            yield f"broken by a request {f'with {request}' if request else 'like any other'}"
             yield f"  {_way(program, answer)}"
+            if answer.values:
+                named = (f"{name} = {_written(v, type_)}" for name, v, type_ in answer.values)
+                yield f"  there {printable(', '.join(named))}"
         case NotDecided(reason):
             yield f"not decided: {reason_of(reason)}"
         case _:
@@ -152,13 +176,38 @@ def _way(program: Program, breach: Breach) -> str:
         target = "what the client asked for, which nobody listed"
     if breach.is_copy:
         return f"{taken}, and a copy goes to {target}"
-    if breach.is_fallback:
+    if breach.is_after_others:
         return f"{taken}, and if those before it fail it comes to {target}"
     return f"{taken}, and it goes to {target}"
 
 
+def _written(value: Value | None, type_: Type) -> str:
+    """A value as the language writes it."""
+    if value is None:
+        return "unknown"
+    if type_ is Type.MONEY and isinstance(value, int):
+        return f"${format_usd(value)}"
+    return quote(value) if isinstance(value, str) else format_value(value, type_)
+
+
+def _not_known(unknown: Mapping[str, list[str]]) -> Iterator[str]:
+    """Where a `never` holds only because nothing is known."""
+    for fact, ids in unknown.items():
+        named = ", ".join(ids[:_NAMED]) + (" …" if len(ids) > _NAMED else "")
+        yield (
+            f"nothing is known of the {fact} of {printable(named)}: "
+            "there the claim is not broken; `always` would be"
+        )
+
+
 def _rule(program: Program, breach: Breach) -> str | None:
     return None if breach.clause is None else program.clauses[breach.clause].name
+
+
+def _asked_as(attribute: Attribute) -> str:
+    """An attribute's name as a condition writes it."""
+    whole, _, part = attribute.name.partition(".")
+    return f'{whole}("…").{part}' if attribute.parameter is Parameter.BUDGET else attribute.name
 
 
 def _names(policy: tree.Policy) -> Iterator[str]:
@@ -168,7 +217,7 @@ def _names(policy: tree.Policy) -> Iterator[str]:
     rows.append((f'"…" in {TAGS}', "Whether that target has a tag."))
     rows += [(entry.name.value, "A name of `let:`.") for entry in policy.definitions]
     rows += [
-        (attribute.name, attribute.doc)
+        (_asked_as(attribute), attribute.doc)
         for attribute in language_schema().attributes.values()
         if not attribute.hidden and attribute.too_late is None
     ]
