@@ -36,14 +36,14 @@ Prefer:
       - {name: default, route: anthropic/claude-sonnet}
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
-from turnout.dsl.core import REQUESTED, Clause, Limit, Reject, Term
+from turnout.dsl.core import REQUESTED, Clause, Const, Limit, Reject, Term
 from turnout.dsl.diagnostic import Diagnostic, Related, Severity
 from turnout.dsl.hops import first_hops
-from turnout.dsl.logic import FALSE, any_of
-from turnout.dsl.paths import Path, Paths
+from turnout.dsl.logic import TRUE
+from turnout.dsl.paths import Paths
 from turnout.dsl.source import Span
 
 from .survey import Survey, holds, listed
@@ -53,46 +53,37 @@ LEVEL: Severity = "warning"
 
 
 def prove(survey: Survey) -> Iterator[Diagnostic]:
-    """Each target of a rule that limits, and nothing else, keep out of all its requests."""
+    """Each target of a rule that limits keep out of all its requests."""
     if not survey.program.limits:
         return
-    free = Paths(replace(survey.program, limits=()))
     found: list[Diagnostic] = []
     for clause in survey.live():
         if not isinstance(clause.plan.route, Reject):
-            found += _of_rule(survey, free, clause)
+            found += _of_rule(survey, clause)
     yield from found
 
 
-def _of_rule(survey: Survey, free: Paths, clause: Clause) -> list[Diagnostic]:
-    paths = survey.paths(clause)
+def _of_rule(survey: Survey, clause: Clause) -> list[Diagnostic]:
     hops = (*first_hops(clause.plan), *(clause.plan.fallback or ()))
     own = {hop.target: hop.span for hop in reversed(hops) if hop.target != REQUESTED}
     closed: dict[str, Span] = {}
     for target, span in own.items():
-        when = _when(paths, target)
-        if _is_known(survey, clause, when):
+        passes = survey.ways.allowed(target)
+        if _is_known(survey, clause, passes):
             continue
         subject = f"whether `{target}` is ever tried for `{clause.name}`"
-        fires = survey.fires(clause.index)
-        if survey.is_never(CODE, subject, span, *fires, when):
-            # What is never tried anyway is none of the limits' doing.
-            if survey.ask(CODE, subject, span, *fires, _when(free.of(clause), target)):
-                closed[target] = span
-    if len(closed) == len(own) and all(path.target in closed for path in paths):
+        if survey.is_never(CODE, subject, span, *survey.fires(clause.index), passes):
+            closed[target] = span
+    if len(closed) == len(own) and all(path.target in closed for path in survey.paths(clause)):
         return []  # nothing is left at all: RP310
     return [_found(survey, clause, target, span) for target, span in closed.items()]
 
 
-def _when(paths: Iterable[Path], target: str) -> Term:
-    return any_of(path.when for path in paths if path.hop.target == target)
-
-
-def _is_known(survey: Survey, clause: Clause, when: Term) -> bool:
-    """Whether a request is known for which it is tried."""
-    if when is FALSE:
-        return False
-    return any(holds(when, seen) for seen in survey.taking(clause.index, when))
+def _is_known(survey: Survey, clause: Clause, passes: Term) -> bool:
+    """Whether a request is known that may go there."""
+    if isinstance(passes, Const):
+        return passes is TRUE
+    return any(holds(passes, seen) for seen in survey.taking(clause.index, passes))
 
 
 def _found(survey: Survey, clause: Clause, target: str, span: Span) -> Diagnostic:
@@ -113,6 +104,6 @@ def _keeping_out(survey: Survey, clause: Clause, target: str) -> tuple[Limit, ..
     """The one limit that does it alone, if one does; else all of them."""
     for limit in survey.program.limits:
         alone = Paths(replace(survey.program, limits=(limit,)))
-        if survey.never(*survey.fires(clause.index), _when(alone.of(clause), target)):
+        if survey.never(*survey.fires(clause.index), alone.allowed(target)):
             return (limit,)
     return survey.program.limits

@@ -84,14 +84,6 @@ TRIED = [
     (legal("route: requested"), (STAYS,), ""),
     # the chain serves other rules, too
     (legal(f"route: {EU}"), (STAYS,), f"fallback_chain: [{US}]\n"),
-    # it is the guard of the hop that is never true
-    (
-        legal(
-            f"route: {EU}, fallback: [{{to: {US}, when: tokens > 5}}]", f"{FREE_EU} and tokens < 5"
-        ),
-        (STAYS,),
-        "",
-    ),
     # nothing is left at all: RP310 says so
     (legal(f"route: {US}, fallback: [{ANY}]"), (STAYS,), ""),
     (legal(f"route: {EU}, fallback: [{US}]"), (), ""),
