@@ -117,10 +117,9 @@ class Attempts:
     def _copy(self, clause: Clause | None) -> Sent | None:
         mirror = None if clause is None else clause.plan.mirror
         row = None if mirror is None else self._program.targets.get(mirror.hop.target)
-        if mirror is None or row is None:
+        if clause is None or row is None:
             return None
-        is_allowed = self._paths.allowed(row.id)
-        return Sent(row, all_of((is_true(mirror.sampled), is_allowed, self._can_serve(row))))
+        return Sent(row, all_of((self._paths.copied(clause), self._can_serve(row))))
 
     def _embedding(self, clause: Clause | None) -> Sent | None:
         program = self._program

@@ -148,10 +148,10 @@ class Claims:
         for path in found:
             yield path, False
         mirror = None if clause is None else clause.plan.mirror
-        if mirror is not None:
-            sampled = all_of((is_true(mirror.sampled), self._paths.allowed(mirror.hop.target)))
+        if clause is not None and mirror is not None:
+            sent = self._paths.copied(clause)
             row = self._program.targets.get(mirror.hop.target)
-            yield Path(mirror.hop, mirror.hop.target, sampled, False, row), True
+            yield Path(mirror.hop, mirror.hop.target, sent, False, row), True
 
 
 def _case_of(cases: list[_Case], seen: Snapshot) -> _Case:

@@ -19,7 +19,7 @@ from typing import Literal, get_args
 
 from .asked import IS_KNOWN, MODEL
 from .core import REQUESTED, Clause, Compare, Const, Hop, Program, Term
-from .embedded import is_read_alike, newly_read, reads_similar
+from .embedded import is_let_in_alike, is_read_alike, newly_read, reads_similar
 from .limits import Gate
 from .logic import FALSE, TRUE, all_of, any_of, is_true, negation
 from .meaning import Meanings, Plans, options
@@ -363,7 +363,7 @@ class _Comparing:
 
     def _simplest(self, seen: Snapshot, is_shown: Confirm) -> Snapshot:
         """The simplest request like this, what the new version reads otherwise put beside it."""
-        if not self.readings.tenants:
+        if not self.readings.tenants and not self.readings.listed:
             return self.simplifier.simplest(seen, is_shown)
 
         def shown(one: Snapshot) -> Snapshot | None:
@@ -550,7 +550,10 @@ class _Comparing:
             return
         # As written alike is alike, but for those whom the two see otherwise, or let in otherwise.
         is_seen_alike = not self.readings.renamed and self.old.strangers.are_asked() is FALSE
-        if is_seen_alike and is_read_alike(self.old, self.new):
+        is_alike = is_read_alike(self.old, self.new) and is_let_in_alike(
+            self.old.program, self.new.program
+        )
+        if is_seen_alike and is_alike:
             return
         self.old.prepare()
         self.new.prepare()

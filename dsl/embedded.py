@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 from .core import Clause, Const, Program, Read, Term
 from .interpret.compiled import compile_program
-from .logic import TRUE, all_of, is_not_false, negation
+from .limits import Gate
+from .logic import FALSE, TRUE, all_of, is_not_false, negation
 from .meaning import as_written
 from .prove import Answer, Confirm, NotDecided, Prover, Witness
 from .schema import Type, Value
@@ -43,6 +44,16 @@ def reads_similar(program: Program) -> bool:
     return any(key.startswith(_SIMILAR) for key in program.slots)
 
 
+def is_let_in_alike(old: Program, new: Program) -> bool:
+    """Whether the same limits, as written, stand before what makes the embeddings."""
+    return _limits_as_written(old) == _limits_as_written(new)
+
+
+def limits_read(program: Program) -> tuple[str, ...]:
+    """The keys that decide whether a text may be embedded at all."""
+    return reads(term for terms in _limits(program) for term in terms if term is not None)
+
+
 def is_read_alike(old: Side, new: Side) -> bool:
     """Whether similarities are read in the same places behind the same conditions, as written."""
     return _written(old) == _written(new)
@@ -57,15 +68,21 @@ def newly_read(
     makes one simple on which something holds.
     """
     does_read_old, does_read_new = (compile_program(side.program) for side in (old, new))
+    let_in_old, let_in_new = _let_in(old), _let_in(new)
 
     def is_newly_read(seen: Snapshot) -> bool:
-        return _is_read(does_read_new, new, seen) and not _is_read(does_read_old, old, seen)
+        if new.value(let_in_new, seen) is not True or not _is_read(does_read_new, new, seen):
+            return False
+        return old.value(let_in_old, seen) is not True or not _is_read(does_read_old, old, seen)
 
-    idle = [negation(_comes_to(old, i)) for i in _readers(old)]
+    idle = [negation(all_of((let_in_old, _comes_to(old, i)))) for i in _readers(old)]
+    is_told_by_itself = any(key.startswith(_SIMILAR) for key in limits_read(new.program))
     last: int | None = None
     for j in _readers(new):
         last = j
-        terms = (_comes_to(new, j), *idle)
+        if is_told_by_itself:
+            continue
+        terms = (let_in_new, _comes_to(new, j), *idle)
         answer = prover.sample(*(term for term in terms if term is not TRUE))
         if isinstance(answer, Witness) and is_newly_read(answer.snapshot):
             return Witness(simplest(answer.snapshot, is_newly_read)), j
@@ -77,6 +94,25 @@ def _is_read(decide: Callable[[Snapshot], int], side: Side, seen: Snapshot) -> b
     watched.is_read = False
     decide(watched)
     return watched.is_read
+
+
+def _let_in(side: Side) -> Term:
+    """Where the limits let a text be embedded; they cannot know what only that would tell."""
+    embedding = side.program.embedding
+    return FALSE if embedding is None else rewrite(side.allows(embedding.target), _unknown)
+
+
+def _limits(program: Program) -> Iterator[tuple[Term | None, Term]]:
+    if program.embedding is not None:
+        for limit in Gate(program).limits_of(program.embedding.target):
+            yield limit.when, limit.target
+
+
+def _limits_as_written(program: Program) -> list[tuple[object, object]]:
+    return [
+        (None if when is None else as_written(when), as_written(target))
+        for when, target in _limits(program)
+    ]
 
 
 def _readers(side: Side) -> Iterator[int]:

@@ -6,7 +6,7 @@ is the salt of something drawn anew for every request.
 """
 
 from collections import Counter
-from collections.abc import Container, Hashable, Mapping
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 
@@ -24,6 +24,7 @@ from .core import (
     Hop,
     If,
     Known,
+    Latch,
     Limit,
     Member,
     Named,
@@ -128,18 +129,38 @@ def as_written(root: Term) -> Meaning:
     return tuple(found)
 
 
-def of_own_salts(clause: Clause, others: Container[str] = ()) -> dict[str, str]:
+def of_own_salts(
+    clause: Clause, others: Container[str] = (), latches: Iterable[Latch] = ()
+) -> dict[str, str]:
     """The keys that carry a rule's name and mean the same under another: draws, and what is held.
 
     Each with a name that no key has and all rules share. The buckets of sessions, users and tenants
     are not among them: who is in which changes. Nor are `others`, which more than this rule reads:
-    under another name they would no longer be what the other reads.
+    under another name they would no longer be what the other reads. What is held means the same
+    only where it is held as long after the same: so say the `latches`.
     """
+    holds = {latch.key: _held_as(latch) for latch in latches}
     found = {f"{head}{clause.name}{end}": f"own {head}{end}" for head, end in _DRAWS}
     held = f"{_HELD}{clause.name}:"
     read = dict.fromkeys((*clause.reads, *reads(plan_terms(clause.plan))))
-    found |= {key: f"own {_HELD}{key.removeprefix(held)}" for key in read if key.startswith(held)}
+    found |= {
+        key: f"own {_HELD}{key.removeprefix(held)}{holds.get(key, '')}"
+        for key in read
+        if key.startswith(held)
+    }
     return {key: found[key] for key in read if key in found and key not in others}
+
+
+def _held_as(latch: Latch) -> str:
+    return f" for {latch.hold_us} after {as_written(latch.test)}"
+
+
+def held_otherwise(old: Program, new: Program) -> Iterator[str]:
+    """The keys of what both hold, though not as long, or after something else."""
+    before = {latch.key: _held_as(latch) for latch in old.latches}
+    for latch in new.latches:
+        if latch.key in before and before[latch.key] != _held_as(latch):
+            yield latch.key
 
 
 def shared_salts(*programs: Program) -> frozenset[str]:

@@ -13,6 +13,7 @@ from .asked import Asked
 from .core import (
     REQUESTED,
     And,
+    Choice,
     Clause,
     Compare,
     Const,
@@ -119,6 +120,19 @@ class Paths:
         chain = [self._place(hop) for hop in self._program.chain]
         found = self._paths(chain, FALSE, is_fallback=True)
         return tuple(_where(negation(_IS_EMBEDDINGS), found))
+
+    def copied(self, clause: Clause) -> Term:
+        """Whether the copy of a rule's request is sent: only beside a hop, tried or not."""
+        plan = clause.plan
+        mirror, route = plan.mirror, plan.route
+        if mirror is None or isinstance(route, Reject):
+            return FALSE
+        sent = (is_true(mirror.sampled), self.allowed(mirror.hop.target))
+        if isinstance(route, Hop):
+            return all_of(sent)
+        place = place_of_route(route, self._program.targets, self.allowed, lambda: self.asked)
+        is_left = isinstance(route, Choice) and not following(self._program, plan)
+        return all_of((*sent, place.is_open, place.any_of(place.ways) if is_left else TRUE))
 
     def allowed(self, target: str) -> Term:
         """Whether no limit keeps a target out, as `allowed` says."""

@@ -7,7 +7,7 @@ change what a condition means, so that proofs about conditions alone do not cove
 Over 300 lines because every section is a few lines here, and all of them one table.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -25,7 +25,10 @@ from .core import (
     Term,
 )
 from .destination import AUTO, asked_name, named_target
+from .embedded import is_let_in_alike, limits_read
 from .interpret.traced import evaluate
+from .meaning import held_otherwise
+from .readings import readings, tenants_otherwise
 from .schema import Expected, Target, Tariff, Type, Value
 from .units import format_value, quote
 from .walk import program_terms, reads
@@ -194,7 +197,40 @@ def _header_values(old: Program, new: Program) -> Iterator[Setting]:
 
 
 def _assumed(old: Program, new: Program) -> Iterator[Assumption]:
-    keys = {**dict.fromkeys(_keys(old)), **dict.fromkeys(_keys(new))}
+    found = list(_read_otherwise(old, new))
+    yield from found
+    free = {key for one in found for key in one.keys}
+    # What follows from these values is not the same either.
+    for key in _follows(old, new, free):
+        rule = key.removeprefix("held(").rpartition(":")[0]
+        yield Assumption((key,), f"what the rule `{rule}` holds, for it is held otherwise now")
+    similar = tuple(key for key in _both(old, new) if key.startswith("similar_to("))
+    if similar and not free.issuperset(similar):
+        free |= {*readings(old, new).renamed}
+        read = {*limits_read(old), *limits_read(new)}
+        if not is_let_in_alike(old, new) or not free.isdisjoint(read):
+            yield Assumption(
+                similar,
+                "`similar_to`, for other limits keep requests from what makes the embeddings",
+            )
+
+
+def _both(old: Program, new: Program) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*_keys(old), *_keys(new))))
+
+
+def _follows(old: Program, new: Program, free: Set[str]) -> Iterator[str]:
+    """The keys of what both hold, though after something else, or as long as something else."""
+    yield from held_otherwise(old, new)
+    told = {*held_otherwise(old, new)}
+    known = {latch.key for latch in old.latches}
+    for latch in new.latches:
+        if latch.key in known - told and not free.isdisjoint(reads([latch.test])):
+            yield latch.key
+
+
+def _read_otherwise(old: Program, new: Program) -> Iterator[Assumption]:
+    keys = _both(old, new)
     slots = {**old.slots, **new.slots}
     clock = tuple(key for key in keys if key in _CLOCK)
     if old.timezone != new.timezone and clock:
@@ -202,6 +238,18 @@ def _assumed(old: Program, new: Program) -> Iterator[Assumption]:
             clock,
             f"the clock: `{old.timezone}` became `{new.timezone}`, and a local time is another "
             "instant now",
+        )
+    days = tuple(key for key in keys if key.startswith("budget("))
+    if old.timezone != new.timezone and days:
+        yield Assumption(
+            days,
+            f"budgets: `{old.timezone}` became `{new.timezone}`, and their periods begin at its "
+            "midnight",
+        )
+    otherwise = tenants_otherwise(old, new)
+    if otherwise and _domain(old, "tenant") != _domain(new, "tenant"):
+        yield Assumption(
+            tuple(otherwise), "what a tenant has, for other values of `tenant` are listed"
         )
     of_asked = tuple(key for key in keys if key in slots and slots[key].argument == REQUESTED)
     if _renames_a_model(old, new):
@@ -340,6 +388,11 @@ def _tariff(tariff: Tariff) -> Parts:
         above = format_value(tokens, Type.NUMBER)
         found += [(f"{name} above {above}", text) for name, text in _tariff(step).items()]
     return _parts(found)
+
+
+def _domain(program: Program, name: str) -> frozenset[str] | None:
+    domain = program.schema.attributes[name].domain
+    return None if domain is None else frozenset(domain)
 
 
 def _domains(program: Program) -> dict[str, Parts]:

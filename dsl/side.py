@@ -74,7 +74,8 @@ class Side:
         self.renamed: dict[str, str] = dict(renamed or {})
         shared = shared_salts(program, other)
         # By rule: its own keys, under the names that all rules share.
-        self.salts = [of_own_salts(clause, shared) for clause in self.clauses]
+        others = shared | {*self.renamed}
+        self.salts = [of_own_salts(one, others, program.latches) for one in self.clauses]
         self._plans_of = [
             Plans(program, meanings, {**self.renamed, **salts}) for salts in self.salts
         ]
@@ -157,6 +158,10 @@ class Side:
         """The term for what one of this version means."""
         return self._meanings.term(term, self.renamed)
 
+    def allows(self, target: str) -> Term:
+        """Where no limit keeps a request from a target."""
+        return self.shared(self._paths.allowed(target))
+
     def knows(self, index: int) -> Term:
         """That somebody knows the model that was asked for: others are refused before all this."""
         if all(path.target != REQUESTED for path in self.paths(index)):
@@ -201,11 +206,8 @@ class Side:
 
     def copies(self, index: int) -> Term:
         """Where a copy is sent."""
-        mirror = self.mirror(index)
-        if mirror is None:
-            return FALSE
-        sampled = is_true(self.shared(mirror.sampled))
-        return all_of((sampled, self.shared(self._paths.allowed(mirror.hop.target))))
+        clause = self.clause(index)
+        return FALSE if clause is None else self.shared(self._paths.copied(clause))
 
     def static(self, index: int) -> dict[Aspect, object]:
         """What a plan says that hangs on no request."""

@@ -7,7 +7,7 @@ it is to be expected. Copies of mirrors are not priced.
 """
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
 from turnout.dsl.core import Clause, Reject
@@ -21,6 +21,8 @@ from turnout.dsl.meaning import (
     sets_of,
     shared_salts,
 )
+from turnout.dsl.readings import tenants_otherwise
+from turnout.dsl.snapshot import BY_HAND
 
 from .replay import Decided, Past, Replay, Row, UndecidableError
 from .simulate import Prices
@@ -37,7 +39,9 @@ class Moved:
     `not_compared` are those whose values the old version cannot have. `pairs` counts (old rule, new
     rule; None where no rule matched), `otherwise` those of them that are treated otherwise,
     `targets` (old, new) of the rows that move. `untold` counts what rows lack to tell whether they
-    are treated otherwise though they do not move. `complete` rows lack nothing that one of the
+    are treated otherwise though they do not move. `read_otherwise` counts by attribute the rows
+    whose tenant has another one now: what is recorded may be the tenant's or that of the caller's
+    key, so both versions are asked with it. `complete` rows lack nothing that one of the
     versions asked for; `missing`, `assumed` and `assumed_from` are as those of a simulation. `now`
     and `then` are the cost of the `priced` rows by the old version and the new one.
     """
@@ -51,6 +55,7 @@ class Moved:
     undecidable: Counter[str] = field(default_factory=Counter)
     not_compared: int = 0
     untold: Counter[str] = field(default_factory=Counter)
+    read_otherwise: Counter[str] = field(default_factory=Counter)
     complete: int = 0
     missing: Counter[str] = field(default_factory=Counter)
     assumed: Counter[str] = field(default_factory=Counter)
@@ -71,6 +76,7 @@ class Movement:
         shared = shared_salts(old.program, new.program)
         self._old_treats = _Treats(old, meanings, shared)
         self._new_treats = _Treats(new, meanings, shared)
+        self._tenants = tenants_otherwise(old.program, new.program)
         self.result = Moved()
 
     def take(self, row: Row, past: Past, old_row: Row | None) -> None:
@@ -80,6 +86,7 @@ class Movement:
         if old_row is None:
             result.not_compared += 1
             return
+        read_otherwise = list(self._read_otherwise(old_row))
         try:
             before, after = self._old.decide(old_row), self._new.decide(row)
         except UndecidableError as error:
@@ -90,6 +97,7 @@ class Movement:
             result.undecidable[lacks] += 1
             return
         result.decided += 1
+        result.read_otherwise.update(read_otherwise)
         pair = _rule(self._old, before), _rule(self._new, after)
         result.pairs[pair] += 1
         if _outcome(before) != _outcome(after):
@@ -121,6 +129,14 @@ class Movement:
         if lacks is not None:
             self.result.untold[lacks] += 1
         return False
+
+    def _read_otherwise(self, row: Row) -> Iterator[str]:
+        """What its tenant has otherwise now, of what the row does not have by the caller's key."""
+        tenant = str(row.get("tenant", BY_HAND["tenant"]))
+        for key, tenants in self._tenants.items():
+            was, is_ = tenants.get(tenant, (None, None))
+            if was != is_ and row.get(key, was) == was:
+                yield key
 
     def _note_values(self, old_row: Row, row: Row) -> None:
         result = self.result

@@ -260,5 +260,38 @@ def test_a_value_that_only_one_version_lists_is_an_example(
     assert command(ran.out.splitlines()[-1].removeprefix("to see why: ")).status == 0
 
 
+TENANTS = """tenants: {acme: {tier: free}}
+routing_policy:
+  - {name: paid, condition: tier == "pro", route: groq/llama-3-8b}
+  - {name: rest, route: groq/llama-3-70b}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "example"),
+    [
+        (
+            TENANTS,
+            TENANTS.replace("free", "pro"),
+            'tenant = "acme", tier = "free" before, "pro" after',
+        ),
+        (
+            TENANTS.replace("free", "pro"),
+            TENANTS.replace("tier: free", ""),
+            'tier = "pro" before, "default" after',
+        ),
+    ],
+)
+def test_what_the_versions_read_otherwise_is_told_of_both_and_explained_of_the_new(
+    old: str, new: str, example: str, diff: Diff, command: Command
+) -> None:
+    ran = diff(old, new)
+    (change, *_) = blocks(ran.out)
+    assert example in change[-1]
+    told = command(ran.out.splitlines()[-1].removeprefix("to see why: "))
+    assert told.status == 0
+    assert change[-2].removeprefix("    + ") in told.out
+
+
 def test_where_nothing_changes_there_is_no_command_to_explain_it(diff: Diff) -> None:
     assert "policy explain" not in diff(CHAIN, CHAIN).out

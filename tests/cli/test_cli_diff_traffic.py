@@ -109,3 +109,19 @@ def test_what_the_rows_lack_is_told_as_simulate_tells_it(log: Path, diff: Diff) 
     out = diff(OLD, new, "--traffic log.jsonl").out
     assert "complete: 50.0 % of the requests have all that the policy asked for" in out
     assert "missing: `team` in 50.0 % of the requests, taken as unknown" in out
+
+
+def test_rows_of_a_tenant_with_another_tier_are_told(tmp_path: Path, diff: Diff) -> None:
+    rows: list[dict[str, str]] = [
+        {"tenant": "acme", "tier": "free"},
+        {"tenant": "acme", "tier": "pro"},
+        {"tenant": "acme"},
+        {},
+    ]
+    lines = (json.dumps({"tokens": 10} | row) + "\n" for row in rows)
+    (tmp_path / "log.jsonl").write_text("".join(lines))
+    old = "tenants: {acme: {tier: free}}\n" + OLD
+    new = old.replace("{tier: free}", "{tier: pro}")
+    told = "undecided: 2 requests of tenants with another `tier` now, decided by the"
+    assert told in diff(old, new, "--traffic log.jsonl").out
+    assert "another `tier` now" not in diff(old, old, "--traffic log.jsonl").out

@@ -156,3 +156,21 @@ routing_policy: [{{name: all, route: own/b}}]
 invariants: [{{name: i, {claim}}}]
 """)
     assert breach_of(program, program.invariants[0], Prover(program)) == Proved()
+
+
+def test_where_no_hop_is_left_there_is_no_copy(language: Language) -> None:
+    blind = "{vision: false, price: 0, context_window: 9k}"
+    policy = f"""
+providers: {{own: {{kind: openai, base_url: "https://own.example/v1"}}}}
+targets: {{own/a: {blind}, own/b: {blind}, openai/gpt-4: {{region: us}}}}
+routing_policy:
+  - name: images
+    condition: has_images
+    route: {{first_of: [own/a, own/b]}}
+    fallback: []
+    mirror: {{to: openai/gpt-4, sample: 100%}}
+  - {{name: rest, route: own/a}}
+"""
+    assert claimed(language, 'never region == "us"', policy) == Proved()
+    breach = claimed(language, 'never region == "us"', policy.replace("[]", "[own/b]", 1))
+    assert isinstance(breach, Breach) and breach.is_copy

@@ -70,9 +70,8 @@ class Written:
         lines = [HEAD, "routing_policy:"]
         for rule in self.rules:
             when = f"condition: '{rule['condition']}', " if rule["condition"] else ""
-            lines.append(
-                f"  - {{name: {rule['name']}, {when}route: {rule['route']}{rule['rest']}}}"
-            )
+            rest = "" if rule["route"].startswith("{reject") else rule["rest"]
+            lines.append(f"  - {{name: {rule['name']}, {when}route: {rule['route']}{rest}}}")
         if self.chain:
             lines.append(f"fallback_chain: [{', '.join(self.chain)}]")
         return "\n".join(lines) + "\n"
@@ -120,7 +119,8 @@ def edited(written: Written, chance: random.Random) -> None:
         case 7:
             rule["condition"] = rule["condition"].replace("tokens < 100", "tokens <= 99")
         case _:
-            rule["rest"] = f", fallback: [{chance.choice(TARGETS)}]"
+            others = [target for target in TARGETS if target not in rule["route"]]
+            rule["rest"] = f", fallback: [{chance.choice(others)}]"
 
 
 def snapshots(buckets: list[str]) -> Iterator[Snapshot]:

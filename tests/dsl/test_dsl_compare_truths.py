@@ -75,6 +75,26 @@ MIRROR = REJECTS + (
 )
 BUDGET = "budgets: [{name: team, scope: team, limit: $LIMIT/day}]\n"
 OF_BUDGET = REJECTS + '  - {name: a, condition: budget("team").left < $1, route: ROUTE}\n' + DEFAULT
+OF_RESET = OF_BUDGET.replace("left < $1", "resets_in < 1h").replace("ROUTE", "openai/gpt-4o")
+TEAMS = "attributes: {team: [LIST]}\n"
+OF_TEAM = REJECTS + "  - {name: k, condition: known(team), route: openai/gpt-4o}\n" + DEFAULT
+OF_TEAMS = REGIONS.replace('tenant.region == "eu"', "known(team)")
+EMBED_REGIONS = (
+    """targets:
+  openai/gpt-4o: {region: us}
+  groq/llama-3-8b: {region: eu}
+  groq/llama-3-70b: {region: eu}
+"""
+    + SIMILAR
+)
+EMBED_LIMIT = 'require: [{name: eu, when: tenant.region == "eu", target: region == "eu"}]\n'
+HELD = (
+    REJECTS
+    + """  - {name: busy, condition: 'p95("groq/llama-3-70b") > 8s', route: {reject: 503}}
+  - {name: a, condition: 'p95("groq/llama-3-8b") > 8s', hold: HOLD, route: openai/gpt-4o}
+"""
+    + DEFAULT
+)
 P95 = REJECTS + "  - {name: r, condition: p95 > 3s, route: requested}\n" + DEFAULT
 COST = REJECTS + "  - {name: r, condition: cost > $0.10, route: requested}\n" + DEFAULT
 EXPECTED = "targets: {openai/gpt-4o: {expected: {p95: P95, output: OUTPUT}}}\n"
@@ -260,6 +280,102 @@ PAIRS = {
         (WORDS.replace("WORD", "two"), None),
         "not_decided",
         {"anthropic/*": "kept", "openai/*": "not_decided"},
+    ),
+    "a value that is newly listed": Pair(
+        (TEAMS.replace("LIST", "a"), OF_TEAM),
+        (TEAMS.replace("LIST", "a, b"), None),
+        "changed",
+        {"openai/*": "broken", "anthropic/*": "kept"},
+        'team = "b"',
+    ),
+    "a value that is listed no more": Pair(
+        (TEAMS.replace("LIST", "a, b"), OF_TEAM),
+        (TEAMS.replace("LIST", "a"), None),
+        "changed",
+        {"groq/*": "broken", "openai/*": "kept"},
+        'team = "b"',
+    ),
+    "values of which there is no list any more": Pair(
+        (TEAMS.replace("LIST", "a"), OF_TEAM),
+        ("", None),
+        "changed",
+        {"openai/*": "broken"},
+        'team = "other"',
+    ),
+    "a newly listed value that no rule tells from one of no list": Pair(
+        (TEAMS.replace("LIST", "a"), OF_TEAM.replace("known(team)", 'team == "a"')),
+        (TEAMS.replace("LIST", "a, b"), None),
+        "equivalent",
+        {"openai/*": "kept"},
+    ),
+    "a tier that is newly listed": Pair(
+        ("attributes: {tier: [free]}\n", OF_TIER.replace("pro", "default")),
+        ("attributes: {tier: [free, pro]}\n", None),
+        "changed",
+        {"groq/*": "broken", "openai/*": "kept"},
+        'tier = "pro"',
+    ),
+    "a value that is listed no more, under a limit": Pair(
+        (TEAMS.replace("LIST", "a, b") + OF_TEAMS, OF_REGION),
+        (TEAMS.replace("LIST", "a") + OF_TEAMS, None),
+        "changed",
+        {"openai/*": "broken"},
+        'team = "b"',
+    ),
+    "tenants of another list, and another tier of one": Pair(
+        ("attributes: {tenant: [a]}\n", OF_TIER),
+        ("attributes: {tenant: [a, b]}\ntenants: {b: {tier: pro}}\n", None),
+        "not_decided",
+        {"openai/*": "not_decided"},
+    ),
+    "no limit before the embeddings any more": Pair(
+        (EMBED_REGIONS + EMBED_LIMIT, EMBEDS + DEFAULT),
+        (EMBED_REGIONS, None),
+        "not_decided",
+        {"openai/*": "broken", "groq/*": "not_decided", "anthropic/*": "kept"},
+    ),
+    "another region of what makes the embeddings": Pair(
+        (EMBED_REGIONS + EMBED_LIMIT, EMBEDS + DEFAULT),
+        (EMBED_REGIONS.replace("us}", "eu}") + EMBED_LIMIT, None),
+        "not_decided",
+        {"openai/*": "broken"},
+    ),
+    "a limit before the embeddings": Pair(
+        (EMBED_REGIONS, EMBEDS + DEFAULT),
+        (EMBED_REGIONS + EMBED_LIMIT, None),
+        "not_decided",
+        {"openai/*": "not_decided"},
+    ),
+    "a tenant of another region, under a limit before the embeddings": Pair(
+        ("tenants: {acme: {region: eu}, b: {region: us}}\n" + EMBED_REGIONS + EMBED_LIMIT,
+         EMBEDS + DEFAULT),
+        ("tenants: {acme: {region: us}, b: {region: us}}\n" + EMBED_REGIONS + EMBED_LIMIT, None),
+        "not_decided",
+        {"openai/*": "broken"},
+    ),
+    "what is held for longer": Pair(
+        ("", HELD.replace("HOLD", "2m")),
+        ("", HELD.replace("HOLD", "2h")),
+        "changed",
+        {"openai/*": "not_decided", "anthropic/*": "kept"},
+    ),
+    "what is held after something else": Pair(
+        ("", HELD.replace("HOLD", "2m")),
+        ("", HELD.replace("HOLD", "2m").replace('8b") > 8s', '70b") > 8s')),
+        "changed",
+        {"openai/*": "not_decided"},
+    ),
+    "a held rule of another name": Pair(
+        ("", HELD.replace("HOLD", "2m")),
+        ("", HELD.replace("HOLD", "2m").replace("name: a,", "name: z,")),
+        "equivalent",
+        {"openai/*": "kept"},
+    ),
+    "a budget's day that begins elsewhere": Pair(
+        ("timezone: UTC\n" + BUDGET.replace("LIMIT", "5"), OF_RESET),
+        ("timezone: Asia/Tokyo\n" + BUDGET.replace("LIMIT", "5"), None),
+        "not_decided",
+        {"openai/*": "not_decided", "anthropic/*": "kept"},
     ),
     "a smaller window": Pair(
         ("", REJECTS + DEFAULT),

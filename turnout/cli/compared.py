@@ -10,7 +10,7 @@ from turnout.dsl.compare import Change, Comparison, Newly, Open
 from turnout.dsl.core import REQUESTED, Program
 from turnout.dsl.diagnostic import Diagnostic, sort
 from turnout.dsl.given import said
-from turnout.dsl.readings import Given, as_given_to, as_given_to_both, as_new
+from turnout.dsl.readings import Given, as_given_to, as_given_to_both, as_new, said_of_both
 from turnout.dsl.schema import Type, Value
 from turnout.dsl.settings import NewOrigin
 from turnout.dsl.side import Effect
@@ -71,7 +71,7 @@ class Compared:
 
     def example(self, seen: Mapping[str, Value | None]) -> str:
         """A request in one line; empty where every request will do."""
-        return printable(said(self.given(seen)))
+        return printable(said_of_both(self.given(seen)))
 
     def example_of_new(self, seen: Mapping[str, Value | None]) -> str:
         """The same as the new version alone reads it."""
@@ -281,6 +281,7 @@ def _traffic_data(traffic: Traffic) -> dict[str, Any]:
         ],
         "undecidable": dict(moved.undecidable),
         "untold": dict(moved.untold),
+        "read_otherwise": dict(moved.read_otherwise),
         "not_compared": moved.not_compared,
         "complete": {"requests": moved.complete, "share": _share(moved.complete, moved.decided)},
         "missing": dict(moved.missing),

@@ -37,6 +37,11 @@ def traffic_lines(traffic: Traffic) -> Iterator[str]:
         yield "cost: unknown, for no row has both tokens and an output that can be expected"
     for key, count in moved.undecidable.most_common():
         yield f"undecidable: {_requests(count)} without {name_of(key)}, which one of the two reads"
+    for key, count in moved.read_otherwise.most_common():
+        yield (
+            f"undecided: {_requests(count)} of tenants with another {name_of(key)} now, "
+            "decided by the recorded one"
+        )
     for key, count in moved.untold.most_common():
         yield (
             f"undecided: {_requests(count)} without {name_of(key)}, so no telling whether more "
