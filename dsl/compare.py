@@ -145,7 +145,7 @@ def compare(
             for glob in {**possibly, **apart.undecided}
             if glob not in told
         }
-    return comparing.comparison(tuple(one.said for one in assumed), undecided)
+    return comparing.comparison(tuple(dict.fromkeys(one.said for one in assumed)), undecided)
 
 
 class _Comparing:
