@@ -1,8 +1,8 @@
 """Providers: one small file each over shared dialects.
 
-To add one: a file with a class over `OpenAIDialect` or `AnthropicDialect` that names its `kind`,
-`default_base_url` and `key_variable`, and its line in `PROVIDERS`. What it does otherwise than its
-dialect goes into the hooks of the dialect (`departures`, `finish`, `prefix`).
+To add one: a file with a class over a dialect that names its `kind`, `default_base_url`,
+`key_variable` and what it `lacks` and `carries`, and its line in `PROVIDERS`. What it does
+otherwise than its dialect goes into the hooks of the dialect (`departures`, `finish`, `prefix`).
 """
 
 from collections.abc import Mapping
@@ -12,19 +12,19 @@ import httpx
 from turnout.engine.provider import Provider
 
 from .anthropic import Anthropic
-from .dialect_anthropic import AnthropicDialect
-from .dialect_openai import OpenAIDialect
 from .groq import Groq
+from .kind import Kind
 from .ollama import Ollama
 from .openai import OpenAI
 from .transport import pooled
 from .upstream import Upstream
 
-__all__ = ["PROVIDERS", "build", "key_variable", "pooled"]
+__all__ = ["PROVIDERS", "build", "key_variable", "pooled", "variables"]
 
-PROVIDERS: dict[str, type[OpenAIDialect] | type[AnthropicDialect]] = {
-    kind.kind: kind for kind in (OpenAI, Anthropic, Groq, Ollama)
-}
+# Where a provider is that has no address yet: nothing is sent to one that is not usable.
+_NOWHERE = "http://unset.invalid"
+
+PROVIDERS: dict[str, type[Kind]] = {kind.kind: kind for kind in (OpenAI, Anthropic, Groq, Ollama)}
 
 
 def key_variable(name: str, kind: str | None = None) -> str:
@@ -38,6 +38,12 @@ def key_variable(name: str, kind: str | None = None) -> str:
     return "".join(c if c.isalnum() else "_" for c in name).upper() + "_API_KEY"
 
 
+def variables(name: str, kind: str | None = None) -> tuple[str, ...]:
+    """The environment variables that a provider's kind reads beside its credential's."""
+    known = PROVIDERS.get(kind or name)
+    return () if known is None else known.variables
+
+
 def build(
     name: str,
     kind: str | None,
@@ -45,10 +51,12 @@ def build(
     headers: Mapping[str, str],
     credential: str | None,
     transport: httpx.AsyncBaseTransport,
+    variables: Mapping[str, str] | None = None,
 ) -> Provider:
     """Make the provider `name`; without `kind` it is its name's, or OpenAI-compatible.
 
-    `base_url` None: the kind's own address. `headers` (variables expanded) go to this address
+    `base_url` None: the kind's own address, which may depend on `variables` (those of
+    `variables()` that are set). `headers` (variables expanded) go to this address
     only, and win over the credential's header of the same name. A provider whose kind needs a
     credential is unusable with neither that nor headers of its own, wherever it is; for a server
     that asks for none, set the variable to any word.
@@ -62,12 +70,15 @@ def build(
     if base_url is None and (name not in PROVIDERS or kind not in (None, name)):
         # The kind's own address is another company's: what was meant for `name` would go there.
         raise ValueError(f"the provider `{name}` needs a `base_url`")
-    upstream_url = wire.prefix(base_url or wire.default_base_url)
+    given = variables or {}
+    address = base_url or wire.address(given)
+    upstream_url = wire.prefix(address) if address is not None else _NOWHERE
     credential = (credential or "").strip()
+    sign = None if credential else wire.sign(given)
     sent = dict(wire.fixed_headers)
     if credential:
         sent |= wire.authorization(credential)
     sent |= {header.lower(): value for header, value in headers.items()}
-    upstream = Upstream(upstream_url, sent, transport)
-    usable = bool(credential or headers) or not wire.needs_credential
-    return wire(name, upstream, usable)
+    upstream = Upstream(upstream_url, sent, transport, sign, tuple(given.values()))
+    has_credential = bool(credential or headers or sign) or not wire.needs_credential
+    return wire(name, upstream, has_credential and address is not None)

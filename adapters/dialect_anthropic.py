@@ -16,8 +16,9 @@ from turnout.engine.request import Operation, Usage
 
 from . import fault
 from .anthropic_request import messages_body
+from .kind import Kind
 from .sse import Event
-from .upstream import END_WAIT_S, USAGE_WAIT_S, Upstream
+from .upstream import END_WAIT_S, USAGE_WAIT_S
 
 Json = dict[str, Any]
 
@@ -38,35 +39,16 @@ _COUNTS = (
 )
 
 
-class AnthropicDialect:
+class AnthropicDialect(Kind):
     """A `Provider` on the Anthropic wire."""
 
     kind = "anthropic"
-    default_base_url: str
-    key_variable: str
-    needs_credential = True
     fixed_headers: ClassVar[Mapping[str, str]] = {"anthropic-version": "2023-06-01"}
 
-    def __init__(self, name: str, upstream: Upstream, usable: bool) -> None:
-        """Speak to this upstream under this provider name."""
-        self.name = name
-        self._upstream = upstream
-        self._usable = usable
-
-    @staticmethod
-    def authorization(credential: str) -> dict[str, str]:
+    @classmethod
+    def authorization(cls, credential: str) -> dict[str, str]:
         """The headers that carry a credential."""
         return {"x-api-key": credential}
-
-    @classmethod
-    def prefix(cls, base_url: str) -> str:
-        """What paths are appended to, for the address as it was written."""
-        return base_url
-
-    @property
-    def usable(self) -> bool:
-        """Whether a credential is there, or none is needed."""
-        return self._usable
 
     async def answer(self, call: Call) -> Answer:
         """Chat without streaming. Raises: ProviderError, for embeddings always."""

@@ -9,7 +9,7 @@ Over 300 lines because a chat's request, answer and stream share what a delta is
 """
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import orjson
 
@@ -17,9 +17,10 @@ from turnout.engine.provider import Answer, Call, Chunk, ProviderError
 from turnout.engine.request import Operation, Usage
 
 from . import fault
+from .kind import Kind
 from .splice import splice
 from .sse import Event
-from .upstream import END_WAIT_S, USAGE_WAIT_S, Upstream
+from .upstream import END_WAIT_S, USAGE_WAIT_S
 from .usage import read_usage
 from .vectors import embeddings_body, read_embeddings
 
@@ -42,35 +43,10 @@ _SHOWN = (
 _DONE = b"[DONE]"
 
 
-class OpenAIDialect:
+class OpenAIDialect(Kind):
     """A `Provider` on the OpenAI wire; kinds subclass it with an address and their departures."""
 
     kind = "openai"
-    default_base_url: str
-    key_variable: str
-    needs_credential = True
-    fixed_headers: ClassVar[Mapping[str, str]] = {}
-
-    def __init__(self, name: str, upstream: Upstream, usable: bool) -> None:
-        """Speak to this upstream under this provider name."""
-        self.name = name
-        self._upstream = upstream
-        self._usable = usable
-
-    @staticmethod
-    def authorization(credential: str) -> dict[str, str]:
-        """The headers that carry a credential."""
-        return {"authorization": f"Bearer {credential}"}
-
-    @classmethod
-    def prefix(cls, base_url: str) -> str:
-        """What paths are appended to, for the address as it was written."""
-        return base_url
-
-    @property
-    def usable(self) -> bool:
-        """Whether a credential is there, or none is needed."""
-        return self._usable
 
     async def answer(self, call: Call) -> Answer:
         """Chat without streaming, or embeddings. Raises: ProviderError."""

@@ -66,6 +66,10 @@ class Scripted:
             await self._perform(act)
         raise AssertionError(f"the step of `{self.name}` ended without an answer")
 
+    async def count(self, call: Call) -> int | None:
+        """Nothing: a script does not count."""
+        return None
+
     async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         """Play the next step as a stream. Raises: ProviderError."""
         try:

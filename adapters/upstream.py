@@ -2,7 +2,9 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import lru_cache
+from typing import Protocol
 
 import httpx
 
@@ -28,6 +30,20 @@ _OWN_HEADERS = frozenset(
 )
 
 
+Sign = Callable[[httpx.URL, bytes], Mapping[str, str]]
+"""The headers that sign a POST of this body to this address."""
+
+
+class Parser(Protocol):
+    """Bytes to events, in whatever pieces they arrive."""
+
+    def feed(self, piece: bytes) -> list[sse.Event]:
+        """Events completed by this piece. Raises: sse.EventTooLong, ProviderError."""
+
+    def finish(self) -> list[sse.Event]:
+        """What the end of the stream completes. Raises: ProviderError."""
+
+
 class Upstream:
     """An origin and path prefix with the headers that belong to it, over a transport.
 
@@ -36,15 +52,24 @@ class Upstream:
     """
 
     def __init__(
-        self, base_url: str, headers: Mapping[str, str], transport: httpx.AsyncBaseTransport
+        self,
+        base_url: str,
+        headers: Mapping[str, str],
+        transport: httpx.AsyncBaseTransport,
+        sign: Sign | None = None,
+        secrets: tuple[str, ...] = (),
     ) -> None:
-        """Fix address and headers. Raises: ValueError for an address or header that cannot be."""
+        """Fix address and headers; `secrets` are those that stand in none of the headers.
+
+        Raises: ValueError for an address or header that cannot be.
+        """
         address = _address(base_url)
         self._origin = (address.scheme, address.netloc)
         self._prefix = str(address).rstrip("/")
         self._transport = transport
         # What no message may hold, because a provider may echo what it was sent.
-        told = [address.netloc.decode("ascii"), address.host, *_secrets(headers)]
+        told = [address.netloc.decode("ascii"), address.host, *_secrets(headers), *secrets]
+        self._sign = sign
         self.secrets = tuple(value for value in told if len(value) >= 6)
         self._headers = [
             (b"host", address.netloc),
@@ -56,7 +81,8 @@ class Upstream:
                 for name, value in headers.items()
             ),
         ]
-        self._urls: dict[str, httpx.URL] = {}
+        # Bounded: a path may hold the name of a model, and clients can make up names.
+        self._url = lru_cache(256)(self._joined)
 
     async def fetch(self, path: str, body: bytes, call: Call) -> bytes:
         """Send a body and read the whole answer. Raises: ProviderError."""
@@ -66,9 +92,19 @@ class Upstream:
         finally:
             await _let_go(response)
 
-    async def open(self, path: str, body: bytes, call: Call) -> "Events":
-        """Send a body and read the answer's head: a stream of events. Raises: ProviderError."""
-        response = await self._send(path, body, call, b"text/event-stream")
+    async def open(
+        self,
+        path: str,
+        body: bytes,
+        call: Call,
+        parser: Callable[[], Parser] = sse.Parser,
+        accept: bytes = b"text/event-stream",
+    ) -> "Events":
+        """Send a body and read the answer's head: a stream of events. Raises: ProviderError.
+
+        `parser` is for a stream of another form than an event stream, which `accept` names.
+        """
+        response = await self._send(path, body, call, accept)
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind in ("text/html", "application/json"):
             try:
@@ -76,14 +112,17 @@ class Upstream:
             finally:
                 await _let_go(response)
             raise fault.no_answer(whole, "a stream", self.secrets)
-        return Events(response)
+        return Events(response, parser())
 
     async def _send(self, path: str, body: bytes, call: Call, accept: bytes) -> httpx.Response:
+        url = self._url(path)
+        signed = {} if self._sign is None else self._sign(url, body)
         request = httpx.Request(
             "POST",
-            self._url(path),
+            url,
             headers=[
                 *self._headers,
+                *((name.lower().encode(), value.encode()) for name, value in signed.items()),
                 (b"accept", accept),
                 (b"content-length", str(len(body)).encode()),
             ],
@@ -107,12 +146,9 @@ class Upstream:
             await _let_go(response)
         raise fault.from_status(response.status_code, response.headers, refusal, self.secrets)
 
-    def _url(self, path: str) -> httpx.URL:
-        url = self._urls.get(path)
-        if url is None:
-            url = httpx.URL(self._prefix + path)
-            assert (url.scheme, url.netloc) == self._origin
-            self._urls[path] = url
+    def _joined(self, path: str) -> httpx.URL:
+        url = httpx.URL(self._prefix + path)
+        assert (url.scheme, url.netloc) == self._origin
         return url
 
     @staticmethod
@@ -139,12 +175,12 @@ class Events:
     wait, is just the end.
     """
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: httpx.Response, parser: Parser) -> None:
         """Take over the response; `aclose` lets go of it."""
         self.patience_s: float | None = None
         self._response = response
         self._pieces = _pieces(response)
-        self._parser = sse.Parser()
+        self._parser = parser
         self._ended = False
 
     async def next(self) -> list[sse.Event]:

@@ -46,7 +46,7 @@ class Bare:
     async def close(self) -> None:
         """Nothing to close."""
 
-    async def chat(self, request: Request) -> Reply | StreamReply:
+    async def generate(self, request: Request) -> Reply | StreamReply:
         """The answer made before."""
         if request.stream:
             return StreamReply(200, _HEADERS, self._stream())

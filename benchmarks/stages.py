@@ -25,7 +25,8 @@ from turnout.engine.record import DecisionRecord
 from turnout.engine.request import Caller, Operation, Request, StreamReply
 from turnout.engine.state.rows import decision_row
 from turnout.engine.state.sqlite import open_store
-from turnout.server.body import check_chat, parse
+from turnout.server.body import parse
+from turnout.server.shape import check_chat
 
 _ROUNDS = 7
 _TARGETS = ("openai", "anthropic", "groq")
@@ -181,7 +182,7 @@ async def _engine(
             requests = list(itertools.islice(fresh, repeat))
             started = time.thread_time_ns()
             for request in requests:
-                reply = await gateway.chat(request)
+                reply = await gateway.generate(request)
                 if isinstance(reply, StreamReply):
                     async for _ in reply.chunks:
                         pass

@@ -26,7 +26,7 @@ def worst_case(target: Target, request: Request, sets: Sets = NOTHING_SET) -> in
         if prompt > above:
             tariff = step
     output = 0
-    if request.operation is Operation.CHAT:
+    if request.operation is not Operation.EMBEDDINGS:
         output = _output_bound(target, request, sets) * _answers(request)
     parts = prompt * max(tariff.input, tariff.cache_write or 0) + output * tariff.output
     return -(-parts // _PER_TARIFF_UNIT) + tariff.request

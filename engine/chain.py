@@ -31,7 +31,7 @@ from turnout.dsl.snapshot import Snapshot
 from .provider import FAULTS, Answer, Call, Chunk, Fault, Provider, ProviderError
 from .pulse import Pulse
 from .record import Attempt
-from .request import Operation, Request, RequestError, Sets
+from .request import Operation, Request, RequestError, Sets, Usage
 
 T = TypeVar("T")
 Guard = Callable[[Mapping[str, Value | None]], Value | None]
@@ -87,6 +87,19 @@ class Answered:
     target: Target
     attempt: Attempt
     answer: Answer
+    native: bool = False
+
+
+@dataclass(slots=True)
+class Counted:
+    """How many tokens a prompt has at the target that would get it.
+
+    `tokens` None: its provider has no such call.
+    """
+
+    target: Target
+    attempt: Attempt
+    tokens: int | None
 
 
 @dataclass(slots=True)
@@ -104,6 +117,7 @@ class Opened:
     idle_us: int
     leave: Callable[[], None]
     ends_at: float = math.inf
+    native: bool = False
 
 
 @dataclass(slots=True)
@@ -134,6 +148,17 @@ class Chain:
 
         async def attempt(stop: _Stop, number: int, limit_at: float, more: bool) -> Answered:
             return await self._answer_once(journey, stop, number, limit_at)
+
+        return await self._walk(journey, attempt)
+
+    async def count(self, journey: Journey) -> Counted:
+        """The prompt's tokens at the first hop that may have it; nothing is generated or billed.
+
+        Raises: RequestError when no hop may.
+        """
+
+        async def attempt(stop: _Stop, number: int, limit_at: float, more: bool) -> Counted:
+            return await self._count_once(journey, stop, number, limit_at)
 
         return await self._walk(journey, attempt)
 
@@ -269,7 +294,37 @@ class Chain:
         attempt.usage = answer.usage
         output = answer.usage.output if answer.usage is not None else None
         self._pulse.record(stop.target.id, attempt.took_us, None, output, failed=False)
-        return Answered(stop.target, attempt, answer)
+        return Answered(stop.target, attempt, answer, call.native)
+
+    async def _count_once(
+        self, journey: Journey, stop: _Stop, number: int, limit_at: float
+    ) -> Counted:
+        now = asyncio.get_running_loop().time()
+        call, attempt = self._begin(journey, stop, number, int((limit_at - now) * 1e6))
+        assert stop.provider is not None and stop.target is not None
+        try:
+            async with asyncio.timeout_at(limit_at):
+                counted = await stop.provider.count(call)
+        except TimeoutError:
+            error = ProviderError(Fault.TIMEOUT, f"no count within {_seconds(limit_at - now)}")
+            self._failed(attempt, call, error)
+            raise error from None
+        except ProviderError as error:
+            self._failed(attempt, call, error)
+            raise
+        except asyncio.CancelledError:
+            _left(attempt, call)
+            raise
+        except Exception:
+            _broke(attempt, call)
+            raise
+        finally:
+            self._pulse.left(stop.target.id)
+            # Counting is free of charge, whatever became of it.
+            attempt.usage = Usage(0, 0)
+        attempt.outcome = "ok"
+        _close(attempt, call)
+        return Counted(stop.target, attempt, counted)
 
     async def _open_once(
         self, journey: Journey, stop: _Stop, number: int, limit_at: float, more: bool
@@ -332,6 +387,7 @@ class Chain:
             clocks.idle_us,
             partial(self._pulse.left, stop.target.id),
             journey.ends_at,
+            call.native,
         )
 
     def _begin(

@@ -1,7 +1,7 @@
 """One request from start to end: the only file that names all the other parts.
 
-receive → snapshot → decide → attempt* → relay → settle → record. The HTTP server calls `chat` and
-`embeddings`; everything that is kept of a request leaves as one `DecisionRecord`.
+receive → snapshot → decide → attempt* → relay → settle → record. The HTTP server calls `generate`,
+`embeddings` and `count`; everything that is kept of a request leaves as one `DecisionRecord`.
 Over 300 lines because what the gateway does and what can be asked of it share its parts.
 """
 
@@ -147,16 +147,45 @@ class Gateway:
 
     # --- requests --------------------------------------------------------------------------------
 
-    async def chat(self, request: Request) -> Reply | StreamReply:
-        """Answer a chat request. Raises: RequestError."""
+    async def generate(self, request: Request) -> Reply | StreamReply:
+        """Answer a request for generation, in whatever protocol it came. Raises: RequestError."""
         passage = await self._decide(request)
+        self._copy(passage)
         if request.stream:
             return await self._stream(passage)
         return await self._answer(passage)
 
     async def embeddings(self, request: Request) -> Reply:
         """Answer an embeddings request. Raises: RequestError."""
-        return await self._answer(await self._decide(request))
+        passage = await self._decide(request)
+        self._copy(passage)
+        return await self._answer(passage)
+
+    async def count(self, request: Request) -> Reply:
+        """Count a prompt's tokens where it would be sent: `{"input_tokens": …}`.
+
+        Where that provider has no such call it is our own count. Raises: RequestError.
+        """
+        passage = await self._decide(request)
+        try:
+            counted = await self._chain.count(passage.journey)
+        except RequestError as error:
+            passage.refused(error)
+            raise
+        except asyncio.CancelledError:
+            passage.abandoned()
+            raise
+        except BaseException:
+            passage.broken()
+            raise
+        known = counted.tokens
+        if known is None:
+            known = await asyncio.to_thread(tokens.count, request)
+        return passage.counted(counted, known)
+
+    def _copy(self, passage: Passage) -> None:
+        if passage.mirror is not None:
+            self._mirrors.send(passage.journey, passage.mirror, passage.mirrored)
 
     async def _decide(self, request: Request) -> Passage:
         live = self._live
@@ -192,8 +221,6 @@ class Gateway:
             else:
                 passage.refused(refusal)
             raise refusal
-        if passage.mirror is not None:
-            self._mirrors.send(passage.journey, passage.mirror, passage.mirrored)
         return passage
 
     def _passage(

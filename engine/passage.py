@@ -15,7 +15,7 @@ from turnout.dsl.schema import Target
 from turnout.dsl.units import format_usd
 
 from .budget import worst_case
-from .chain import Answered, IdleClock, Journey, Opened, took_us
+from .chain import Answered, Counted, IdleClock, Journey, Opened, took_us
 from .decide import Decision, recorded
 from .destination import route_of
 from .provider import FAULTS, ProviderError
@@ -86,7 +86,15 @@ class Passage:
         if attempt.dropped:
             headers["x-turnout-dropped"] = ",".join(attempt.dropped)
         self._record(200, "ok", answered.target)
-        return Reply(200, answered.answer.body, headers)
+        return Reply(200, answered.answer.body, headers, answered.native)
+
+    def counted(self, counted: Counted, tokens: int) -> Reply:
+        """A count of the prompt's tokens."""
+        headers = self._headers(counted.target)
+        headers["x-turnout-cost"] = format_usd(self._spent())
+        headers["x-turnout-count"] = "estimated" if counted.tokens is None else "provider"
+        self._record(200, "ok", counted.target)
+        return Reply(200, orjson.dumps({"input_tokens": tokens}), headers)
 
     def rejected(self, error: RequestError) -> None:
         """The policy's own refusal."""
@@ -115,7 +123,7 @@ class Passage:
         )
         if opened.attempt.dropped:
             headers["x-turnout-dropped"] = ",".join(opened.attempt.dropped)
-        reply = StreamReply(200, headers, _nothing())
+        reply = StreamReply(200, headers, _nothing(), opened.native)
         reply.chunks = _Events(self, opened, self.relay(opened, reply))
         return reply
 
@@ -145,8 +153,7 @@ class Passage:
             attempt.fault, attempt.reason = error.fault.value, error.message
             if error.usage is not None:
                 attempt.usage = error.usage
-            reply.failed = True
-            yield _error_event(error)
+            reply.failure = _failure(error)
         finally:
             idle.stop()
             opened.leave()
@@ -297,17 +304,10 @@ class _Events(AsyncGenerator[bytes, None]):
         await self._events.aclose()
 
 
-def _error_event(error: ProviderError) -> bytes:
+def _failure(error: ProviderError) -> RequestError:
     treatment = FAULTS[error.fault]
-    body = {
-        "error": {
-            "message": error.message,
-            "type": treatment.type,
-            "param": error.param,
-            "code": error.code or treatment.code,
-        }
-    }
-    return b"data: " + orjson.dumps(body) + b"\n\n"
+    code = error.code or treatment.code
+    return RequestError(treatment.status, treatment.type, code, error.message, param=error.param)
 
 
 async def _nothing() -> AsyncGenerator[bytes, None]:

@@ -123,7 +123,8 @@ class Call:
     `sets` is what the policy writes over the client's body: adapters read `body`, where that has
     been done.
     The adapter sets `sent` just before request bytes leave, and adds to `dropped` the names of the
-    steering parameters that this wire cannot carry.
+    steering parameters that this wire cannot carry. It sets `native` where it passes a request of
+    another protocol than chat through as it is, so that the answer is in that protocol too.
     """
 
     request: Request
@@ -136,6 +137,7 @@ class Call:
     sets: Sets = field(default_factory=dict)
     sent: bool = False
     dropped: list[str] = field(default_factory=list)
+    native: bool = False
 
     @property
     def body(self) -> dict[str, Any]:
@@ -148,8 +150,9 @@ class Call:
 
 @dataclass(slots=True)
 class Answer:
-    """A whole answer, in OpenAI's wire whatever the provider speaks, ready to send.
+    """A whole answer, ready to send: in OpenAI's wire whatever the provider speaks.
 
+    Of a call that is `native`, it is in the request's own protocol instead.
     `usage` None: the provider reported none. `text` is the output, for counting it then.
     `upstream_model` is the model name that the provider itself reported.
     """
@@ -165,6 +168,7 @@ class Answer:
 class Chunk:
     """One event of a stream, in OpenAI's wire: `data: {…}` and its blank line.
 
+    Of a call that is `native`, it is an event of the request's own protocol instead.
     `data` is empty for what only the gateway wants to know (usage that the client did not ask
     for). `content` is true from the first piece that a client would show or act on: text,
     reasoning, refusal, a tool's delta or a finish reason. `text` is the visible output in it.
@@ -189,10 +193,16 @@ class Provider(Protocol):
         """Whether a credential is there, or none is needed."""
 
     async def answer(self, call: Call) -> Answer:
-        """Chat without streaming, or embeddings. Raises: ProviderError."""
+        """Generation without streaming, or embeddings. Raises: ProviderError."""
+
+    async def count(self, call: Call) -> int | None:
+        """The provider's own count of the prompt's tokens, free of charge; None: it has none.
+
+        Raises: ProviderError.
+        """
 
     def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
-        """Chat as chunks; the closing `[DONE]` is not among them.
+        """Generation as chunks; the closing `[DONE]` is not among them.
 
         Connects on the first `__anext__`. It ends by itself only after a finish reason came;
         an upstream that ends early raises. Closing the generator closes the upstream connection.

@@ -27,7 +27,10 @@ class Operation(Enum):
     """What is asked for; the value is `request_type` in conditions."""
 
     CHAT = "chat"
+    COMPLETIONS = "completions"
     EMBEDDINGS = "embeddings"
+    RESPONSES = "responses"
+    MESSAGES = "messages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,28 @@ class Caller:
     key_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Native:
+    """A request as its client wrote it, in a protocol other than chat.
+
+    `body` is `raw` parsed. `only` names the members that nobody but this protocol's own provider
+    can honour: any other refuses the request for them. `lost` names those that only steer, and
+    have no counterpart in chat: any other leaves them out and says so.
+    """
+
+    raw: bytes
+    body: dict[str, Any]
+    only: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+
+
 @dataclass
 class Request:
-    """One request as received.
+    """One request as received; `operation` says in which protocol.
 
-    `body` is `raw` parsed once. `headers` are lower-case and without credentials.
+    `body` is `raw` parsed once, a chat body for all that is generation: what came in another
+    protocol is `native`, and `body` says the same as chat.
+    `headers` are lower-case and without credentials.
     `received_us` is UTC in microseconds; `started_ns` is the monotonic clock at the same moment.
     """
 
@@ -59,6 +79,7 @@ class Request:
     headers: Mapping[str, str]
     received_us: int
     started_ns: int
+    native: Native | None = None
 
     @property
     def output_limit(self) -> int | None:
@@ -144,23 +165,29 @@ class RequestError(Exception):
 
 @dataclass(slots=True)
 class Reply:
-    """A whole answer: the JSON body to send and the headers of the decision."""
+    """A whole answer: the JSON body to send and the headers of the decision.
+
+    The body is a chat completion (of embeddings, their list), or where `native` in the request's
+    own protocol already.
+    """
 
     status: int
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
+    native: bool = False
 
 
 @dataclass(slots=True)
 class StreamReply:
     """An answer that is sent while it is made; its first content is already known.
 
-    Each of `chunks` is a whole event, `data: …` and its blank line, ready to be written; the
-    server appends `data: [DONE]` after a clean end. Closing the generator says that the client
-    left. `failed` becomes true when the last event yielded was an error, so no `[DONE]` follows.
+    Each of `chunks` is a whole event and its blank line: `data: …` of chat, or where `native` of
+    the request's own protocol. Closing the generator says that the client left. `failure` is set
+    where the stream ended before its answer did; the server tells it.
     """
 
     status: int
     headers: dict[str, str]
     chunks: AsyncGenerator[bytes, None]
-    failed: bool = False
+    native: bool = False
+    failure: RequestError | None = None

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
-from turnout.adapters import PROVIDERS, build, key_variable, pooled
+from turnout.adapters import PROVIDERS, build, key_variable, pooled, variables
 from turnout.dsl.check import compile_policy
 from turnout.dsl.core import Program
 from turnout.dsl.core import Provider as ProviderEntry
@@ -74,7 +74,11 @@ def build_providers(settings: Settings, program: Program) -> dict[str, Provider]
     for name, entry in (known | dict(program.providers)).items():
         try:
             address, headers, credential = _reached(name, entry, settings)
-            providers[name] = build(name, entry.kind, address, headers, credential, transport)
+            found = {v: settings.credential(name, v) for v in variables(name, entry.kind)}
+            given = {variable: value for variable, value in found.items() if value is not None}
+            providers[name] = build(
+                name, entry.kind, address, headers, credential, transport, given
+            )
         except SettingsError as error:
             problems += error.problems
         except ValueError as error:

@@ -9,7 +9,7 @@ import pytest
 
 from turnout.adapters import PROVIDERS
 from turnout.adapters.dialect_anthropic import Translation
-from turnout.adapters.dialect_openai import Relay
+from turnout.adapters.dialect_openai import OpenAIDialect, Relay
 from turnout.adapters.sse import Parser
 from turnout.engine.provider import Chunk, Fault, ProviderError
 
@@ -76,12 +76,13 @@ async def test_an_answer_reaches_the_client_in_exactly_these_bytes(bench: Any, p
 def relayed(bench: Any, path: Path, asked: bool, pieces: list[bytes]) -> list[Chunk]:
     """A recorded stream through parser and translation, in these pieces."""
     call = bench.chat(stream=True, asked=asked)
-    kind = PROVIDERS[path.parent.name]
     relay: Relay | Translation
     if path.parent.name == "anthropic":
         relay = Translation(call, ())
     else:
-        relay = Relay(call, (), kind.finish)  # type: ignore[union-attr]
+        kind = PROVIDERS[path.parent.name]
+        assert issubclass(kind, OpenAIDialect)
+        relay = Relay(call, (), kind.finish)
     parser = Parser()
     chunks = [relay.take(e) for piece in pieces for e in parser.feed(piece)]
     chunks += [relay.take(e) for e in parser.finish()]

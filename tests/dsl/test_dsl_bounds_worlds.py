@@ -110,6 +110,9 @@ class Failing:
         self.usable = usable
         self._at_once = at_once
 
+    async def count(self, call: Call) -> int | None:
+        return None
+
     async def answer(self, call: Call) -> Answer:
         if not self._at_once:
             await asyncio.sleep(1e9)

@@ -175,7 +175,7 @@ async def refused(work: Any) -> RequestError:
 async def test_a_choice_falls_on_the_best_candidate_and_the_trace_shows_all(bench: Any) -> None:
     plan = Plan(cheapest(candidate(A, 30), candidate(B, 20), candidate(C, 10, fits=FALSE)), None)
     one = await bench(program(plan), *answering("a", "b", "c"))
-    reply = await one.gateway.chat(one.request())
+    reply = await one.gateway.generate(one.request())
     assert reply.headers["x-turnout-model"] == "b/m"
     trace = await one.trace()
     assert trace["route"] == "{cheapest_of: [a/m, b/m, c/m]}"
@@ -192,7 +192,7 @@ async def test_the_other_candidates_are_no_fallback(bench: Any) -> None:
     down = ProviderError(Fault.SERVER, "down")
     plan = Plan(cheapest(candidate(A, 1), candidate(B, 2)), None)
     one = await bench(program(plan), Scripted("a", [down]), *answering("b", "c"))
-    reply = await one.gateway.chat(one.request())
+    reply = await one.gateway.generate(one.request())
     assert reply.headers["x-turnout-model"] == "c/m"
     assert one.providers["b"].calls == []
 
@@ -200,7 +200,7 @@ async def test_the_other_candidates_are_no_fallback(bench: Any) -> None:
 async def test_a_choice_left_empty_goes_to_the_rules_fallback(bench: Any) -> None:
     plan = Plan(cheapest(candidate(A, 1, where=FALSE), candidate(B, 2, where=FALSE)), (C,))
     one = await bench(program(plan), *answering("a", "b", "c"))
-    reply = await one.gateway.chat(one.request())
+    reply = await one.gateway.generate(one.request())
     assert reply.headers["x-turnout-model"] == "c/m"
     trace = await one.trace()
     assert [option["excluded"] for option in trace["choice"]] == ["`where` is false"] * 2
@@ -209,7 +209,7 @@ async def test_a_choice_left_empty_goes_to_the_rules_fallback(bench: Any) -> Non
 async def test_a_choice_left_empty_without_a_fallback_is_403(bench: Any) -> None:
     plan = Plan(cheapest(candidate(A, 1, where=FALSE), candidate(B, 2, fits=FALSE)), ())
     one = await bench(program(plan), *answering("a", "b"))
-    error = await refused(one.gateway.chat(one.request()))
+    error = await refused(one.gateway.generate(one.request()))
     assert (error.status, error.code) == (403, "no_target_allowed")
     assert "a/m: `where` is false" in error.message
     assert one.records[0].error == "no_target_allowed"
@@ -237,7 +237,7 @@ async def test_a_split_follows_the_sessions_bucket_and_is_traced(bench: Any) -> 
     served: dict[str, set[str]] = {}
     for turn in range(60):
         session = f"session {turn % 20}"
-        reply = await one.gateway.chat(one.request(session))
+        reply = await one.gateway.generate(one.request(session))
         served.setdefault(session, set()).add(reply.headers["x-turnout-model"])
         trace = await one.trace()
         expected = "a/m" if trace["bucket"] < 5_000 else "b/m"
@@ -263,7 +263,7 @@ async def test_a_rejection_is_told_and_recorded(
 ) -> None:
     plan = Plan(Reject(status, "not today", retry_after_us, SPAN), None)
     one = await bench(program(plan), *answering("a"))
-    error = await refused(one.gateway.chat(one.request()))
+    error = await refused(one.gateway.generate(one.request()))
     assert (error.status, error.code, error.type) == (status, "policy_rejected", type_)
     assert error.message == "not today"
     assert (error.retry_after_us, error.should_retry) == (retry_after_us, should_retry)
@@ -281,7 +281,7 @@ async def test_a_rejection_is_told_and_recorded(
 
 async def test_a_limit_keeps_hops_out_and_is_named(bench: Any) -> None:
     one = await bench(program(Plan(B, (A,)), EU), *answering("a", "b"))
-    reply = await one.gateway.chat(one.request())
+    reply = await one.gateway.generate(one.request())
     assert reply.headers["x-turnout-model"] == "a/m"
     trace = await one.trace()
     assert [(hop["target"], hop["outcome"], hop["reason"]) for hop in trace["hops"]] == [
@@ -294,7 +294,7 @@ async def test_a_limit_keeps_hops_out_and_is_named(bench: Any) -> None:
 
 async def test_what_is_not_known_of_a_target_keeps_it_out(bench: Any) -> None:
     one = await bench(program(Plan(C, ()), EU), *answering("c"))
-    error = await refused(one.gateway.chat(one.request()))
+    error = await refused(one.gateway.generate(one.request()))
     assert (error.status, error.code) == (403, "no_target_allowed")
     assert "eu_only" in error.message
     assert one.providers["c"].calls == []
@@ -309,14 +309,14 @@ async def test_a_limit_applies_unless_its_when_is_false(
     one = await bench(program(Plan(B, (A,)), limit), *answering("a", "b"))
     tools = [{"type": "function", "function": {"name": "f"}}]
     body = {"tools": tools} if when is FALSE else {}
-    reply = await one.gateway.chat(one.request(**body))
+    reply = await one.gateway.generate(one.request(**body))
     assert reply.headers["x-turnout-model"] == served
 
 
 async def test_a_choice_falls_on_what_the_limits_leave(bench: Any) -> None:
     plan = Plan(cheapest(candidate(B, 1), candidate(A, 2)), None)
     one = await bench(program(plan, EU), *answering("a", "b"))
-    reply = await one.gateway.chat(one.request())
+    reply = await one.gateway.generate(one.request())
     assert reply.headers["x-turnout-model"] == "a/m"
     trace = await one.trace()
     assert trace["choice"][0] == {"target": "b/m", "excluded": "eu_only", "rank": None}
@@ -330,7 +330,7 @@ async def test_what_is_set_reaches_every_hop_and_the_rest_stays_as_written(bench
     down = ProviderError(Fault.SERVER, "down")
     plan = Plan(A, (B,), {"max_tokens": 7, "temperature": 0.2})
     one = await bench(program(plan), Scripted("a", [down]), *answering("b"))
-    await one.gateway.chat(one.request(max_completion_tokens=900, seed=12345678901234567890))
+    await one.gateway.generate(one.request(max_completion_tokens=900, seed=12345678901234567890))
     for name in "ab":
         (call,) = one.providers[name].calls
         sent = orjson.loads(chat_body(call, {}))
@@ -346,7 +346,7 @@ async def test_what_is_set_bounds_the_worst_case(bench: Any) -> None:
     costs = []
     for sets in ({}, {"max_tokens": 10}):
         one = await bench(program(Plan(A, (), sets)), Scripted("a", [*silence]))
-        await refused(one.gateway.chat(one.request()))
+        await refused(one.gateway.generate(one.request()))
         costs.append(one.records[0].attempts[0].unconfirmed_nano_usd)
     # 4 000 tokens at most, or 10; at $1/Mtok.
     assert costs[0] - costs[1] == (4_000 - 10) * 1_000
@@ -375,7 +375,7 @@ async def test_a_mirror_gets_a_copy_and_is_kept_as_its_own_attempt(
         Scripted("a", [step()]),
         Scripted("b", [[Pause(20_000), *_acts(step())]]),
     )
-    reply = await one.gateway.chat(one.request(stream=stream))
+    reply = await one.gateway.generate(one.request(stream=stream))
     if isinstance(reply, StreamReply):
         async for _ in reply.chunks:
             pass
@@ -402,7 +402,7 @@ async def test_a_mirror_neither_delays_nor_fails_its_request(
 ) -> None:
     monkeypatch.setattr("turnout.engine.gateway.MIRROR_PATIENCE_S", 0.01)
     one = await bench(program(mirrored()), *answering("a"), Scripted("b", [[Pause()]]))
-    reply = await one.gateway.chat(one.request())
+    reply = await one.gateway.generate(one.request())
     assert isinstance(reply, Reply) and reply.headers["x-turnout-attempts"] == "1"
     assert one.late == []
     await one.gateway.close()
@@ -413,7 +413,7 @@ async def test_a_mirror_neither_delays_nor_fails_its_request(
 async def test_a_mirror_that_fails_is_only_seen_in_its_trace(bench: Any) -> None:
     down = ProviderError(Fault.SERVER, "down")
     one = await bench(program(mirrored()), *answering("a"), Scripted("b", [down]))
-    assert (await one.gateway.chat(one.request())).status == 200
+    assert (await one.gateway.generate(one.request())).status == 200
     await until(lambda: one.late or any(a.kind == "mirror" for a in one.records[0].attempts))
     trace = await one.trace()
     assert (trace["mirror"]["outcome"], trace["mirror"]["fault"]) == ("failed", "5xx")
@@ -422,7 +422,7 @@ async def test_a_mirror_that_fails_is_only_seen_in_its_trace(bench: Any) -> None
 
 async def test_a_mirror_that_a_limit_excludes_is_dropped_and_traced(bench: Any) -> None:
     one = await bench(program(mirrored(), EU), *answering("a", "b"))
-    await one.gateway.chat(one.request())
+    await one.gateway.generate(one.request())
     await until(lambda: one.late or any(a.kind == "mirror" for a in one.records[0].attempts))
     trace = await one.trace()
     assert trace["mirror"]["outcome"] == "skipped"
@@ -432,7 +432,7 @@ async def test_a_mirror_that_a_limit_excludes_is_dropped_and_traced(bench: Any) 
 
 async def test_a_request_that_is_not_sampled_has_no_mirror(bench: Any) -> None:
     one = await bench(program(mirrored(sampled=FALSE)), *answering("a", "b"))
-    await one.gateway.chat(one.request())
+    await one.gateway.generate(one.request())
     assert (await one.trace())["mirror"] is None
     assert one.providers["b"].calls == []
 
@@ -440,7 +440,7 @@ async def test_a_request_that_is_not_sampled_has_no_mirror(bench: Any) -> None:
 async def test_a_request_that_is_rejected_is_not_copied(bench: Any) -> None:
     plan = Plan(Reject(403, "no", None, SPAN), None, mirror=Mirror(B, TRUE, SPAN))
     one = await bench(program(plan), *answering("b"))
-    await refused(one.gateway.chat(one.request()))
+    await refused(one.gateway.generate(one.request()))
     assert (await one.trace())["mirror"] is None
     assert one.providers["b"].calls == []
 
@@ -450,8 +450,8 @@ async def test_too_many_copies_at_once_are_dropped_and_traced(bench: Any) -> Non
         program(mirrored()), *answering("a", times=2), Scripted("b", [[Pause(10_000), said("x")]])
     )
     one.gateway._mirrors._at_once = 1
-    await one.gateway.chat(one.request())
-    await one.gateway.chat(one.request())
+    await one.gateway.generate(one.request())
+    await one.gateway.generate(one.request())
     trace = await one.trace()
     assert (trace["mirror"]["outcome"], trace["mirror"]["reason"]) == (
         "skipped",
@@ -465,10 +465,10 @@ async def test_copies_of_too_many_bytes_at_once_are_dropped_and_traced(bench: An
     mirrors = one.gateway._mirrors
     mirrors._bytes_left = 1_000
     for length, outcome in ((900, "pending"), (100, "skipped")):
-        await one.gateway.chat(one.request(user="x" * length))
+        await one.gateway.generate(one.request(user="x" * length))
         assert (await one.trace())["mirror"]["outcome"] == outcome
     await until(lambda: mirrors._bytes_left == 1_000)
-    await one.gateway.chat(one.request(user="x" * 900))
+    await one.gateway.generate(one.request(user="x" * 900))
     await until(lambda: mirrors._bytes_left == 1_000)
     assert len(one.providers["b"].calls) == 2
 
@@ -478,7 +478,7 @@ async def test_a_copy_that_the_gateway_stops_says_so(
 ) -> None:
     monkeypatch.setattr("turnout.engine.gateway.MIRROR_PATIENCE_S", 0.01)
     one = await bench(program(mirrored()), *answering("a"), Scripted("b", [[Pause()]]))
-    await one.gateway.chat(one.request())
+    await one.gateway.generate(one.request())
     await one.gateway.close()
     (late,) = one.late
     assert late.attempt.reason == "the gateway was stopped"
@@ -489,7 +489,7 @@ async def test_a_copy_whose_process_was_ended_is_lost_once_it_cannot_be_under_wa
 ) -> None:
     made = program(mirrored())
     one = await bench(made, *answering("a"), Scripted("b", [[Pause(50_000), said("x")]]))
-    await one.gateway.chat(one.request())
+    await one.gateway.generate(one.request())
     (record,) = one.records
     over_us = record.received_us + record.took_us + made.deadline_us
     shown = [
@@ -504,7 +504,7 @@ async def test_copies_under_way_end_before_the_gateway_does(bench: Any, tmp_path
     one = await bench(
         program(mirrored()), *answering("a"), Scripted("b", [[Pause(50_000), said("x")]])
     )
-    await one.gateway.chat(one.request())
+    await one.gateway.generate(one.request())
     await one.gateway.close()
     assert [late.attempt.outcome for late in one.late] == ["ok"]
     kept = open_store(tmp_path).record(one.records[0].id)
@@ -543,7 +543,7 @@ async def test_a_signal_is_fetched_when_a_rule_needs_it_and_booked(
 ) -> None:
     vectors = [embedded([1.0, 0.0]), embedded(example), embedded([1.0, 0.0])]
     one = await bench(asking(), *answering("a", "c", times=2), Scripted("b", vectors))
-    reply = await one.gateway.chat(one.request())
+    reply = await one.gateway.generate(one.request())
     assert reply.headers["x-turnout-model"] == target
     trace = await one.trace()
     assert (trace["rule"], trace["replayed"]) == (rule, True)
@@ -554,14 +554,14 @@ async def test_a_signal_is_fetched_when_a_rule_needs_it_and_booked(
     rows = entries(one.records[0])
     assert sorted(row.kind for row in rows) == ["answer", "embedding", "embedding"]
     assert len({(row.hop, row.attempt) for row in rows}) == 3
-    await one.gateway.chat(one.request())
+    await one.gateway.generate(one.request())
     assert [hop["target"] for hop in (await one.trace())["embeddings"]] == ["b/m"]
 
 
 async def test_a_failed_signal_is_unknown_and_fails_no_request(bench: Any) -> None:
     down = [ProviderError(Fault.SERVER, "down"), ProviderError(Fault.SERVER, "down")]
     one = await bench(asking(), *answering("c"), Scripted("b", down))
-    assert (await one.gateway.chat(one.request())).headers["x-turnout-model"] == "c/m"
+    assert (await one.gateway.generate(one.request())).headers["x-turnout-model"] == "c/m"
     trace = await one.trace()
     assert trace["unknown"]["similar_to(examples)"] == "the embedding failed: 5xx"
 
@@ -569,7 +569,7 @@ async def test_a_failed_signal_is_unknown_and_fails_no_request(bench: Any) -> No
 async def test_a_limit_keeps_the_text_from_the_embedding_target(bench: Any) -> None:
     limit = replace(EU, target=Member(Read("target.provider", Type.TEXT), frozenset({"a", "c"})))
     one = await bench(asking(limit), *answering("c"), Scripted("b", []))
-    await one.gateway.chat(one.request())
+    await one.gateway.generate(one.request())
     reason = (await one.trace())["unknown"]["similar_to(examples)"]
     assert reason == "the limit `eu_only` keeps its target out"
 
@@ -578,7 +578,7 @@ async def test_a_client_that_leaves_before_the_signal_came_leaves_a_record_and_a
     bench: Any,
 ) -> None:
     one = await bench(asking(), Scripted("b", [[Pause()], [Pause()]]))
-    leaving = asyncio.create_task(one.gateway.chat(one.request()))
+    leaving = asyncio.create_task(one.gateway.generate(one.request()))
     await until(lambda: len(one.providers["b"].calls) == 2)
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
@@ -596,7 +596,7 @@ async def test_the_record_names_the_live_values_that_it_was_decided_on(bench: An
     late: Any = [Pause(20_000), ProviderError(Fault.SERVER, "down")]
     one = await bench(asking(), *answering("c"), Scripted("b", [late, late]))
     before = one.gateway._table.id
-    asked = asyncio.create_task(one.gateway.chat(one.request()))
+    asked = asyncio.create_task(one.gateway.generate(one.request()))
     await until(lambda: one.providers["b"].calls)
     one.pulse.record("a/m", 5_000, None, None, failed=False)
     one.gateway._table = one.gateway._tick_now()
@@ -618,7 +618,7 @@ async def test_explaining_fetches_no_signal(bench: Any) -> None:
 async def test_the_record_has_the_tier_that_the_file_gives_the_tenant(bench: Any) -> None:
     made = replace(program(Plan(A, ())), tenants={"default": Tenant("default", "pro")})
     one = await bench(made, *answering("a"))
-    await one.gateway.chat(one.request())
+    await one.gateway.generate(one.request())
     trace = await one.trace()
     assert (trace["tier"], trace["values"]["tier"]) == ("pro", "pro")
 
@@ -629,7 +629,7 @@ async def test_an_expired_rule_still_runs_and_warns_once_a_day(
     one = await bench(program(Plan(A, ()), expires=20_000), *answering("a", times=2))
     with caplog.at_level(logging.WARNING, "turnout.gateway"):
         for _ in range(2):
-            await one.gateway.chat(one.request())
+            await one.gateway.generate(one.request())
     assert [r.message for r in caplog.records] == [
         "the rule `only` expired on 2024-10-04 and still runs"
     ]

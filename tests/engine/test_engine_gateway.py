@@ -115,7 +115,7 @@ async def refused(work: Any) -> RequestError:
 async def test_a_whole_answer_carries_the_decision_and_its_exact_cost(bench: Any) -> None:
     usage = Usage(1000, 200, cached=300)
     one = await bench(Scripted("groq", [said("hello", usage=usage)]))
-    reply = await one.gateway.chat(one.request())
+    reply = await one.gateway.generate(one.request())
     assert isinstance(reply, Reply)
     record = one.records[0]
     cost = charge(one.program.targets["groq/llama-3-8b"].tariff, usage)
@@ -137,7 +137,7 @@ async def test_a_whole_answer_carries_the_decision_and_its_exact_cost(bench: Any
 async def test_a_provider_that_reports_no_usage_is_estimated_and_marked(bench: Any) -> None:
     silent = Answer(b"{}", None, "four little words here", "stop", None)
     one = await bench(Scripted("groq", [silent]))
-    await one.gateway.chat(one.request(5))
+    await one.gateway.generate(one.request(5))
     usage = one.records[0].attempts[0].usage
     assert usage is not None and usage.estimated
     assert (usage.input, usage.output) == (13, 4)
@@ -145,7 +145,7 @@ async def test_a_provider_that_reports_no_usage_is_estimated_and_marked(bench: A
 
 async def test_every_request_is_recorded_with_the_base_set_and_no_prompt(bench: Any) -> None:
     one = await bench(Scripted("groq", [said("hello")]))
-    await one.gateway.chat(one.request(temperature=0.5, max_tokens=7))
+    await one.gateway.generate(one.request(temperature=0.5, max_tokens=7))
     values = one.records[0].values
     assert values["request_type"] == "chat"
     assert (values["messages"], values["n"], values["max_tokens"]) == (1, 1, 7)
@@ -156,13 +156,13 @@ async def test_every_request_is_recorded_with_the_base_set_and_no_prompt(bench: 
 
 async def test_a_stream_is_recorded_once_it_has_been_read(bench: Any) -> None:
     one = await bench(Scripted("groq", [spoken("hel", "lo", usage=Usage(12, 2))]))
-    reply = await one.gateway.chat(one.request(stream=True))
+    reply = await one.gateway.generate(one.request(stream=True))
     assert isinstance(reply, StreamReply)
     assert "x-turnout-cost-estimate" in reply.headers and "x-turnout-cost" not in reply.headers
     assert one.records == []
     events = [event async for event in reply.chunks]
     assert b"".join(events).count(b"data: ") == 4
-    assert not reply.failed
+    assert reply.failure is None and not reply.native
     record = one.records[0]
     assert (record.outcome, record.attempts[0].usage) == ("ok", Usage(12, 2))
     assert record.attempts[0].ttft_us is not None
@@ -171,7 +171,7 @@ async def test_a_stream_is_recorded_once_it_has_been_read(bench: Any) -> None:
 async def test_a_stream_that_is_never_read_is_a_disconnect(bench: Any) -> None:
     groq = Scripted("groq", [spoken("hel", "lo")])
     one = await bench(groq)
-    reply = await one.gateway.chat(one.request(stream=True))
+    reply = await one.gateway.generate(one.request(stream=True))
     await reply.chunks.aclose()
     await reply.chunks.aclose()
     assert [r.outcome for r in one.records] == ["disconnect"]
@@ -182,7 +182,7 @@ async def test_a_stream_that_is_never_read_is_a_disconnect(bench: Any) -> None:
 async def test_a_client_that_leaves_in_the_middle_pays_for_what_it_saw(bench: Any) -> None:
     groq = Scripted("groq", [[*spoken("one", " two")[:3], Pause()]])
     one = await bench(groq)
-    reply = await one.gateway.chat(one.request(stream=True))
+    reply = await one.gateway.generate(one.request(stream=True))
     for _ in range(3):
         await anext(reply.chunks)
     await reply.chunks.aclose()
@@ -193,14 +193,14 @@ async def test_a_client_that_leaves_in_the_middle_pays_for_what_it_saw(bench: An
     assert groq.closed == 1
 
 
-async def test_a_stream_that_breaks_ends_in_one_error_event(bench: Any) -> None:
+async def test_a_stream_that_breaks_says_why(bench: Any) -> None:
     broken: list[Any] = [*spoken("one")[:2], ProviderError(Fault.CONNECT, "the connection broke")]
     one = await bench(Scripted("groq", [broken]))
-    reply = await one.gateway.chat(one.request(stream=True))
-    events = [event async for event in reply.chunks]
-    error = orjson.loads(events[-1].removeprefix(b"data: "))["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    assert reply.failed
+    reply = await one.gateway.generate(one.request(stream=True))
+    assert b"error" not in b"".join([event async for event in reply.chunks])
+    failure = reply.failure
+    assert failure is not None
+    assert (failure.message, failure.code) == ("the connection broke", "bad_gateway")
     record = one.records[0]
     assert (record.outcome, record.attempts[0].fault) == ("cut", "connect")
     assert record.attempts[0].usage.estimated
@@ -208,7 +208,7 @@ async def test_a_stream_that_breaks_ends_in_one_error_event(bench: Any) -> None:
 
 async def test_a_request_that_was_sent_and_not_answered_may_have_cost_the_worst(bench: Any) -> None:
     one = await bench(Scripted("groq", [Pause()]))
-    task = asyncio.create_task(one.gateway.chat(one.request(max_tokens=100)))
+    task = asyncio.create_task(one.gateway.generate(one.request(max_tokens=100)))
     while not one.gateway._providers["groq"].calls:
         await asyncio.sleep(0)
     task.cancel()
@@ -222,7 +222,7 @@ async def test_a_request_that_was_sent_and_not_answered_may_have_cost_the_worst(
 async def test_a_refusal_by_the_provider_costs_nothing(bench: Any) -> None:
     no = ProviderError(Fault.BAD_REQUEST, "`stop` is too long", status=400, param="stop")
     one = await bench(Scripted("groq", [no]), Scripted("openai", []))
-    error = await refused(one.gateway.chat(one.request()))
+    error = await refused(one.gateway.generate(one.request()))
     assert (error.status, error.param, error.message) == (400, "stop", "`stop` is too long")
     assert error.headers["x-turnout-rule"] == "short"
     assert one.records[0].attempts[0].unconfirmed_nano_usd == 0
@@ -241,14 +241,14 @@ async def test_an_unknown_model_is_refused_and_nobody_is_asked(
     bench: Any, model: str, status: int, code: str
 ) -> None:
     one = await bench(Scripted("groq", []))
-    error = await refused(one.gateway.chat(one.request(model=model)))
+    error = await refused(one.gateway.generate(one.request(model=model)))
     assert (error.status, error.code) == (status, code)
 
 
 async def test_requested_goes_where_the_client_asked(bench: Any) -> None:
     openai = Scripted("openai", [said("hello")])
     one = await bench(Scripted("groq", []), openai)
-    reply = await one.gateway.chat(one.request(500, model="gpt-4o"))
+    reply = await one.gateway.generate(one.request(500, model="gpt-4o"))
     assert (reply.headers["x-turnout-rule"], reply.headers["x-turnout-model"]) == (
         "asked",
         "openai/gpt-4o",
@@ -258,7 +258,7 @@ async def test_requested_goes_where_the_client_asked(bench: Any) -> None:
 
 async def test_where_no_rule_matches_the_chain_is_the_plan(bench: Any) -> None:
     one = await bench(Scripted("groq", []), Scripted("openai", [said("hello")]))
-    reply = await one.gateway.chat(one.request(500, tier="pro"))
+    reply = await one.gateway.generate(one.request(500, tier="pro"))
     assert reply.headers["x-turnout-model"] == "openai/gpt-4o-mini"
     assert "x-turnout-rule" not in reply.headers
     assert (one.records[0].clause, one.records[0].rule) == (None, None)
@@ -268,7 +268,7 @@ async def test_where_no_rule_matches_and_no_chain_is_left_it_is_404(bench: Any) 
     policy = "routing_policy:\n  - {name: a, condition: tokens < 1, route: groq/llama-3-8b}\n"
     one = await bench(Scripted("groq", []), policy=policy)
     request = one.request()
-    error = await refused(one.gateway.chat(request))
+    error = await refused(one.gateway.generate(request))
     assert (error.status, error.code) == (404, "no_rule_matched")
     trace = await one.gateway.trace(request.id, "default")
     assert (trace["rule"], trace["route"], trace["error"]) == (None, None, "no_rule_matched")
@@ -292,7 +292,7 @@ async def test_embeddings_go_to_the_requested_model_and_nowhere_else(bench: Any)
 async def test_a_journal_that_cannot_take_more_stops_paid_work(bench: Any) -> None:
     one = await bench(Scripted("groq", []))
     one.journal.close()
-    error = await refused(one.gateway.chat(one.request()))
+    error = await refused(one.gateway.generate(one.request()))
     assert (error.status, error.code) == (503, "journal_full")
     assert one.gateway.health()["status"] == "degraded"
 
@@ -301,7 +301,7 @@ async def test_explain_and_trace_agree_on_the_rule(bench: Any) -> None:
     one = await bench(Scripted("groq", [said("hello")]))
     request = one.request()
     explained = await one.gateway.explain(request)
-    await one.gateway.chat(request)
+    await one.gateway.generate(request)
     trace = await one.gateway.trace(request.id, "default")
     assert explained["rule"] == trace["rule"] == "short"
     assert explained["trail"] == trace["trail"]
@@ -324,7 +324,7 @@ routing_policy:
             await asyncio.sleep(0)
 
     watching = asyncio.create_task(watch())
-    await one.gateway.chat(one.request(50_000))
+    await one.gateway.generate(one.request(50_000))
     watching.cancel()
     assert one.records[0].rule == "fits"
     # Only an exact count can tell 50 000 from 60 000 words; the loop went on meanwhile.
@@ -334,7 +334,7 @@ routing_policy:
 
 async def test_a_model_of_a_known_provider_without_a_price_is_refused_by_name(bench: Any) -> None:
     one = await bench(Scripted("groq", []), Scripted("openai", []))
-    error = await refused(one.gateway.chat(one.request(model="openai/gpt-imaginary")))
+    error = await refused(one.gateway.generate(one.request(model="openai/gpt-imaginary")))
     assert (error.status, error.code, error.param) == (400, "model_unpriced", "model")
     assert "targets:" in error.message
 
@@ -342,7 +342,7 @@ async def test_a_model_of_a_known_provider_without_a_price_is_refused_by_name(be
 async def test_any_model_of_a_free_provider_can_be_asked_for(bench: Any) -> None:
     ollama = Scripted("ollama", [said("hello")])
     one = await bench(Scripted("groq", []), ollama)
-    reply = await one.gateway.chat(one.request(500, model="ollama/my-own:7b"))
+    reply = await one.gateway.generate(one.request(500, model="ollama/my-own:7b"))
     assert reply.headers["x-turnout-model"] == "ollama/my-own:7b"
     assert ollama.calls[0].upstream_model == "my-own:7b"
     assert one.records[0].cost_nano_usd == 0
@@ -351,7 +351,7 @@ async def test_any_model_of_a_free_provider_can_be_asked_for(bench: Any) -> None
 async def test_a_malformed_answer_may_have_cost_its_worst_case(bench: Any) -> None:
     page = ProviderError(Fault.BAD_OUTPUT, "not a chat completion", status=200)
     one = await bench(Scripted("groq", [page]), Scripted("openai", [said("hi")]))
-    await one.gateway.chat(one.request())
+    await one.gateway.generate(one.request())
     attempt = one.records[0].attempts[0]
     assert usage_source(attempt) == "unconfirmed"
     assert attempt.unconfirmed_nano_usd > 0
@@ -361,7 +361,7 @@ async def test_the_cost_header_has_what_a_failed_hop_reported(bench: Any) -> Non
     usage = Usage(1_000, 100)
     broken = ProviderError(Fault.SERVER, "down", usage=usage)
     one = await bench(Scripted("groq", [broken]), Scripted("openai", [said("hi")]))
-    reply = await one.gateway.chat(one.request())
+    reply = await one.gateway.generate(one.request())
     record = one.records[0]
     assert record.attempts[0].cost_nano_usd > 0
     assert reply.headers["x-turnout-cost"] == format_usd(record.cost_nano_usd)
@@ -374,7 +374,7 @@ async def test_a_defect_after_the_request_was_sent_is_in_the_ledger(bench: Any) 
 
     one = await bench(Scripted("groq", [breaks]))
     with pytest.raises(KeyError):
-        await one.gateway.chat(one.request())
+        await one.gateway.generate(one.request())
     [row] = entries(one.records[0])
     assert (row.usage_source, row.unconfirmed_nano_usd > 0) == ("unconfirmed", True)
 
@@ -386,7 +386,7 @@ async def test_a_long_prompt_is_estimated_without_holding_the_loop(
     one = await bench(Scripted("openai", [silent]), policy=POLICY.replace("tokens < 100", "n > 9"))
     counted: list[Request] = []
     monkeypatch.setattr(tokens, "count", counted.append)
-    await one.gateway.chat(one.request(100_000))
+    await one.gateway.generate(one.request(100_000))
     usage = one.records[0].attempts[0].usage
     assert usage is not None and usage.estimated
     assert 100_000 <= usage.input <= 250_000
@@ -399,7 +399,7 @@ async def test_half_a_character_in_the_session_costs_nobody_the_record(
 ) -> None:
     one = await bench(Scripted("groq", [spoken("hi") if stream else said("hi")]))
     request = replace(one.request(stream=stream), headers={"x-turnout-session": "\udcff"})
-    reply = await one.gateway.chat(request)
+    reply = await one.gateway.generate(request)
     if isinstance(reply, StreamReply):
         assert len([event async for event in reply.chunks]) == 3
     assert len(one.records[0].session_hash) == 64

@@ -90,7 +90,7 @@ async def asked(home: Path, form: str, region: str) -> DecisionRecord:
         started_ns=time.monotonic_ns(),
     )
     try:
-        await gateway.chat(request)
+        await gateway.generate(request)
     except RequestError:
         assert form == "reject"
     await gateway.close()

@@ -51,6 +51,9 @@ class Answering:
         self.wait: Callable[[], Awaitable[Any]] | None = None
         self.answer_with: Callable[[list[str]], Any] = lambda texts: [VECTORS[t] for t in texts]
 
+    async def count(self, call: Call) -> int | None:
+        return None
+
     async def answer(self, call: Call) -> Answer:
         texts = call.request.body["input"]
         assert orjson.loads(call.request.raw) == call.request.body

@@ -84,7 +84,7 @@ class StubGateway:
         self.closed += 1
         self.ready = False
 
-    async def chat(self, request: Request) -> Reply | StreamReply:
+    async def generate(self, request: Request) -> Reply | StreamReply:
         self.requests.append(request)
         self.entered.set()
         try:
@@ -92,6 +92,10 @@ class StubGateway:
         except asyncio.CancelledError:
             self.left.set()
             raise
+
+    async def count(self, request: Request) -> Reply:
+        self.requests.append(request)
+        return Reply(200, b'{"input_tokens":7}', dict(HEADERS))
 
     async def embeddings(self, request: Request) -> Reply:
         self.requests.append(request)

@@ -40,7 +40,7 @@ class SlowGateway:
     async def close(self) -> None:
         self.note("closed")
 
-    async def chat(self, request: Request) -> Reply | StreamReply:
+    async def generate(self, request: Request) -> Reply | StreamReply:
         seconds = request.body["max_tokens"] / 10
         self.note("entered")
         if request.stream:

@@ -127,8 +127,7 @@ async def test_a_failed_stream_ends_in_its_error_and_no_done(serve: Any, stub_ga
 
         async def chunks() -> AsyncGenerator[bytes, None]:
             yield event("hel")
-            reply.failed = True
-            yield b'data: {"error":{"message":"gone","type":"t","param":null,"code":"c"}}\n\n'
+            reply.failure = RequestError(502, "t", "c", "gone")
 
         reply = StreamReply(200, {}, chunks())
         return reply

@@ -7,10 +7,11 @@ from typing import Any
 
 import orjson
 
-from turnout.engine.request import Caller, Operation, Request, RequestError
+from turnout.engine.request import Caller, Native, Operation, Request, RequestError
+from turnout.protocols.client import ClientProtocol
 
 from .guard import check_json
-from .shape import check_chat, check_embeddings, kind_of
+from .shape import kind_of
 from .wire import Incoming, Station, close_after, refusal
 
 # Never shown to the engine: policies, records and adapters have no use for them.
@@ -33,7 +34,7 @@ _DISCARD_S = 2.0
 _PAUSE_BYTES = 65_536
 
 
-async def receive(incoming: Incoming, station: Station, operation: Operation) -> Request:
+async def receive(incoming: Incoming, station: Station, protocol: ClientProtocol) -> Request:
     """The request of a client, ready for the engine.
 
     Raises: RequestError 400, 408, 413 or 415.
@@ -43,18 +44,24 @@ async def receive(incoming: Incoming, station: Station, operation: Operation) ->
     raw = await read_body(incoming, station)
     check_json(incoming)
     body = parse(raw)
-    (check_chat if operation is Operation.CHAT else check_embeddings)(body)
+    protocol.check(body)
+    native: Native | None = None
+    if protocol.as_chat is not None:
+        said = protocol.as_chat(body)
+        native = Native(raw, body, said.only, said.lost)
+        body, raw = said.body, orjson.dumps(said.body)
     return Request(
         id=incoming.id,
-        operation=operation,
+        operation=protocol.operation,
         body=body,
         raw=raw,
         model=body["model"],
-        stream=body.get("stream") is True and operation is Operation.CHAT,
+        stream=body.get("stream") is True and protocol.operation is not Operation.EMBEDDINGS,
         caller=Caller(tenant=station.settings.tenant),
         headers=_plain(incoming.headers),
         received_us=received_us,
         started_ns=started_ns,
+        native=native,
     )
 
 

@@ -2,26 +2,25 @@
 
 from sanic import HTTPResponse
 
-from turnout.engine.request import Operation, StreamReply
+from turnout.engine.request import Operation
+from turnout.protocols.chat import Chat, told
+from turnout.protocols.client import ClientProtocol
 
 from .body import receive
-from .stream import relay
-from .wire import Incoming, json_bytes, json_value, station
+from .generation import generated
+from .shape import check_chat
+from .wire import Incoming, json_value, station
+
+CHAT = ClientProtocol(Operation.CHAT, check_chat, None, Chat, Chat, told)
 
 
 async def complete(incoming: Incoming) -> HTTPResponse | None:
     """Answer a chat request; None where the answer was streamed."""
-    here = station(incoming)
-    request = await receive(incoming, here, Operation.CHAT)
-    reply = await here.gateway.chat(request)
-    if isinstance(reply, StreamReply):
-        await relay(incoming, here, reply)
-        return None
-    return json_bytes(incoming, reply.body, reply.status, reply.headers)
+    return await generated(incoming, CHAT)
 
 
 async def explain(incoming: Incoming) -> HTTPResponse:
     """The decision on a chat body and its trail."""
     here = station(incoming)
-    request = await receive(incoming, here, Operation.CHAT)
+    request = await receive(incoming, here, CHAT)
     return json_value(incoming, await here.gateway.explain(request))

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sanic import HTTPResponse
@@ -19,10 +20,14 @@ from sanic.exceptions import (
 from sanic.handlers import ErrorHandler
 
 from turnout.engine.request import RequestError
+from turnout.protocols.client import Told
 
 from .wire import UNPARSED, Incoming, error_response, refusal
 
 _log = logging.getLogger("turnout.server")
+
+TELLING: Mapping[str, Callable[[RequestError, str], Told]] = {}
+"""Where errors are told otherwise than in OpenAI's envelope: the start of a path, and how."""
 
 
 class EnvelopeHandler(ErrorHandler):
@@ -30,9 +35,11 @@ class EnvelopeHandler(ErrorHandler):
 
     def response(self, request: Any, exception: BaseException) -> HTTPResponse:
         """The response to an exception."""
-        if isinstance(exception, RequestError):
-            return error_response(request, exception)
-        return error_response(request, _told(request, exception))
+        error = exception if isinstance(exception, RequestError) else _told(request, exception)
+        for path, tell in TELLING.items():
+            if request.path.startswith(path):
+                return error_response(request, error, tell)
+        return error_response(request, error)
 
     def default(self, request: Any, exception: Exception) -> HTTPResponse:
         """The same; Sanic asks here where `response` failed."""

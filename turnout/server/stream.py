@@ -8,12 +8,12 @@ import asyncio
 import logging
 from typing import Any
 
-from turnout.engine.request import StreamReply
+from turnout.engine.request import RequestError, StreamReply
+from turnout.protocols.client import Voice
 
-from .wire import Answer, Incoming, Station, close_after, envelope, headers_of
+from .wire import Answer, Incoming, Station, close_after, headers_of
 
 _EVENTS = "text/event-stream; charset=utf-8"
-DONE = b"data: [DONE]\n\n"
 _HEADERS = {
     "cache-control": "no-cache",
     # nginx in front would hold events back.
@@ -23,29 +23,36 @@ _HEADERS = {
 _log = logging.getLogger("turnout.server")
 
 
-async def relay(incoming: Incoming, station: Station, reply: StreamReply) -> None:
+async def relay(incoming: Incoming, station: Station, reply: StreamReply, voice: Voice) -> None:
     """Send a stream to its end, its failure, or the client's leaving."""
     station.metrics.stream_opened()
     try:
         headers = headers_of(incoming, reply.headers | _HEADERS)
         response: Any = await incoming.respond(Answer(None, reply.status, headers, _EVENTS))
-        await _write(incoming, station, reply, response)
+        await _write(incoming, station, reply, voice, response)
     finally:
         station.metrics.stream_closed()
         await reply.chunks.aclose()
 
 
-async def _write(incoming: Incoming, station: Station, reply: StreamReply, response: Any) -> None:
+async def _write(
+    incoming: Incoming, station: Station, reply: StreamReply, voice: Voice, response: Any
+) -> None:
     transport: Any = incoming.transport
     stall_s = station.settings.limits.stall_us / 1e6
     _, most_buffered = transport.get_write_buffer_limits()
     try:
-        async for event in reply.chunks:
+        async for told in reply.chunks:
+            event = voice.event(told)
+            if not event:
+                continue
             if transport.get_write_buffer_size() <= most_buffered:
                 await response.send(event)
             else:
                 await _send_slowly(response, event, stall_s)
-        await _end(incoming, station, response, b"" if reply.failed else DONE)
+        failure = reply.failure
+        last = voice.end() if failure is None else voice.failed(failure)
+        await _end(incoming, station, response, last)
     except _StalledError:
         _log.info("%s: the client stopped reading its stream", incoming.id)
         transport.abort()
@@ -53,13 +60,13 @@ async def _write(incoming: Incoming, station: Station, reply: StreamReply, respo
         conn_info = incoming.conn_info
         if conn_info is not None and not conn_info.lost and not transport.is_closing():
             # Not the client: this worker is being stopped.
-            await _end(incoming, station, response, _error("shutting_down", _STOPPING))
+            await _end(incoming, station, response, voice.failed(_STOPPING))
         raise
     except Exception:
         if transport.is_closing():
             return
         _log.exception("%s: a stream broke inside the gateway", incoming.id)
-        await _end(incoming, station, response, _error("internal_error", _BROKEN))
+        await _end(incoming, station, response, voice.failed(_BROKEN))
 
 
 class _StalledError(Exception):
@@ -75,12 +82,12 @@ async def _send_slowly(response: Any, event: bytes, stall_s: float) -> None:
         raise _StalledError from None
 
 
-_STOPPING = "The gateway is shutting down; the answer is incomplete."
-_BROKEN = "The gateway failed; the answer is incomplete."
-
-
-def _error(code: str, message: str) -> bytes:
-    return b"data: %b\n\n" % envelope("server_error", code, message)
+_STOPPING = RequestError(
+    500, "server_error", "shutting_down", "The gateway is shutting down; the answer is incomplete."
+)
+_BROKEN = RequestError(
+    500, "server_error", "internal_error", "The gateway failed; the answer is incomplete."
+)
 
 
 async def _end(incoming: Incoming, station: Station, response: Any, last: bytes) -> None:

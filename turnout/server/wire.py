@@ -1,13 +1,12 @@
-"""What every response has in common: the request's id, OpenAI's error envelope, JSON bytes.
+"""What every response has in common: the request's id, its protocol's errors, JSON bytes.
 
 Routes are in files of their own; nothing here knows one of them.
-Source of the envelope: OpenAI's OpenAPI specification, `ErrorResponse` (all four keys required).
 """
 
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -19,6 +18,8 @@ from sanic.request import Request as SanicRequest
 
 from turnout.engine.metrics import Metrics
 from turnout.engine.request import Reply, Request, RequestError, StreamReply
+from turnout.protocols import chat
+from turnout.protocols.client import Told
 from turnout.settings import Settings
 
 JSON = "application/json"
@@ -28,7 +29,8 @@ UNPARSED = "NONE"
 # What a browser's script may read of an answer from another origin.
 EXPOSED = (
     "x-request-id, x-turnout-model, x-turnout-rule, x-turnout-policy, x-turnout-cache, "
-    "x-turnout-cost, x-turnout-cost-estimate, x-turnout-attempts, x-turnout-dropped, retry-after"
+    "x-turnout-cost, x-turnout-cost-estimate, x-turnout-attempts, x-turnout-dropped, "
+    "x-turnout-count, request-id, retry-after"
 )
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -63,8 +65,11 @@ class Gateway(Protocol):
     async def close(self) -> None:
         """Write out what is queued, and stop."""
 
-    async def chat(self, request: Request) -> Reply | StreamReply:
-        """Answer a chat request. Raises: RequestError."""
+    async def generate(self, request: Request) -> Reply | StreamReply:
+        """Answer a request for generation, in whatever protocol. Raises: RequestError."""
+
+    async def count(self, request: Request) -> Reply:
+        """Count a prompt's tokens: `{"input_tokens": …}`. Raises: RequestError."""
 
     async def embeddings(self, request: Request) -> Reply:
         """Answer an embeddings request. Raises: RequestError."""
@@ -223,21 +228,18 @@ def json_value(request: Incoming, value: object, status: int = 200) -> HTTPRespo
     return json_bytes(request, orjson.dumps(value), status)
 
 
-def envelope(type: str, code: str | None, message: str, param: str | None = None) -> bytes:
-    """The error body, with all four keys."""
-    return orjson.dumps({"error": {"message": message, "type": type, "param": param, "code": code}})
-
-
-def error_response(request: Incoming, error: RequestError) -> HTTPResponse:
-    """An error as a response."""
-    headers = dict(error.headers)
+def error_response(
+    request: Incoming, error: RequestError, tell: Callable[[RequestError, str], Told] = chat.told
+) -> HTTPResponse:
+    """An error as a response, in OpenAI's envelope or as `tell` tells it."""
+    body, more = tell(error, request.id)
+    headers = {**error.headers, **more}
     if error.retry_after_us is not None:
         # Rounded up: a client that comes back early is refused again.
         headers["retry-after"] = str(-(-error.retry_after_us // 1_000_000))
         headers["retry-after-ms"] = str(-(-error.retry_after_us // 1_000))
     if error.should_retry is not None:
         headers["x-should-retry"] = "true" if error.should_retry else "false"
-    body = envelope(error.type, error.code, error.message, error.param)
     return json_bytes(request, body, error.status, headers)
 
 

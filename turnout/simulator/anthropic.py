@@ -1,6 +1,6 @@
 """The Anthropic wire: messages and models."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -8,7 +8,7 @@ import orjson
 from .reply import Refusal, Reply, Stream, Whole
 from .text import Saying, answer, example, say, tool_asked_for
 from .tokens import chat_tokens
-from .wire import Ids, check_key
+from .wire import Endpoint, Ids, check_key, looked_up_at
 
 MODELS = (
     "claude-haiku-4-5-20251001",
@@ -46,9 +46,15 @@ class AnthropicWire:
     def __init__(self, known: frozenset[str] | None = None) -> None:
         """Serve `known` models."""
         self._known = known
-        self.operations: Mapping[str, Callable[[dict[str, Any]], Reply]] = {
-            "messages": self._messages
-        }
+        self._endpoints = {"messages": Endpoint(self._messages)}
+
+    def endpoint(self, path: str) -> Endpoint | None:
+        """What can be posted to a path."""
+        return self._endpoints.get(path.partition("/v1/")[2])
+
+    def looked_up(self, path: str) -> str | None:
+        """The model whose description is read at a path."""
+        return looked_up_at(path)
 
     def authorize(self, headers: Mapping[str, str], key: str | None) -> None:
         """Accept `key` only, or any key if it is None; a version is needed. Raises: Refusal."""

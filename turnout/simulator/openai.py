@@ -1,7 +1,7 @@
 """The OpenAI wire as OpenAI, Groq and Ollama speak it."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from .reply import Refusal, Reply, Stream, Whole
 from .text import Saying, answer, example, say, structured, tool_asked_for
 from .tokens import chat_tokens, count
 from .vectors import as_base64, embedded_texts, embedding, vector_size
-from .wire import Ids, check_key
+from .wire import Endpoint, Ids, check_key, looked_up_at
 
 _DONE = b"data: [DONE]\n\n"
 _ERRORS: dict[int, tuple[str, str | None]] = {  # status: type and code, as OpenAI has them
@@ -42,10 +42,18 @@ class OpenAIWire:
         self._manners = MANNERS[provider]
         self._known = known
         self.prefix = self._manners.prefix
-        self.operations: Mapping[str, Callable[[dict[str, Any]], Reply]] = {
-            "chat/completions": self._chat,
-            "embeddings": self._embeddings,
+        self._endpoints = {
+            "chat/completions": Endpoint(self._chat),
+            "embeddings": Endpoint(self._embeddings),
         }
+
+    def endpoint(self, path: str) -> Endpoint | None:
+        """What can be posted to a path."""
+        return self._endpoints.get(path.partition("/v1/")[2])
+
+    def looked_up(self, path: str) -> str | None:
+        """The model whose description is read at a path."""
+        return looked_up_at(path)
 
     def authorize(self, headers: Mapping[str, str], key: str | None) -> None:
         """Accept `key` only, or any key if it is None. Raises: Refusal."""

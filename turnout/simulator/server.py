@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 import orjson
 from pydantic import ValidationError
@@ -129,11 +129,11 @@ class Simulator:
         wire = listener.wire
         if wire is None:
             return self._plain(Whole(404, b'{"error":"only /_sim/ is served here"}'))
-        _, _, rest = received.path.partition("/v1/")
-        if received.method == "GET" and (rest == "models" or rest.startswith("models/")):
-            return self._models(wire, received, unquote(rest[len("models/") :]))
-        operation = wire.operations.get(rest)
-        if operation is None or received.method != "POST":
+        looked_up = wire.looked_up(received.path) if received.method == "GET" else None
+        if looked_up is not None:
+            return self._models(wire, received, looked_up)
+        endpoint = wire.endpoint(received.path) if received.method == "POST" else None
+        if endpoint is None:
             message = f"Invalid URL ({received.method} {received.path})"
             return self._plain(wire.error(Refusal(404, message, code="unknown_url")))
         body: dict[str, Any] = {}
@@ -142,7 +142,7 @@ class Simulator:
             body = received.json_object()
         except Refusal as refusal:
             bad_body = refusal
-        model, stream = str(body.get("model") or ""), body.get("stream") is True
+        model, stream = endpoint.means(body)
         tally = self.traffic.note(wire.provider, model, received)
         fault = self.faults.for_request(wire.provider, model, stream)
         outcome = "completed"
@@ -152,7 +152,7 @@ class Simulator:
                 wire.authorize(received.headers, self.key)
                 if bad_body is not None:
                     raise bad_body
-                reply = operation(body)
+                reply = endpoint.answer(body)
             except Refusal as refusal:
                 outcome, reply = "refused", wire.error(refusal)
             except _MISSHAPEN:

@@ -4,21 +4,43 @@ import hmac
 import itertools
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import unquote
 
 from .reply import Refusal, Reply, Whole
+
+
+class Endpoint(NamedTuple):
+    """What can be posted somewhere: how it is answered, and what the address says beyond the body.
+
+    `model` and `stream` None: the body's members of those names say it.
+    """
+
+    answer: Callable[[dict[str, Any]], Reply]
+    model: str | None = None
+    stream: bool | None = None
+
+    def means(self, body: Mapping[str, Any]) -> tuple[str, bool]:
+        """The model that is asked for, and whether its answer is to be a stream."""
+        model = str(body.get("model") or "") if self.model is None else self.model
+        return model, body.get("stream") is True if self.stream is None else self.stream
 
 
 class Wire(Protocol):
     """One provider's wire: reads bodies, writes answers and errors in the provider's shape.
 
-    `operations` has what can be posted, by the path after `/v1/`. `prefix` is the path that the
-    provider's own base URL has before the endpoints. A Refusal raised anywhere is for `error`.
+    `prefix` is the path that the provider's own base URL has before the endpoints. A Refusal raised
+    anywhere is for `error`.
     """
 
     provider: str
     prefix: str
-    operations: Mapping[str, Callable[[dict[str, Any]], Reply]]
+
+    def endpoint(self, path: str) -> Endpoint | None:
+        """What can be posted to a path (whole, without its query); None: nothing."""
+
+    def looked_up(self, path: str) -> str | None:
+        """The model whose description is read at a path, empty for their list; None: neither."""
 
     def authorize(self, headers: Mapping[str, str], key: str | None) -> None:
         """Accept `key` only, or any key if it is None. Raises: Refusal."""
@@ -34,6 +56,12 @@ class Wire(Protocol):
 
     def error_event(self, refusal: Refusal) -> bytes:
         """Shape an error as the event that a stream breaks off with."""
+
+
+def looked_up_at(path: str, models: str = "/v1/models") -> str | None:
+    """The model that a path below `models` names, empty for `models` itself; None: neither."""
+    _, found, rest = path.partition(models)
+    return unquote(rest.removeprefix("/")) if found and rest[:1] in ("", "/") else None
 
 
 class Ids:

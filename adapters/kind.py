@@ -1,0 +1,91 @@
+"""What every kind of provider has: an address, a credential, and what its wire cannot carry."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from turnout.engine.provider import Answer, Call, Chunk
+from turnout.engine.request import Operation
+
+from .upstream import Sign, Upstream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carries:
+    """What a wire carries beyond text, parameters apart: a row of the table of providers.
+
+    `signatures`: thinking survives a round trip through the client. `native`: the protocols beside
+    chat that pass through as they are; the others are translated.
+    """
+
+    embeddings: bool = False
+    images: bool = False
+    image_urls: bool = False
+    audio: bool = False
+    documents: bool = False
+    tools: bool = True
+    reasoning: bool = False
+    signatures: bool = False
+    counts: bool = False
+    native: frozenset[Operation] = frozenset()
+
+
+class Kind(ABC):
+    """A `Provider` of one kind; dialects subclass it with a wire, kinds with an address.
+
+    `variables` are environment variables that it reads beside `key_variable`. `lacks` names the
+    parameters of chat (see `parameters`) that it cannot honour, for any of its models.
+    """
+
+    kind: ClassVar[str]
+    default_base_url: ClassVar[str | None]
+    key_variable: ClassVar[str]
+    needs_credential: ClassVar[bool] = True
+    variables: ClassVar[tuple[str, ...]] = ()
+    fixed_headers: ClassVar[Mapping[str, str]] = {}
+    lacks: ClassVar[frozenset[str]] = frozenset()
+    carries: ClassVar[Carries] = Carries()
+
+    def __init__(self, name: str, upstream: Upstream, usable: bool) -> None:
+        """Speak to this upstream under this provider name."""
+        self.name = name
+        self._upstream = upstream
+        self._usable = usable
+
+    @property
+    def usable(self) -> bool:
+        """Whether a credential is there, or none is needed."""
+        return self._usable
+
+    @classmethod
+    def authorization(cls, credential: str) -> dict[str, str]:
+        """The headers that carry a credential."""
+        return {"authorization": f"Bearer {credential}"}
+
+    @classmethod
+    def prefix(cls, base_url: str) -> str:
+        """What paths are appended to, for the address as it was written."""
+        return base_url
+
+    @classmethod
+    def address(cls, variables: Mapping[str, str]) -> str | None:
+        """Its own address, as the variables that are set make it; None: it has to be given."""
+        return cls.default_base_url
+
+    @classmethod
+    def sign(cls, variables: Mapping[str, str]) -> Sign | None:
+        """What signs each request, for a kind whose credential is no header; None: nothing."""
+        return None
+
+    @abstractmethod
+    async def answer(self, call: Call) -> Answer:
+        """Generation without streaming, or embeddings. Raises: ProviderError."""
+
+    @abstractmethod
+    def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+        """Generation as chunks. Raises: ProviderError, at any point."""
+
+    async def count(self, call: Call) -> int | None:
+        """The provider's own count of the prompt's tokens; None: it has none."""
+        return None
