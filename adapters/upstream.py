@@ -1,6 +1,7 @@
 """One provider's address: request bodies go there and nowhere else, answers come back bounded."""
 
 import asyncio
+import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import lru_cache
@@ -11,6 +12,7 @@ import httpx
 from turnout.engine.provider import Call, ProviderError
 
 from . import fault, sse
+from .limits import limits
 from .transport import clocks
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -133,6 +135,7 @@ class Upstream:
             response = await self._transport.handle_async_request(request)
         except fault.FAILURES as error:
             raise fault.from_exception(error) from None
+        call.limits = limits(response.headers.raw, call.request.operation, time.time())
         if response.status_code == 200:
             return response
         refusal = b""

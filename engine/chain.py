@@ -88,6 +88,7 @@ class Answered:
     attempt: Attempt
     answer: Answer
     native: bool = False
+    limits: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -118,6 +119,7 @@ class Opened:
     leave: Callable[[], None]
     ends_at: float = math.inf
     native: bool = False
+    limits: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -294,7 +296,7 @@ class Chain:
         attempt.usage = answer.usage
         output = answer.usage.output if answer.usage is not None else None
         self._pulse.record(stop.target.id, attempt.took_us, None, output, failed=False)
-        return Answered(stop.target, attempt, answer, call.native)
+        return Answered(stop.target, attempt, answer, call.native, call.limits)
 
     async def _count_once(
         self, journey: Journey, stop: _Stop, number: int, limit_at: float
@@ -388,6 +390,7 @@ class Chain:
             partial(self._pulse.left, stop.target.id),
             journey.ends_at,
             call.native,
+            call.limits,
         )
 
     def _begin(
@@ -423,6 +426,7 @@ class Chain:
         attempt.reason = error.message
         attempt.status = error.status
         attempt.usage = error.usage
+        error.limits = call.limits
         if error.fault is Fault.RATE_LIMIT:
             self._pulse.limited(attempt.target, error.retry_after_us)
         # The caller's own mistake says nothing about the target.
@@ -619,7 +623,7 @@ def _told(stops: list[_Stop], failures: list[tuple[Target, ProviderError]]) -> R
     if len(failures) > 1:
         trail = "; ".join(f"{t.id}: {e.fault.value}" for t, e in failures)
         message = f"{message} (tried {trail})"
-    return RequestError(
+    told = RequestError(
         status,
         treatment.type,
         error.code or treatment.code,
@@ -628,6 +632,9 @@ def _told(stops: list[_Stop], failures: list[tuple[Target, ProviderError]]) -> R
         retry_after_us=error.retry_after_us if status in (429, 503) else None,
         should_retry=treatment.should_retry,
     )
+    if error.fault is Fault.RATE_LIMIT:
+        told.headers.update(error.limits)
+    return told
 
 
 def _nowhere_to_go(stops: list[_Stop]) -> RequestError:

@@ -81,7 +81,7 @@ class Passage:
             attempt.usage = self._estimate(answered.answer.text)
         price(attempt, answered.target)
         self._settle()
-        headers = self._headers(answered.target)
+        headers = {**self._headers(answered.target), **answered.limits}
         headers["x-turnout-cost"] = format_usd(self._spent())
         if attempt.dropped:
             headers["x-turnout-dropped"] = ",".join(attempt.dropped)
@@ -117,7 +117,7 @@ class Passage:
     def opened(self, opened: Opened) -> StreamReply:
         """A stream at its first content."""
         self._settle(but=opened.attempt)
-        headers = self._headers(opened.target)
+        headers = {**self._headers(opened.target), **opened.limits}
         headers["x-turnout-cost-estimate"] = format_usd(
             self._spent() + worst_case(opened.target, self.journey.request, self.journey.sets)
         )

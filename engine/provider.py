@@ -4,7 +4,7 @@ An adapter knows one wire; it does not retry, choose or count. The engine decide
 alone what happens next: `FAULTS` is the one table that says so.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
@@ -109,6 +109,8 @@ class ProviderError(Exception):
         self.param = param
         self.retry_after_us = retry_after_us
         self.usage = usage
+        # Noted by the chain: what the provider said of its rate limits beside the refusal.
+        self.limits: Mapping[str, str] = {}
 
 
 @dataclass(slots=True)
@@ -125,6 +127,7 @@ class Call:
     The adapter sets `sent` just before request bytes leave, and adds to `dropped` the names of the
     steering parameters that this wire cannot carry. It sets `native` where it passes a request of
     another protocol than chat through as it is, so that the answer is in that protocol too.
+    `limits` is what the provider said of its rate limits, as headers for the client.
     """
 
     request: Request
@@ -138,6 +141,7 @@ class Call:
     sent: bool = False
     dropped: list[str] = field(default_factory=list)
     native: bool = False
+    limits: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def body(self) -> dict[str, Any]:
