@@ -8,6 +8,7 @@ from turnout.dsl.schema import Target
 
 from . import tokens
 from .request import NOTHING_SET, Operation, Request, Sets
+from .tokenizers import tokenizer_of
 
 _PER_TARIFF_UNIT = 1_000_000  # rates are per million tokens
 
@@ -21,7 +22,7 @@ def worst_case(target: Target, request: Request, sets: Sets = NOTHING_SET) -> in
     tariff = target.tariff
     if tariff is None:
         return 0
-    _, prompt = tokens.bounds(request)
+    _, prompt = tokens.bounds(request, tokenizer_of(target.model))
     for above, step in tariff.above:
         if prompt > above:
             tariff = step

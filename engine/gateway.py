@@ -36,6 +36,7 @@ from .record import Attempt, DecisionRecord, Late, PulseTable
 from .request import NOTHING_SET, Operation, Reply, Request, RequestError, StreamReply
 from .spent import NOTHING_SPENT, Spent
 from .state.store import StoreError
+from .tokenizers import tokenizer_of
 
 _log = logging.getLogger("turnout.gateway")
 
@@ -180,7 +181,8 @@ class Gateway:
             raise
         known = counted.tokens
         if known is None:
-            known = await asyncio.to_thread(tokens.count, request)
+            by = tokenizer_of(counted.target.model)
+            known = await asyncio.to_thread(tokens.count, request, by)
         return passage.counted(counted, known)
 
     def _copy(self, passage: Passage) -> None:

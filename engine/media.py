@@ -1,17 +1,19 @@
 """What images and audio cost in tokens, from the first bytes of the data and no media library.
 
-Images by OpenAI's vision guide: 85 tokens, and in the detailed view 170 more for each 512-pixel
-tile. An address that would have to be fetched counts as the largest image there is.
+Images by OpenAI's guide: a base, and in the detailed view so much more for each 512-pixel tile; or
+so much for each 32-pixel patch. An address that would have to be fetched counts as the largest
+image there is.
 """
 
 import base64
 import binascii
+import math
 from dataclasses import dataclass
 
-_BASE = 85
-_TILE = 170
-_LEAST = _BASE + _TILE
-_MOST = _BASE + 8 * _TILE  # 2048 x 768 pixels: four tiles by two
+_MOST_TILES = 8  # 2048 x 768 pixels: four tiles by two
+_PATCH = 32
+_MOST_PATCHES = 1536
+_LOW_DETAIL_PATCHES = (512 // _PATCH) ** 2
 
 _JPEG = b"\xff\xd8"
 _JPEG_HEAD = 256 * 1024  # base64 characters: the size may stand behind a long preview
@@ -21,25 +23,62 @@ _AUDIO_BYTES_PER_SECOND = 4_000  # 32 kbit/s, for formats that do not say
 
 
 @dataclass(frozen=True, slots=True)
+class TileRule:
+    """An image costs a base, and in the detailed view so much more for each of its tiles."""
+
+    base: int
+    tile: int
+
+    def bounds(self, low_detail: bool) -> tuple[int, int]:
+        """The least and the most tokens of any image."""
+        if low_detail:
+            return self.base, self.base
+        return self.base + self.tile, self.base + _MOST_TILES * self.tile
+
+    def tokens(self, short: int, long: int) -> int:
+        """The tokens of an image in the detailed view, by its sides in pixels."""
+        return self.base + self.tile * _tiles(short, long)
+
+
+@dataclass(frozen=True, slots=True)
+class PatchRule:
+    """An image costs `percent` of its patches, which are 1 536 at most: larger ones are shrunk."""
+
+    percent: int
+
+    def bounds(self, low_detail: bool) -> tuple[int, int]:
+        """The least and the most tokens of any image."""
+        return self._of(1), self._of(_LOW_DETAIL_PATCHES if low_detail else _MOST_PATCHES)
+
+    def tokens(self, short: int, long: int) -> int:
+        """The tokens of an image in the detailed view, by its sides in pixels."""
+        return self._of(_patches(short, long))
+
+    def _of(self, patches: int) -> int:
+        return -(-patches * self.percent // 100)
+
+
+PictureRule = TileRule | PatchRule
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
     """An image of a message: its URL (a `data:` URL holds it), and whether low detail is enough."""
 
     url: str
     low_detail: bool
 
-    def bounds(self) -> tuple[int, int]:
+    def bounds(self, rule: PictureRule) -> tuple[int, int]:
         """The least and the most tokens it can cost, without looking at it."""
-        return (_BASE, _BASE) if self.low_detail else (_LEAST, _MOST)
+        return rule.bounds(self.low_detail)
 
-    def tokens(self) -> int:
+    def tokens(self, rule: PictureRule) -> int:
         """The tokens it costs; the most there can be where its size cannot be seen."""
-        if self.low_detail:
-            return _BASE
-        size = _size(_head_of_data_url(self.url))
+        size = None if self.low_detail else _size(_head_of_data_url(self.url))
         if size is None:
-            return _MOST
+            return rule.bounds(self.low_detail)[1]
         short, long = sorted(size)
-        return _BASE + _TILE * _tiles(short, long)
+        return rule.tokens(short, long)
 
 
 def audio_tokens(data: str) -> int:
@@ -59,6 +98,19 @@ def _tiles(short: int, long: int) -> int:
     if long > 2048:  # scaled by 2048 / long
         return 4 * -(-4 * short // long)
     return -(-short // 512) * -(-long // 512)
+
+
+def _patches(short: int, long: int) -> int:
+    """32-pixel patches of an image, shrunk until there are no more than 1 536 of them."""
+    across, down = -(-long // _PATCH), -(-short // _PATCH)
+    if across * down <= _MOST_PATCHES:
+        return across * down
+    shrink = math.sqrt(_PATCH**2 * _MOST_PATCHES / (short * long))
+    wide, high = long * shrink / _PATCH, short * shrink / _PATCH
+    # Whole patches along each side: the side that loses most by that sets the scale.
+    shrink *= min(math.floor(wide) / wide, math.floor(high) / high) if high >= 1 else 1
+    across, down = math.ceil(long * shrink / _PATCH), math.ceil(short * shrink / _PATCH)
+    return min(max(1, across) * max(1, down), _MOST_PATCHES)
 
 
 def _head_of_data_url(url: str) -> bytes:

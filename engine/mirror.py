@@ -89,7 +89,9 @@ class Mirrors:
                 answered = await self._chain.answer(copy)
                 if answered.attempt.usage is None:
                     text = answered.answer.text
-                    answered.attempt.usage = estimate(copy.request, copy.snapshot, text)
+                    answered.attempt.usage = estimate(
+                        copy.request, text, answered.attempt.upstream_model
+                    )
                 price(answered.attempt, answered.target)
         except RequestError:
             pass  # its attempt says why
@@ -131,7 +133,7 @@ class Mirrors:
             opened.leave()
             attempt.took_us = took_us(attempt, copy.request)
             if attempt.usage is None:
-                attempt.usage = estimate(copy.request, copy.snapshot, "".join(output))
+                attempt.usage = estimate(copy.request, "".join(output), attempt.upstream_model)
             price(attempt, opened.target)
             if attempt.outcome == "ok":
                 self._pulse.record(

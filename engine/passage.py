@@ -78,7 +78,7 @@ class Passage:
         """A whole answer."""
         attempt = answered.attempt
         if attempt.usage is None:
-            attempt.usage = self._estimate(answered.answer.text)
+            attempt.usage = self._estimate(attempt, answered.answer.text)
         price(attempt, answered.target)
         self._settle()
         headers = {**self._headers(answered.target), **answered.limits}
@@ -162,7 +162,7 @@ class Passage:
             if outcome == "disconnect":
                 attempt.reason = "the client left"
             if attempt.usage is None:
-                attempt.usage = self._estimate("".join(output))
+                attempt.usage = self._estimate(attempt, "".join(output))
             price(attempt, opened.target)
             if outcome == "ok":
                 self._books.streamed(attempt)
@@ -183,7 +183,7 @@ class Passage:
         for chunk in opened.held:
             note(attempt, output, chunk.text, chunk.usage)
         if attempt.usage is None:
-            attempt.usage = self._estimate("".join(output))
+            attempt.usage = self._estimate(attempt, "".join(output))
         price(attempt, opened.target)
         self._record(200, "disconnect", opened.target, error="client_left")
         await opened.rest.aclose()
@@ -209,8 +209,8 @@ class Passage:
         attempts = (*self._fetched, *self.journey.attempts)
         return sum(attempt.cost_nano_usd for attempt in attempts)
 
-    def _estimate(self, output: str) -> Usage:
-        return estimate(self.journey.request, self.journey.snapshot, output)
+    def _estimate(self, attempt: Attempt, output: str) -> Usage:
+        return estimate(self.journey.request, output, attempt.upstream_model)
 
     def _record(
         self, status: int, outcome: str, target: Target | None, error: str | None = None

@@ -1,13 +1,13 @@
 """What an attempt has used and cost once it is over: reported, estimated, or not known."""
 
 from turnout.dsl.schema import Target
-from turnout.dsl.snapshot import Snapshot
 
 from . import tokens
 from .budget import worst_case
 from .ledger import charge, usage_source
 from .record import Attempt
 from .request import NOTHING_SET, Request, Sets, Usage
+from .tokenizers import POLICY, tokenizer_of
 
 # Output longer than this is estimated from its bytes, so that counting never holds the loop.
 COUNTED_OUTPUT_CHARACTERS = 65_536
@@ -35,18 +35,22 @@ def settle(
         attempt.unconfirmed_nano_usd = worst_case(target, request, sets)
 
 
-def estimate(request: Request, snapshot: Snapshot, output: str) -> Usage:
-    """What an answer of this text has used, where the provider reports nothing."""
-    low, high = tokens.bounds(request)
-    prompt = low if low == high else snapshot.get("tokens")
-    if "tokens" in snapshot.intervals or not isinstance(prompt, int):
-        long = len(request.raw) > COUNTED_BODY_BYTES
-        prompt = max(low, high // 3) if long else tokens.count(request)
+def estimate(request: Request, output: str, model: str) -> Usage:
+    """What an answer of this text has used at a provider's model, which reported nothing."""
+    by = tokenizer_of(model)
+    if not by.table.is_loaded:
+        # Loading it here would hold the loop; the two differ by some percent.
+        by = POLICY
+    if len(request.raw) <= COUNTED_BODY_BYTES:
+        prompt = tokens.count(request, by)
+    else:
+        low, high = tokens.bounds(request, by)
+        prompt = max(low, high // 3)
     if len(output) <= COUNTED_OUTPUT_CHARACTERS:
-        written = tokens.count_text(output)
+        written = tokens.count_text(output, by.table)
     else:
         written = len(output.encode()) // 3
-    return Usage(prompt, written, estimated=True)
+    return Usage(prompt, by.corrected(written), estimated=True)
 
 
 def note(attempt: Attempt, output: list[str], text: str, usage: Usage | None) -> None:

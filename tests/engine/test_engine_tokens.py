@@ -3,6 +3,7 @@ import importlib
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnout.engine import tokens
+from turnout.engine.encodings import CL100K, O200K, Table
 from turnout.engine.media import audio_tokens
 from turnout.engine.request import Caller, Operation, Request
 
@@ -320,7 +322,7 @@ def test_a_megabyte_is_counted_within_its_bounds(unit: str) -> None:
 
 def test_a_long_text_is_cut_only_where_a_token_ends_anyway() -> None:
     text = "The quick brown fox jumps over the lazy dog, 1234 times; doesn't it? " * 6000
-    whole = len(tokens._encoding().encode_ordinary(text))
+    whole = len(O200K.encoding().encode_ordinary(text))
     assert len(text) > 3 * tokens._CHUNK
     assert tokens.count_text(text) == whole
 
@@ -336,27 +338,30 @@ def test_a_body_nested_too_deep_for_json_is_still_counted() -> None:
 
 def test_no_token_holds_two_starts_of_words_and_none_is_longer_than_the_bound_assumes() -> None:
     table = [
-        tokens._encoding().decode_single_token_bytes(rank)
-        for rank in tokens._encoding()._mergeable_ranks.values()
+        O200K.encoding().decode_single_token_bytes(rank)
+        for rank in O200K.encoding()._mergeable_ranks.values()
     ]
     classes = [token.translate(tokens._CLASSES) for token in table]
     assert max(c.count(b" a") + c.startswith(b"a") for c in classes) == 1
     assert max(map(len, table)) == tokens._LONGEST_TOKEN
 
 
-def test_the_encoding_is_the_one_that_tiktoken_defines(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("table", [O200K, CL100K], ids=lambda table: table.name)
+def test_an_encoding_is_the_one_that_tiktoken_defines(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
     published = importlib.import_module("tiktoken_ext.openai_public")
     asked: list[str | None] = []
 
-    def table(url: str, expected_hash: str | None = None) -> dict[bytes, int]:
+    def ranks(url: str, expected_hash: str | None = None) -> dict[bytes, int]:
         asked.append(expected_hash)
         return {}
 
-    monkeypatch.setattr(published, "load_tiktoken_bpe", table)
-    theirs = published.o200k_base()
-    assert theirs["pat_str"] == tokens.PATTERN
-    assert theirs["special_tokens"] == tokens.SPECIAL_TOKENS
-    assert asked == [tokens.TABLE_SHA256]
+    monkeypatch.setattr(published, "load_tiktoken_bpe", ranks)
+    theirs = getattr(published, table.name)()
+    assert theirs["pat_str"] == table.pattern
+    assert theirs["special_tokens"] == table.special
+    assert asked == [table.sha256]
 
 
 def test_nothing_is_fetched_from_the_network() -> None:
@@ -371,10 +376,10 @@ def test_nothing_is_fetched_from_the_network() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_table_that_is_not_openais_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "TABLE_SHA256", "0" * 64)
+def test_a_table_that_is_not_openais_is_refused() -> None:
+    other = replace(O200K, sha256="0" * 64)
     with pytest.raises(RuntimeError, match="o200k_base"):
-        tokens._load()
+        other.encoding()
 
 
 OPERATORS = ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__")
