@@ -6,6 +6,8 @@ PORT   ?= 8080
 VENV   := .venv
 BIN    := $(VENV)/bin
 NODE_PROJECT := tests/sdk/node
+# Environments of clients that are tried against the gateway, each with its pins in tests/sdk/python.
+CLIENTS := $(patsubst %,.cache/clients/%/.ready,frameworks legacy)
 # Tests that only compute run side by side; those with servers, clocks and signals one by one.
 PURE   := tests/dsl tests/cli tests/docs
 
@@ -32,7 +34,7 @@ check: $(VENV)/.dev ## format, lint, types, imports, generated pages, the price 
 	$(BIN)/policy test policies/*.yml policies/complete/routing.yml
 	$(BIN)/policy fmt --check $(filter-out policies/first.yml,$(wildcard policies/*.yml policies/*/*.yml))
 
-test: check $(VENV)/.node ## everything, with counts that fit 20 minutes
+test: check $(VENV)/.node $(CLIENTS) ## everything, with counts that fit 20 minutes
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -n auto $(PURE)
 	$(BIN)/coverage run -m pytest -q $(addprefix --ignore=,$(PURE))
@@ -40,7 +42,7 @@ test: check $(VENV)/.node ## everything, with counts that fit 20 minutes
 	$(BIN)/coverage report --skip-covered --skip-empty --sort=cover
 	$(BIN)/python tests/coverage_floors.py
 
-proof: check $(VENV)/.node ## the full figures: many more examples, 200 000 mutated policies, how long proofs take, the soak of 20 000 requests
+proof: check $(VENV)/.node $(CLIENTS) ## the full figures: many more examples, 200 000 mutated policies, how long proofs take, the soak of 20 000 requests
 	TURNOUT_EXAMPLES=5000 TURNOUT_MUTATIONS=200000 $(BIN)/python -m pytest -q -n auto $(PURE)
 	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(PURE))
 	$(BIN)/python -m benchmarks.proofs --check
@@ -93,4 +95,10 @@ $(VENV)/.node: $(VENV)/.dev $(NODE_PROJECT)/package.json
 	@for tool in curl openssl; do command -v $$tool >/dev/null || deploy/system-packages $$tool || exit 1; done
 	@command -v node >/dev/null && command -v npm >/dev/null || deploy/system-packages nodejs npm
 	cd $(NODE_PROJECT) && npm install --silent --no-audit --no-fund --no-package-lock
+	touch $@
+
+.cache/clients/%/.ready: tests/sdk/python/%.txt $(VENV)/.venv
+	rm -rf $(@D)
+	$(BIN)/python -m venv --without-pip $(@D)
+	$(BIN)/pip --python $(@D) install -q --disable-pip-version-check --no-compile --require-hashes -r $<
 	touch $@

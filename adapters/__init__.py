@@ -12,19 +12,49 @@ import httpx
 from turnout.engine.provider import Provider
 
 from .anthropic import Anthropic
+from .azure import Azure
+from .bedrock import Bedrock
+from .cohere import Cohere
+from .deepseek import DeepSeek
+from .fireworks import Fireworks
+from .gemini import Gemini
 from .groq import Groq
 from .kind import Kind
+from .mistral import Mistral
 from .ollama import Ollama
-from .openai import OpenAI
+from .openai import OpenAI, OpenAICompatible
+from .openrouter import OpenRouter
+from .together import Together
 from .transport import pooled
 from .upstream import Upstream
+from .vllm import VLLM
+from .xai import XAI
 
 __all__ = ["PROVIDERS", "build", "key_variable", "pooled", "variables"]
 
 # Where a provider is that has no address yet: nothing is sent to one that is not usable.
 _NOWHERE = "http://unset.invalid"
 
-PROVIDERS: dict[str, type[Kind]] = {kind.kind: kind for kind in (OpenAI, Anthropic, Groq, Ollama)}
+PROVIDERS: dict[str, type[Kind]] = {
+    kind.kind: kind
+    for kind in (
+        OpenAI,
+        Anthropic,
+        Azure,
+        Bedrock,
+        Cohere,
+        DeepSeek,
+        Fireworks,
+        Gemini,
+        Groq,
+        Mistral,
+        Ollama,
+        OpenRouter,
+        Together,
+        VLLM,
+        XAI,
+    )
+}
 
 
 def key_variable(name: str, kind: str | None = None) -> str:
@@ -63,7 +93,7 @@ def build(
 
     Raises: ValueError, fit to be shown, for a kind, address or header that cannot be used.
     """
-    wire = PROVIDERS.get(kind or name) if kind or name in PROVIDERS else OpenAI
+    wire = PROVIDERS.get(kind or name) if kind or name in PROVIDERS else OpenAICompatible
     if wire is None:
         known = ", ".join(f"`{known}`" for known in PROVIDERS)
         raise ValueError(f"`{kind}` is not a kind of provider; known are {known}")
@@ -79,6 +109,7 @@ def build(
     if credential:
         sent |= wire.authorization(credential)
     sent |= {header.lower(): value for header, value in headers.items()}
-    upstream = Upstream(upstream_url, sent, transport, sign, tuple(given.values()))
+    secrets = tuple(value.strip() for value in given.values())
+    upstream = Upstream(upstream_url, sent, transport, sign, secrets)
     has_credential = bool(credential or headers or sign) or not wire.needs_credential
     return wire(name, upstream, has_credential and address is not None)

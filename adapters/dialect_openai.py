@@ -8,8 +8,9 @@ content as parts, `error: null`, a missing `content`.
 Over 300 lines because a chat's request, answer and stream share what a delta is.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import Any
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any, ClassVar
 
 import orjson
 
@@ -17,7 +18,28 @@ from turnout.engine.provider import Answer, Call, Chunk, ProviderError
 from turnout.engine.request import Operation, Usage
 
 from . import fault
-from .kind import Kind
+from .kind import Carries, Kind
+from .openai_completions import COMPLETIONS
+from .openai_mending import (
+    Finish,
+    Thoughts,
+    Tools,
+    finished,
+    identified,
+    index_of,
+    listed,
+    mended_message,
+    numbered,
+    own_id,
+    refuse_broken,
+    retiered,
+    shows,
+    text_of,
+)
+from .openai_native import NativeWire
+from .openai_request import Departures, Wants, chat_body, messages_for, wants_usage
+from .openai_responses import RESPONSES
+from .parameters import unsupported
 from .splice import splice
 from .sse import Event
 from .upstream import END_WAIT_S, USAGE_WAIT_S
@@ -25,44 +47,49 @@ from .usage import read_usage
 from .vectors import embeddings_body, read_embeddings
 
 Json = dict[str, Any]
-Finish = Callable[[str, bool], str]
-"""Of the provider's finish reason, and whether tools were called: the one a client expects."""
 
-# What a client shows or acts on, in a delta or a message.
-_SHOWN = (
-    "content",
-    "tool_calls",
-    "reasoning_content",
-    "reasoning",
-    "reasoning_details",
-    "refusal",
-    "function_call",
-    "audio",
-    "images",
-)
+_HEAD = frozenset(("id", "object", "created", "model", "choices", "error"))
 _DONE = b"[DONE]"
+_NATIVE = {Operation.RESPONSES: RESPONSES, Operation.COMPLETIONS: COMPLETIONS}
 
 
 class OpenAIDialect(Kind):
     """A `Provider` on the OpenAI wire; kinds subclass it with an address and their departures."""
 
     kind = "openai"
+    # What a server of this wire may carry; kinds that are known to carry less say so.
+    carries = Carries(
+        embeddings=True, images=True, image_urls=True, audio=True, documents=True, reasoning=True
+    )
+    wants: ClassVar[Wants] = Wants()
 
     async def answer(self, call: Call) -> Answer:
         """Chat without streaming, or embeddings. Raises: ProviderError."""
         secrets = self._upstream.secrets
         if call.request.operation is Operation.EMBEDDINGS:
-            raw = await self._upstream.fetch("/embeddings", embeddings_body(call), call)
+            if not self.carries.embeddings:
+                raise unsupported("model", "this provider makes no embeddings")
+            departures = {**self.vector_departures(call), **await self.embedded(call)}
+            body = embeddings_body(call, departures)
+            raw = await self._upstream.fetch(self.path("/embeddings", call), body, call)
             return read_embeddings(raw, call, secrets)
-        body = chat_body(call, self.departures(call.body, call))
-        raw = await self._upstream.fetch("/chat/completions", body, call)
+        if (native := self.native(call)) is not None:
+            return await native.answer(self._upstream, self.path(native.path, call), call)
+        body = self.chat_body(call)
+        raw = await self._upstream.fetch(self.path("/chat/completions", call), body, call)
         return read_chat(raw, call, secrets, self.finish)
 
     async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         """Chat as chunks. Raises: ProviderError, at any point."""
-        body = chat_body(call, self.departures(call.body, call))
+        if (native := self.native(call)) is not None:
+            path = self.path(native.path, call)
+            async with aclosing(native.stream(self._upstream, path, call)) as passed:
+                async for one in passed:
+                    yield one
+            return
+        body = self.chat_body(call)
         relay = Relay(call, self._upstream.secrets, self.finish)
-        events = await self._upstream.open("/chat/completions", body, call)
+        events = await self._upstream.open(self.path("/chat/completions", call), body, call)
         try:
             while batch := await events.next():
                 for event in batch:
@@ -80,55 +107,54 @@ class OpenAIDialect(Kind):
         finally:
             await events.aclose()
 
-    def departures(self, body: Mapping[str, Any], call: Call) -> Mapping[str, bytes]:
-        """Members (as JSON) that this provider wants otherwise than the client wrote them."""
+    def native(self, call: Call) -> NativeWire | None:
+        """The protocol that this request passes through in, as it came; None: it goes as chat."""
+        operation = call.request.operation
+        if call.request.native is None or operation not in self.carries.native:
+            return None
+        wire = _NATIVE.get(operation)
+        return wire if wire is not None and wire.says(call) else None
+
+    def chat_body(self, call: Call) -> bytes:
+        """The request as this provider wants it. Adds to `call.dropped`. Raises: ProviderError."""
+        departures = dict(self.departures(call.body, call))
+        messages = self.messages(messages_for(call, self.wants, self.carries))
+        if messages is not call.request.body.get("messages", messages):
+            departures.setdefault("messages", orjson.dumps(messages))
+        lacks = self.lacking(call.upstream_model)
+        return chat_body(call, departures, lacks, self.wants)
+
+    def lacking(self, model: str) -> frozenset[str]:
+        """The parameters that this provider cannot honour for a model: `lacks`, or more."""
+        return self.lacks
+
+    def departures(self, body: Mapping[str, Any], call: Call) -> Departures:
+        """Members that this provider wants otherwise than the client wrote them.
+
+        May add to `call.dropped`. Raises: ProviderError UNSUPPORTED for what it cannot honour.
+        """
         return {}
+
+    def vector_departures(self, call: Call) -> Departures:
+        """The same for a request for embeddings."""
+        return {}
+
+    async def embedded(self, call: Call) -> Departures:
+        """What is embedded, as this provider takes it: `input_as_texts` where it knows no ids."""
+        return {}
+
+    def messages(self, messages: list[Json]) -> list[Json]:
+        """The messages as only this provider wants them; the same list where that is no matter."""
+        return messages
+
+    def path(self, path: str, call: Call) -> str:
+        """Where something is served, below the provider's address."""
+        return path
 
     @staticmethod
     def finish(reason: str, tools: bool) -> str:
         """The finish reason to show for the provider's; `tools`: whether tools were called."""
         return reason
-
-
-# --- requests ------------------------------------------------------------------------------------
-
-
-def chat_body(call: Call, departures: Mapping[str, bytes]) -> bytes:
-    """The request's own bytes with the upstream's model and what the policy sets.
-
-    A stream also asks for usage. Adds to `call.dropped`.
-    """
-    request = call.request
-    members = {"model": orjson.dumps(call.upstream_model), **overrides(call), **departures}
-    for name in sorted(call.refused):
-        if call.body.get(name) not in (None, 1):
-            members[name] = b"null"
-            call.dropped.append(name)
-    options = request.body.get("stream_options")
-    if request.stream:
-        if not _wants_usage(request.body):
-            written = options if isinstance(options, dict) else {}
-            members["stream_options"] = orjson.dumps({**written, "include_usage": True})
-    elif options is not None:
-        # Clients send it without streaming, and OpenAI refuses that.
-        members["stream_options"] = b"null"
-    return splice(request.raw, request.body, members)
-
-
-def overrides(call: Call) -> dict[str, bytes]:
-    """Members (as JSON) that the policy writes over the client's; null where one gives way."""
-    if not call.sets:
-        return {}
-    return {
-        name: orjson.dumps(value)
-        for name, value in call.body.items()
-        if name in call.sets or value is not call.request.body[name]
-    }
-
-
-def _wants_usage(body: Mapping[str, Any]) -> bool:
-    options = body.get("stream_options")
-    return isinstance(options, dict) and options.get("include_usage") is True
 
 
 # --- answers -------------------------------------------------------------------------------------
@@ -143,18 +169,30 @@ def read_chat(raw: bytes, call: Call, secrets: tuple[str, ...], finish: Finish) 
     if not _is_chat(parsed):
         raise fault.no_answer(raw, "a chat completion", secrets)
     mended = parsed.pop("error", parsed) is not parsed
+    if parsed.get("object") != "chat.completion" or not parsed.get("id"):
+        parsed["object"] = "chat.completion"
+        parsed["id"] = parsed.get("id") or own_id(call)
+        mended = True
+    mended |= retiered(parsed)
     texts: list[str] = []
-    for choice in parsed["choices"]:
+    for position, choice in enumerate(parsed["choices"]):
         message = choice["message"]
-        mended |= _joined(message)
+        mended |= numbered(choice, position)
+        mended |= mended_message(message)
+        mended |= identified(message, call)
+        if call.request.native is not None:
+            # It is to be translated into a protocol that knows them.
+            Thoughts().take(message)
+            mended = True
         if "content" not in message:
             message["content"] = None
             mended = True
         reason = choice.get("finish_reason")
-        if isinstance(reason, str) and message.get("tool_calls"):
-            choice["finish_reason"] = finish(reason, True)
+        if reason is not None:
+            refuse_broken(reason, choice, secrets)
+            choice["finish_reason"] = finished(reason, bool(message.get("tool_calls")), finish)
             mended |= choice["finish_reason"] != reason
-        texts.append(_text(message))
+        texts.append(text_of(message))
     model = parsed.get("model")
     if mended:
         parsed["model"] = call.shown_model
@@ -182,49 +220,6 @@ def _is_chat(parsed: object) -> bool:
     )
 
 
-def _joined(message: Json) -> bool:
-    """Put content that came as parts (thinking among them) into strings; true if it did."""
-    parts = message.get("content")
-    if not isinstance(parts, list):
-        return False
-    message["content"] = "".join(_part_text(part) for part in parts)
-    thoughts = "".join(
-        _part_text(inner)
-        for part in parts
-        if isinstance(part, dict) and part.get("type") == "thinking"
-        for inner in _listed(part.get("thinking"))
-    )
-    if thoughts:
-        message["reasoning_content"] = thoughts
-    return True
-
-
-def _listed(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _part_text(part: object) -> str:
-    text = part.get("text") if isinstance(part, dict) else part
-    return text if isinstance(text, str) else ""
-
-
-def _text(message: Mapping[str, Any]) -> str:
-    """Everything written in a message or delta: words, thoughts, a refusal, tool arguments."""
-    content = message.get("content")
-    if len(message) <= 2 and isinstance(content, str):
-        return content
-    texts = [
-        message.get("reasoning_content") or message.get("reasoning"),
-        content,
-        message.get("refusal"),
-    ]
-    for tool in _listed(message.get("tool_calls")):
-        function = tool.get("function") if isinstance(tool, dict) else None
-        if isinstance(function, dict):
-            texts += [function.get("name"), function.get("arguments")]
-    return "".join(text for text in texts if isinstance(text, str))
-
-
 # --- streams -------------------------------------------------------------------------------------
 
 
@@ -240,15 +235,20 @@ class Relay:
         self.done = False
         expected = call.request.body.get("n")
         self._expected = expected if type(expected) is int else 1
-        self._asked = _wants_usage(call.request.body)
+        self._asked = wants_usage(call.request.body)
         self._shown_model = call.shown_model
         self._upstream_model: str | None = None
         self._secrets = secrets
         self._finish = finish
         self._id = ""
+        self._call = call
+        # What an event before the answer holds: Azure's, of its filters.
+        self._preface: Json = {}
+        self._created = 0
         self._begun: set[int] = set()
         self._finished: set[int] = set()
-        self._tools: dict[int, _Tools] = {}
+        self._tools: dict[int, Tools] = {}
+        self._thoughts: dict[int, Thoughts] = {}
         self._content = False
         # What the usage chunk at the end is made of.
         self._latest: Json = {}
@@ -280,6 +280,13 @@ class Relay:
             choices = []
             if not reported:
                 return None
+        if not choices and not reported and not self._begun:
+            # Many clients look for a choice in every event.
+            self._preface |= {name: chunk[name] for name in chunk.keys() - _HEAD}
+            return None
+        if self._preface:
+            chunk |= self._preface
+            self._preface = {}
         self._set_head(chunk)
         if reported and all(self._is_over(choice) for choice in choices):
             # Kept for the end, so that it comes once and last.
@@ -319,7 +326,7 @@ class Relay:
             raise fault.bad_output("the provider's stream holds malformed JSON") from None
         if not isinstance(chunk, dict):
             raise fault.bad_output("the provider's stream holds an event that is no chunk")
-        if is_error or chunk.get("error"):
+        if is_error or chunk.get("error") or chunk.get("object") == "error":
             raise fault.from_error(chunk.get("error") or chunk, self._secrets)
         return chunk
 
@@ -336,23 +343,30 @@ class Relay:
         """Whether nothing in a choice is new: OpenRouter repeats the finish beside the usage."""
         return (
             isinstance(choice, dict)
-            and _index(choice) in self._finished
-            and not _shows(choice.get("delta"))
+            and index_of(choice) in self._finished
+            and not shows(choice.get("delta"))
         )
 
     def _set_head(self, chunk: Json) -> None:
-        """Same id in every chunk, whatever the provider does, and the model as the client knows it.
+        """Same id and time in every chunk, and the model as the client knows it.
 
         An `error` that is null goes: some SDKs look only whether it is there.
         """
         self._id = self._id or chunk.get("id") or ""
+        if not self._id and chunk.get("choices"):
+            self._id = own_id(self._call)
         chunk["id"] = self._id
+        created = chunk.get("created")
+        if not self._created and type(created) is int:
+            self._created = created
+        chunk["created"] = self._created
         model = chunk.get("model")
         if self._upstream_model is None and isinstance(model, str) and model:
             self._upstream_model = model
         chunk["model"] = self._shown_model
         chunk["object"] = "chat.completion.chunk"
         chunk.pop("error", None)
+        retiered(chunk)
         self._latest = chunk
 
     def _read(self, choices: list[Any]) -> tuple[str, str | None]:
@@ -362,7 +376,8 @@ class Relay:
         for choice in choices:
             if not isinstance(choice, dict):
                 raise fault.bad_output("the provider's stream holds a choice that is no object")
-            index = _index(choice)
+            index = index_of(choice)
+            choice["index"] = index
             delta = choice.get("delta")
             if delta is None:
                 delta = choice["delta"] = {}
@@ -372,56 +387,27 @@ class Relay:
                 # One role per choice: clients that add deltas up get `assistantassistant`.
                 delta.pop("role", None)
             self._begun.add(index)
-            _joined(delta)
-            if tools := _listed(delta.get("tool_calls")):
-                self._tools.setdefault(index, _Tools()).number(tools)
-            if reason := choice.get("finish_reason"):
+            mended_message(delta)
+            if self._call.request.native is not None:
+                self._thoughts.setdefault(index, Thoughts()).take(delta)
+            # Together says everything twice.
+            choice.pop("text", None)
+            if tools := listed(delta.get("tool_calls")):
+                self._tools.setdefault(index, Tools(self._call)).number(tools)
+            reason = choice.get("finish_reason")
+            refuse_broken(reason, choice, self._secrets)
+            if reason == "":
+                choice["finish_reason"] = None
+            if reason:
                 self._finished.add(index)
                 self._content = True
-                if isinstance(reason, str):
-                    reason = self._finish(reason, index in self._tools)
-                    choice["finish_reason"] = reason
-                    first_finish = first_finish or reason
+                reason = finished(reason, index in self._tools, self._finish)
+                choice["finish_reason"] = reason
+                first_finish = first_finish or reason
             elif not self._content:
-                self._content = _shows(delta)
-            text += _text(delta)
+                self._content = shows(delta)
+            text += text_of(delta)
         return text, first_finish
-
-
-def _shows(delta: object) -> bool:
-    return isinstance(delta, dict) and any(delta.get(name) for name in _SHOWN)
-
-
-def _index(choice: Json) -> int:
-    index = choice.get("index")
-    return index if type(index) is int else 0
-
-
-class _Tools:
-    """Numbers the tool calls of one choice 0, 1, 2 …, however the provider numbers them.
-
-    A new id is a new call: Ollama gives every call index 0, others none.
-    """
-
-    def __init__(self) -> None:
-        self._count = 0
-        # Their index to the id and our index of the call that is being written there.
-        self._at: dict[int | None, tuple[object, int]] = {}
-
-    def number(self, tools: list[Any]) -> None:
-        """Set `index`, and `type` where a call begins. Raises: ProviderError."""
-        for tool in tools:
-            if not isinstance(tool, dict):
-                raise fault.bad_output("the provider's stream holds a tool call that is no object")
-            theirs, call_id = tool.get("index"), tool.get("id")
-            theirs = theirs if type(theirs) is int else None
-            held = self._at.get(theirs)
-            if held is None or (call_id and call_id != held[0]):
-                held = (call_id, self._count)
-                self._at[theirs] = held
-                self._count += 1
-                tool.setdefault("type", "function")
-            tool["index"] = held[1]
 
 
 def _event(chunk: Json) -> bytes:

@@ -1,7 +1,8 @@
 """What a provider's refusal means: status, body, headers or exception to `ProviderError`.
 
 Known shapes: OpenAI's `{"error": {message, type, param, code}}` and its imitations (`error` a
-string, `code` a number, `{"detail": …}`, `{"message": …}`), Anthropic's `{"type": "error", …}`.
+string, `code` a number, `{"detail": …}`, `{"message": …}`), Anthropic's `{"type": "error", …}`,
+Google's `{"error": {code, message, status, details}}`, alone or in an array.
 
 Decisions that are not obvious:
 
@@ -32,6 +33,8 @@ import httpx
 import orjson
 
 from turnout.engine.provider import Fault, ProviderError
+
+from .reset import reset_us
 
 MAX_MESSAGE = 600
 _MAX_WAIT_US = 24 * 3600 * 1_000_000
@@ -65,9 +68,31 @@ _BY_NAME: dict[str, Fault] = {
     "unsupported_value": Fault.UNSUPPORTED,
     "model_not_found": Fault.BAD_OUTPUT,
     "model_decommissioned": Fault.BAD_OUTPUT,
+    "model_not_available": Fault.BAD_OUTPUT,
+    "invalid_model": Fault.BAD_OUTPUT,
+    "DeploymentNotFound": Fault.BAD_OUTPUT,
+    "OperationNotSupported": Fault.BAD_OUTPUT,
     "model_terms_required": Fault.BAD_OUTPUT,
     "tool_use_failed": Fault.BAD_OUTPUT,
     "json_validate_failed": Fault.BAD_OUTPUT,
+    # OpenAI's Responses: the code of a response that failed
+    "invalid_prompt": Fault.BAD_REQUEST,
+    "invalid_image": Fault.BAD_REQUEST,
+    "invalid_image_format": Fault.BAD_REQUEST,
+    "invalid_base64_image": Fault.BAD_REQUEST,
+    "invalid_image_url": Fault.BAD_REQUEST,
+    "image_too_large": Fault.BAD_REQUEST,
+    "image_too_small": Fault.BAD_REQUEST,
+    "image_parse_error": Fault.BAD_REQUEST,
+    "image_file_too_large": Fault.BAD_REQUEST,
+    "unsupported_image_media_type": Fault.BAD_REQUEST,
+    "empty_image_file": Fault.BAD_REQUEST,
+    "failed_to_download_image": Fault.BAD_REQUEST,
+    "image_file_not_found": Fault.BAD_REQUEST,
+    "image_content_policy_violation": Fault.CONTENT_FILTER,
+    "misalignment_policy_violation": Fault.CONTENT_FILTER,
+    "bio_policy": Fault.CONTENT_FILTER,
+    "vector_store_timeout": Fault.TIMEOUT,
     "server_error": Fault.SERVER,
     "internal_server_error": Fault.SERVER,
     # Anthropic
@@ -80,6 +105,36 @@ _BY_NAME: dict[str, Fault] = {
     "timeout_error": Fault.TIMEOUT,
     "api_error": Fault.SERVER,
     "invalid_request_error": Fault.BAD_REQUEST,
+    # Google: `status`
+    "INVALID_ARGUMENT": Fault.BAD_REQUEST,
+    "OUT_OF_RANGE": Fault.BAD_REQUEST,
+    "FAILED_PRECONDITION": Fault.AUTH,
+    "UNAUTHENTICATED": Fault.AUTH,
+    "PERMISSION_DENIED": Fault.AUTH,
+    "NOT_FOUND": Fault.BAD_OUTPUT,
+    "RESOURCE_EXHAUSTED": Fault.RATE_LIMIT,
+    "UNAVAILABLE": Fault.OVERLOADED,
+    "DEADLINE_EXCEEDED": Fault.TIMEOUT,
+    "INTERNAL": Fault.SERVER,
+    # Amazon: the names of exceptions
+    "ValidationException": Fault.BAD_REQUEST,
+    "ThrottlingException": Fault.RATE_LIMIT,
+    "TooManyRequestsException": Fault.RATE_LIMIT,
+    "ServiceQuotaExceededException": Fault.QUOTA,
+    "ModelNotReadyException": Fault.OVERLOADED,
+    "ServiceUnavailableException": Fault.OVERLOADED,
+    "ModelTimeoutException": Fault.TIMEOUT,
+    "ModelErrorException": Fault.SERVER,
+    "ModelStreamErrorException": Fault.SERVER,
+    "InternalServerException": Fault.SERVER,
+    "InternalFailure": Fault.SERVER,
+    "ResourceNotFoundException": Fault.BAD_OUTPUT,
+    "AccessDeniedException": Fault.AUTH,
+    "UnrecognizedClientException": Fault.AUTH,
+    "ExpiredTokenException": Fault.AUTH,
+    "InvalidSignatureException": Fault.AUTH,
+    "IncompleteSignatureException": Fault.AUTH,
+    "MissingAuthenticationTokenException": Fault.AUTH,
 }
 
 # Names that say enough in themselves, whatever the status beside them.
@@ -97,10 +152,23 @@ _DECISIVE = frozenset(
 ) | {
     "model_not_found",
     "model_decommissioned",
+    "model_not_available",
+    "invalid_model",
+    "DeploymentNotFound",
+    "OperationNotSupported",
     "model_terms_required",
     "tool_use_failed",
     "json_validate_failed",
     "invalid_api_key",
+    "FAILED_PRECONDITION",
+    "ThrottlingException",
+    "ModelErrorException",
+    "ModelStreamErrorException",
+    "UnrecognizedClientException",
+    "ExpiredTokenException",
+    "InvalidSignatureException",
+    "IncompleteSignatureException",
+    "MissingAuthenticationTokenException",
 }
 
 # Bodies of 400 that only their prose tells apart.
@@ -108,15 +176,58 @@ _BY_PROSE: tuple[tuple[re.Pattern[str], Fault], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), fault)
     for pattern, fault in (
         (r"credit balance is too low", Fault.QUOTA),
-        (r"api key not valid|invalid api key|api_key_invalid", Fault.AUTH),
+        (r"api key not valid|(invalid|incorrect) api key|api_key_invalid", Fault.AUTH),
+        (r"not a valid model id", Fault.BAD_OUTPUT),
+        (r"extra inputs are not permitted|argument not supported", Fault.UNSUPPORTED),
         (
             r"maximum context length|prompt is too long|context (length|window|limit|size)"
-            r"|exceeds the maximum number of (input )?tokens|reduce the length of the messages",
+            r"|maximum prompt length|`inputs` tokens|`inputs` must have less|too many tokens"
+            r"|exceeds the maximum number of (input )?tokens"
+            r"|reduce the length of the messages",
             Fault.CONTEXT_EXCEEDED,
         ),
         (r"content filter|content management policy|usage polic(y|ies)", Fault.CONTENT_FILTER),
     )
 )
+
+# Amazon calls everything a `ValidationException`; here by its prose, the code that others have.
+_AMAZON_PROSE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), code)
+    for pattern, code in (
+        (r"model identifier|on-demand throughput|end of its life", "model_not_found"),
+        (r"(input|prompt) is too long|too many (input )?tokens", "context_length_exceeded"),
+        (r"(doesn.t|does not|isn.t|is not) support", "unsupported_parameter"),
+    )
+)
+
+_GOOGLE = (
+    "INVALID_ARGUMENT",
+    "OUT_OF_RANGE",
+    "FAILED_PRECONDITION",
+    "UNAUTHENTICATED",
+    "PERMISSION_DENIED",
+    "NOT_FOUND",
+    "RESOURCE_EXHAUSTED",
+    "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "INTERNAL",
+)
+# Google calls every 400 an `INVALID_ARGUMENT`; here by its prose, the code that others have.
+_GOOGLE_PROSE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), code)
+    for pattern, code in (
+        (r"not (enabled|supported) (for|by) (this model|models/)", "unsupported_parameter"),
+        (r"response mime type.* is unsupported", "unsupported_parameter"),
+        # What this target cannot read, or did not sign, another may take.
+        (r"unsupported (file uri|mime type)|thought[_ ]signature", "unsupported_parameter"),
+        (r"request payload size exceeds", "context_length_exceeded"),
+    )
+)
+_NO_CREDIT = re.compile(r"spending cap|prepay\w* credits|billing account", re.IGNORECASE)
+
+# xAI's 403, OpenRouter's 404.
+_NO_BALANCE = re.compile(r"have any credits|insufficient (credits|balance)", re.IGNORECASE)
+_NO_SUCH_ROUTE = re.compile(r"no endpoints found that (can handle|support)", re.IGNORECASE)
 
 _BY_STATUS: dict[int, Fault] = {
     401: Fault.AUTH,
@@ -128,9 +239,11 @@ _BY_STATUS: dict[int, Fault] = {
     408: Fault.TIMEOUT,
     409: Fault.SERVER,
     410: Fault.BAD_OUTPUT,
+    412: Fault.QUOTA,
     413: Fault.CONTEXT_EXCEEDED,
     429: Fault.RATE_LIMIT,
     498: Fault.OVERLOADED,
+    499: Fault.CONNECT,
     503: Fault.OVERLOADED,
     529: Fault.OVERLOADED,
 }
@@ -146,6 +259,11 @@ _OURS: dict[Fault, str] = {
     Fault.BAD_OUTPUT: "the provider gave no usable answer",
 }
 
+# Fireworks names it in its prose only.
+_FIELD = re.compile(r"field: '([\w.\[\]]{1,80})'")
+# What others write there is prose.
+_CODE = re.compile(r"[\w.:/-]{1,80}")
+
 # Where the provider's own words are about the request.
 _THEIRS = frozenset(
     (Fault.BAD_REQUEST, Fault.CONTEXT_EXCEEDED, Fault.CONTENT_FILTER, Fault.UNSUPPORTED)
@@ -160,7 +278,13 @@ def from_status(
 ) -> ProviderError:
     """Explain an answer that is not a success; `secrets` never appear in the message."""
     error = _described(body)
+    if name := headers.get("x-amzn-errortype") or error.get("__type"):
+        error = _of_amazon(str(name), error)
     waits = retry_after_us(headers, time.time())
+    error, told_us = _of_google(error)
+    waits = told_us if waits is None else waits
+    if waits is None and status == 429:
+        waits = reset_us(headers, time.time())
     return _explained(error, status, waits, secrets)
 
 
@@ -170,7 +294,13 @@ def from_error(error: object, secrets: Iterable[str] = ()) -> ProviderError:
     status = described.get("status_code", described.get("code"))
     if not isinstance(status, int) or not 400 <= status < 600:
         status = None
-    return _explained(described, status, None, secrets)
+    read, waits = _of_google(described)
+    return _explained(read, status, waits, secrets)
+
+
+def from_amazon(name: str, body: bytes, secrets: Iterable[str] = ()) -> ProviderError:
+    """Explain an exception of Amazon's that came inside a stream: its name and what it holds."""
+    return _explained(_of_amazon(name, _described(body)), None, None, secrets)
 
 
 def bad_output(message: str, *, status: int | None = None) -> ProviderError:
@@ -184,6 +314,8 @@ def no_answer(body: bytes, wanted: str, secrets: Iterable[str] = ()) -> Provider
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
         parsed = None
+    if isinstance(parsed, list) and parsed:
+        parsed = parsed[0]
     if isinstance(parsed, dict) and parsed.get("error"):
         return from_error(parsed["error"], secrets)
     thing = "JSON, but not" if parsed is not None else "not"
@@ -207,11 +339,13 @@ def _explained(
     if fault in _THEIRS:
         message = scrubbed(prose, secrets) or "the provider refused the request"
         param = _word(error.get("param"))
+        if param is None and (field := _FIELD.search(prose)):
+            param = field[1]
         return ProviderError(
             fault,
             message,
             status=status,
-            code=scrubbed(code, secrets) if code is not None else None,
+            code=scrubbed(code, secrets) if code and _CODE.fullmatch(code) else None,
             param=scrubbed(param, secrets) if param is not None else None,
             retry_after_us=waits_us,
         )
@@ -238,6 +372,10 @@ def _fault(
     if status is not None and status in _BY_STATUS:
         if status == 403 and _is_moderation(error):
             return Fault.CONTENT_FILTER
+        if status == 403 and _NO_BALANCE.search(prose):
+            return Fault.QUOTA
+        if status == 404 and _NO_SUCH_ROUTE.search(prose):
+            return Fault.UNSUPPORTED
         return _BY_STATUS[status]
     if status is not None and status >= 500:
         return Fault.SERVER
@@ -272,10 +410,70 @@ def _described(body: bytes) -> Mapping[str, Any]:
         return {**parsed, "message": error}
     if not isinstance(error, dict):
         return {}
-    if "message" not in error and "detail" in error:
+    message = error.get("message")
+    if isinstance(message, dict):  # Mistral's
+        error = {**error, "message": None, **message}
+    if error.get("message") is None and "detail" in error:
         detail = error["detail"]
+        if isinstance(detail, list) and detail and isinstance(detail[0], dict):
+            return _of_validation(detail[0])
         return {"message": detail if isinstance(detail, str) else orjson.dumps(detail).decode()}
     return error
+
+
+def _of_validation(detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the first finding of a Python server's validation says, as others shape it."""
+    place = detail.get("loc")
+    steps = [str(step) for step in place if step != "body"] if isinstance(place, list) else []
+    unknown = detail.get("type") == "extra_forbidden"
+    param = ".".join(steps) or None
+    message = detail.get("msg")
+    return {
+        "message": f"{param}: {message}" if param and isinstance(message, str) else message,
+        "code": "unsupported_parameter" if unknown else None,
+        "param": param,
+    }
+
+
+def _of_amazon(name: str, error: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An error of Amazon's as others shape it; its name comes with an address or a namespace."""
+    name = name.partition(":")[0].rpartition("#")[2]
+    name = name[:1].upper() + name[1:]
+    message = error.get("message") or error.get("Message")
+    prose = message if name == "ValidationException" and isinstance(message, str) else ""
+    code = next((code for pattern, code in _AMAZON_PROSE if pattern.search(prose)), None)
+    return {"type": name, "code": code, "message": message}
+
+
+def _of_google(error: Mapping[str, Any]) -> tuple[Mapping[str, Any], int | None]:
+    """An error of Google's as others shape it, and how long it asks to wait (microseconds).
+
+    Reason, quota and wait stand in `details`. A quota of a day is used up; one of a minute is a
+    rate, although the prose of both is the same.
+    """
+    status = error.get("status")
+    if status not in _GOOGLE:
+        return error, None
+    details = error.get("details")
+    listed = [one for one in details if isinstance(one, dict)] if isinstance(details, list) else []
+    prose = error.get("message")
+    prose = prose if isinstance(prose, str) else ""
+    code: str | None = None
+    if status == "RESOURCE_EXHAUSTED":
+        violations = (one.get("violations") for one in listed)
+        quotas = [q for v in violations if isinstance(v, list) for q in v if isinstance(q, dict)]
+        if _NO_CREDIT.search(prose) or any("PerDay" in str(q.get("quotaId")) for q in quotas):
+            code = "insufficient_quota"
+    elif any(str(one.get("reason")).startswith("API_KEY") for one in listed):
+        code = "invalid_api_key"
+    elif status == "INVALID_ARGUMENT":
+        code = next((code for pattern, code in _GOOGLE_PROSE if pattern.search(prose)), None)
+    delay = next((one["retryDelay"] for one in listed if "retryDelay" in one), None)
+    seconds = _number(delay.removesuffix("s")) if isinstance(delay, str) else None
+    waits = None
+    if seconds is not None and seconds >= 0:
+        waits = min(round(seconds * 1_000_000), _MAX_WAIT_US)
+    return {**error, "type": status, "code": code}, waits
 
 
 def _word(value: object) -> str | None:
@@ -365,6 +563,9 @@ _CREDENTIALS = re.compile(
     | \b(?:sk|gsk|tk|xai)[-_][\w*.\-]{6,}                       # keys
     | \b(?:pk|rk|key|org|proj|req)[-_](?=[\w*.\-]*[\d*])[\w*.\-]{6,}  # keys, account ids
     | \bAIza[\w-]{20,}
+    | \barn:aws[\w-]*:\S+                                    # Amazon's resources …
+    | (?<![\w.])\d{12}(?![\w.])                               # … and accounts
+    | \bA(?:KIA|SIA)[A-Z0-9]{16}\b
     | \beyJ[\w-]+\.[\w-]+(?:\.[\w-]+)?                         # JSON web tokens
     | (?<=[?&])(?:key|api[_-]?key|token|access_token|sig)=[^\s&]+
     | \b(?:x-)?api[_-]?key\s*[:=]\s*\S+

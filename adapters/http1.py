@@ -52,7 +52,9 @@ class Http1Transport(httpx.AsyncBaseTransport):
         timeouts: dict[str, float | None] = request.extensions.get("timeout", {})
         url = request.url
         secure = url.scheme == "https"
-        origin = (secure, url.host, url.port or (443 if secure else 80))
+        # Not `host`, which is decoded: encoding it again, Python reads `faß` as `fass`.
+        host = url.raw_host.decode("ascii")
+        origin = (secure, host, url.port or (443 if secure else 80))
         connection = self._take(origin)
         if connection is None:
             connection = await self._connect(origin, timeouts.get("connect"))

@@ -24,6 +24,7 @@ class Carries:
     image_urls: bool = False
     audio: bool = False
     documents: bool = False
+    schemas: bool = True
     tools: bool = True
     reasoning: bool = False
     signatures: bool = False

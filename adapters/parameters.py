@@ -1,8 +1,9 @@
 """Parameters of chat that a target may be unable to honour, and what becomes of them then.
 
 Nothing is lost in silence: what shapes the answer is refused, which sends the request to the next
-hop; what only steers it is left out and named. Nulls and values that ask for nothing count as
-absent. To add a parameter: its row in `PARAMETERS`.
+hop; what only steers it is left out and named, or refused too under `parameters: strict` (which
+`Upstream` sees to, whatever left it out). Nulls and values that ask for nothing count as absent.
+To add a parameter: its row in `PARAMETERS`.
 """
 
 from collections.abc import Mapping
@@ -60,22 +61,52 @@ def honoured(call: Call, lacks: frozenset[str]) -> dict[str, Any]:
     Members that are no parameter of chat stay: the adapter knows whether its wire has them.
     Adds to `call.dropped`. Raises: ProviderError UNSUPPORTED for what shapes the answer.
     """
+    gone = left_out(call, lacks)
+    return {
+        name: value
+        for name, value in call.body.items()
+        if name not in gone and value is not None and not asks_nothing(name, value)
+    }
+
+
+def left_out(call: Call, lacks: frozenset[str]) -> list[str]:
+    """The members of the body that must not be sent to a wire that lacks these parameters.
+
+    Adds to `call.dropped` those that ask for something. Raises: ProviderError UNSUPPORTED for what
+    shapes the answer.
+    """
     refuse_foreign(call)
-    body: dict[str, Any] = {}
+    gone: list[str] = []
+    if not lacks and not call.refused:
+        return gone
     for name, value in call.body.items():
-        if value is None:
+        if name not in lacks and name not in call.refused:
+            continue
+        gone.append(name)
+        if value is None or asks_nothing(name, value):
             continue
         known = PARAMETERS.get(name)
-        if known is not None and _is_idle(value, known.idle):
+        if known is not None and known.shapes:
+            raise unsupported(name)
+        if (
+            name == "thinking"
+            and call.body.get("reasoning_effort")
+            and ("reasoning_effort" not in lacks)
+        ):
+            # The body says the same in chat's own words.
             continue
-        if name in lacks or name in call.refused:
-            if known is not None and known.shapes:
-                raise unsupported(name)
-            if not (name in call.refused and value == 1):
-                call.dropped.append(name)
-            continue
-        body[name] = value
-    return body
+        if not (name in call.refused and value == 1):
+            call.dropped.append(name)
+    return gone
+
+
+def asks_nothing(name: str, value: object) -> bool:
+    """Whether this value of a parameter is what happens without it."""
+    known = PARAMETERS.get(name)
+    # JSON tells 1 from true; Python does not.
+    return known is not None and any(
+        value == one and isinstance(value, bool) is isinstance(one, bool) for one in known.idle
+    )
 
 
 def refuse_foreign(call: Call) -> None:
@@ -91,12 +122,13 @@ def refuse_foreign(call: Call) -> None:
     call.dropped.extend(native.lost)
 
 
+def refuse_losses(call: Call) -> None:
+    """Look at what was left out, before anything is sent. Raises: ProviderError UNSUPPORTED."""
+    if call.strict and call.dropped:
+        raise unsupported(call.dropped[0])
+
+
 def unsupported(param: str, message: str | None = None) -> ProviderError:
     """The fault of a parameter that a target cannot honour."""
     told = message or f"`{param}` is not supported by this provider"
     return ProviderError(Fault.UNSUPPORTED, told, param=param)
-
-
-def _is_idle(value: object, idle: tuple[object, ...]) -> bool:
-    # JSON tells 1 from true; Python does not.
-    return any(value == one and isinstance(value, bool) is isinstance(one, bool) for one in idle)

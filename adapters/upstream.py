@@ -1,11 +1,17 @@
-"""One provider's address: request bodies go there and nowhere else, answers come back bounded."""
+"""One provider's address: request bodies go there and nowhere else, answers come back bounded.
+
+Over 300 lines because what may be an address or a header belongs to what is sent with it.
+"""
 
 import asyncio
+import re
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Protocol
+from urllib.parse import unquote
 
 import httpx
 
@@ -13,6 +19,7 @@ from turnout.engine.provider import Call, ProviderError
 
 from . import fault, sse
 from .limits import limits
+from .parameters import refuse_losses
 from .transport import clocks
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -31,6 +38,12 @@ _OWN_HEADERS = frozenset(
     "accept-encoding expect trailer keep-alive proxy-authorization".split()
 )
 
+
+_NOTHING: Mapping[str, str] = {}
+_QUICK_BYTES = 128 * 1024  # so many are hashed in less than half a millisecond
+_UPWARDS = frozenset((".", ".."))
+# A name in ASCII, or an address of either version of IP.
+_HOST = re.compile(rb"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 
 Sign = Callable[[httpx.URL, bytes], Mapping[str, str]]
 """The headers that sign a POST of this body to this address."""
@@ -51,6 +64,7 @@ class Upstream:
 
     The headers go to requests built here, which all have this origin by construction: a path is
     appended, redirects are not followed, and nothing of a client's request names an address.
+    `path` is what every address has before what is appended.
     """
 
     def __init__(
@@ -66,8 +80,8 @@ class Upstream:
         Raises: ValueError for an address or header that cannot be.
         """
         address = _address(base_url)
-        self._origin = (address.scheme, address.netloc)
         self._prefix = str(address).rstrip("/")
+        self.path = address.path.rstrip("/")
         self._transport = transport
         # What no message may hold, because a provider may echo what it was sent.
         told = [address.netloc.decode("ascii"), address.host, *_secrets(headers), *secrets]
@@ -86,9 +100,19 @@ class Upstream:
         # Bounded: a path may hold the name of a model, and clients can make up names.
         self._url = lru_cache(256)(self._joined)
 
-    async def fetch(self, path: str, body: bytes, call: Call) -> bytes:
-        """Send a body and read the whole answer. Raises: ProviderError."""
-        response = await self._send(path, body, call, b"application/json")
+    def header(self, name: str) -> str | None:
+        """The value of a header (lower-case) that belongs to this address; None without one."""
+        values = [value.decode() for known, value in self._headers if known == name.encode()]
+        return ",".join(values) if values else None
+
+    async def fetch(
+        self, path: str, body: bytes, call: Call, headers: Mapping[str, str] = _NOTHING
+    ) -> bytes:
+        """Send a body and read the whole answer. Raises: ProviderError.
+
+        `headers` (lower-case names) are this call's own, and win over those of the address.
+        """
+        response = await self._send(path, body, call, b"application/json", headers)
         try:
             return await self._read(response, MAX_ANSWER_BYTES)
         finally:
@@ -101,12 +125,14 @@ class Upstream:
         call: Call,
         parser: Callable[[], Parser] = sse.Parser,
         accept: bytes = b"text/event-stream",
+        headers: Mapping[str, str] = _NOTHING,
     ) -> "Events":
         """Send a body and read the answer's head: a stream of events. Raises: ProviderError.
 
-        `parser` is for a stream of another form than an event stream, which `accept` names.
+        `parser` is for a stream of another form than an event stream, which `accept` names;
+        `headers` as in `fetch`.
         """
-        response = await self._send(path, body, call, accept)
+        response = await self._send(path, body, call, accept, headers)
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind in ("text/html", "application/json"):
             try:
@@ -116,14 +142,18 @@ class Upstream:
             raise fault.no_answer(whole, "a stream", self.secrets)
         return Events(response, parser())
 
-    async def _send(self, path: str, body: bytes, call: Call, accept: bytes) -> httpx.Response:
+    async def _send(
+        self, path: str, body: bytes, call: Call, accept: bytes, more: Mapping[str, str]
+    ) -> httpx.Response:
+        refuse_losses(call)
         url = self._url(path)
-        signed = {} if self._sign is None else self._sign(url, body)
+        signed = await self._signed(url, body)
         request = httpx.Request(
             "POST",
             url,
             headers=[
-                *self._headers,
+                *(pair for pair in self._headers if not more or pair[0].decode() not in more),
+                *((name.encode(), value.encode()) for name, value in more.items()),
                 *((name.lower().encode(), value.encode()) for name, value in signed.items()),
                 (b"accept", accept),
                 (b"content-length", str(len(body)).encode()),
@@ -149,10 +179,26 @@ class Upstream:
             await _let_go(response)
         raise fault.from_status(response.status_code, response.headers, refusal, self.secrets)
 
+    async def _signed(self, url: httpx.URL, body: bytes) -> Mapping[str, str]:
+        """What signs a request; a long one is hashed beside the event loop."""
+        if self._sign is None:
+            return _NOTHING
+        if len(body) <= _QUICK_BYTES:
+            return self._sign(url, body)
+        return await asyncio.to_thread(self._sign, url, body)
+
     def _joined(self, path: str) -> httpx.URL:
-        url = httpx.URL(self._prefix + path)
-        assert (url.scheme, url.netloc) == self._origin
-        return url
+        """The address of a path. Raises: ProviderError for one that would lead elsewhere."""
+        written = self._prefix + path
+        # Names of models are part of paths, and clients can make up names. What is read otherwise
+        # than it was written, here or by whoever decodes it once more, goes nowhere.
+        segments = unquote(path.partition("?")[0]).split("/")
+        with suppress(httpx.InvalidURL):
+            url = httpx.URL(written)
+            is_read_so = str(url) == written and not url.fragment
+            if is_read_so and path.startswith("/") and not _UPWARDS & set(segments):
+                return url
+        raise fault.bad_output("the provider does not know the address that the gateway asked for")
 
     @staticmethod
     async def _read(response: httpx.Response, limit: int) -> bytes:
@@ -278,8 +324,11 @@ def _address(base_url: str) -> httpx.URL:
         raise ValueError("`base_url` is not a URL") from None
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError("`base_url` must start with `http://` or `https://` and name a host")
-    if url.userinfo or url.query or url.fragment:
+    authority = base_url.partition("//")[2].partition("/")[0]
+    if "@" in authority or url.query or url.fragment:
         raise ValueError("`base_url` is a prefix: no user, `?` or `#` in it; use `headers`")
+    if not _HOST.fullmatch(url.raw_host) or not 1 <= (1 if url.port is None else url.port) <= 65535:
+        raise ValueError("`base_url` names a host or a port that cannot be")
     return url
 
 

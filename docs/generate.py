@@ -1,13 +1,17 @@
-"""Writes the pages that are made from the code: attributes, faults, and one for each code of lint.
+"""Writes the pages made from the code: attributes, faults, providers, and one per code of lint.
 
 Usage: python docs/generate.py [--check]; with `--check` nothing is written, and the exit code is 1
 where a page is not up to date.
 """
 
+import inspect
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from turnout.adapters import PROVIDERS
+from turnout.adapters.kind import Kind
+from turnout.adapters.parameters import PARAMETERS
 from turnout.cli.report import render_text
 from turnout.dsl.lint.page import Page, beside, completed
 from turnout.dsl.lint.registry import ON_REQUEST, PROVED, pages
@@ -129,6 +133,91 @@ def faults() -> str:
     )
 
 
+def providers() -> str:
+    """The page of what each kind of provider carries, and what becomes of the rest."""
+    kinds = sorted(PROVIDERS.values(), key=lambda kind: kind.kind)
+    return "\n".join(
+        [
+            "# Providers",
+            "",
+            MADE.replace("the table in the code", "the files in `adapters/`"),
+            "The kinds of providers that a policy may name under `providers:`; each has targets",
+            "`provider/model`. Anything else that speaks OpenAI's wire is `kind: openai` with a",
+            "`base_url`. A key may also be named by `…_FILE`.",
+            "",
+            "## Where they are",
+            "",
+            "| kind | address | key | also read |",
+            "|---|---|---|---|",
+            *(_home(kind) for kind in kinds),
+            "",
+            "## What they carry",
+            "",
+            "Every one streams and answers chat. `count`: its own count of a prompt's tokens.",
+            "*As they are*: protocols beside chat whose requests and answers pass through; the",
+            "others are translated. *Signatures*: thinking that a client sends back is taken up.",
+            "",
+            "| kind | stream | tools | images | by address | audio | documents | JSON schema "
+            "| reasoning | signatures | embeddings | count | as they are |",
+            "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+            *(_row(kind) for kind in kinds),
+            "",
+            "## What becomes of parameters that they lack",
+            "",
+            "What shapes the answer is *refused*: the request goes to the next hop, and is 400",
+            "`unsupported_parameter` if none is left. What only steers it is *dropped*, and named",
+            "in the trace and in `x-turnout-dropped`; under `parameters: strict` it is refused,",
+            "too ([language.md](language.md)). Values that ask for nothing (`n: 1`, nulls) are",
+            "neither. Everything else arrives, under another name where the provider has one. Some",
+            "models lack more than their provider does; that is looked at for each call.",
+            "",
+            *(line for kind in kinds for line in _losses(kind)),
+        ]
+    )
+
+
+def _home(kind: type[Kind]) -> str:
+    unset = "made of its variables, or to be given" if kind.variables else "to be given"
+    address = f"`{kind.default_base_url}`" if kind.default_base_url else unset
+    key = f"`{kind.key_variable}`" + ("" if kind.needs_credential else ", not needed")
+    also = ", ".join(f"`{name}`" for name in kind.variables) or "-"
+    return f"| `{kind.kind}` | {address} | {key} | {also} |"
+
+
+def _row(kind: type[Kind]) -> str:
+    carries = kind.carries
+    abilities = (
+        True,
+        carries.tools,
+        carries.images,
+        carries.image_urls,
+        carries.audio,
+        carries.documents,
+        carries.schemas,
+        carries.reasoning,
+        carries.signatures,
+        carries.embeddings,
+        carries.counts,
+    )
+    native = ", ".join(sorted(f"`{operation.value}`" for operation in carries.native)) or "-"
+    return f"| `{kind.kind}` | {' | '.join(map(_yes, abilities))} | {native} |"
+
+
+def _losses(kind: type[Kind]) -> Iterable[str]:
+    module = inspect.getmodule(kind)
+    told = inspect.cleandoc(module.__doc__ or "") if module is not None else ""
+    refused = sorted(name for name in kind.lacks if PARAMETERS[name].shapes)
+    dropped = sorted(kind.lacks - set(refused))
+    yield from (f"### `{kind.kind}`", "", told, "")
+    yield f"- refused: {_named(refused)}"
+    yield f"- dropped: {_named(dropped)}"
+    yield ""
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "nothing"
+
+
 def code_page(page: Page, schema: Schema) -> str:
     """The page of a code, with what lint says of its first example."""
     source = Source("routing.yml", completed(page.avoid))
@@ -192,6 +281,7 @@ def written() -> dict[str, str]:
     return {
         "attributes.md": attributes(),
         "faults.md": faults(),
+        "providers.md": providers(),
         "codes/README.md": codes(found.values()),
     } | {f"codes/{page.code}.md": code_page(page, schema) for page in found.values()}
 

@@ -145,6 +145,7 @@ def reopen(text: str, today: Schema) -> tuple[Source, Schema]:
 def _row(target: Target) -> dict[str, Any]:
     row = asdict(target)
     row["abilities"] = dict(target.abilities)
+    del row["strict"]  # the policy's own word, which no catalogue has
     return row
 
 

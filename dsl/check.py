@@ -46,7 +46,7 @@ from .routes import Form, Lowering, form_of
 from .schema import WEEKDAYS, Attribute, Parameter, Schema, Type
 from .scope import FUNCTIONS, Place, Scope
 from .source import Source, Span
-from .targets import Targets
+from .targets import STRICT, Targets
 from .walk import children, gateway_terms, leaves_first, reads
 
 GENERATION = ("chat", "completions", "responses", "messages")
@@ -177,6 +177,7 @@ class _Check:
                 budgets=budgets,
                 budget_wait_us=declared.BUDGET_WAIT_US if wait_us is None else wait_us,
                 cache=cache,
+                strict=policy.parameters == STRICT,
             ),
             findings,
         )

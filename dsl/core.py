@@ -452,7 +452,8 @@ class Program:
     `requested` is where a request goes that no rule is about (embeddings): to what was asked for.
     `targets`: every target a plan or a term may name, by id. `models`: client-facing names to a
     target id, or None for `policy`. `token_cuts`: the sorted numbers that `tokens` is compared
-    with, or None where some term needs the exact count. `lists`: named lists of texts. `digest` is
+    with, or None where some term needs the exact count. `lists`: named lists of texts. `strict`: a
+    target that lacks a parameter does not get the request, unless it says otherwise. `digest` is
     `sha256:…` of `canonical`,
     the JSON text (policy document and resolved catalogue rows) from which `check.restore` builds
     the same program again.
@@ -479,4 +480,5 @@ class Program:
     tenants: Mapping[str, Tenant] = field(default_factory=dict)
     budgets: tuple[Budget, ...] = ()
     budget_wait_us: int = 2_000_000
+    strict: bool = False
     cache: Cache | None = None

@@ -199,19 +199,25 @@ FUNCTIONS: Mapping[str, str] = {
     **dict.fromkeys(("avg", "mean", "median"), 'write `p50("openai/gpt-4")`'),
 }
 
-# what people write as the `kind` of a provider -> the dialect it speaks
+# what people write as the `kind` of a provider -> the dialect it speaks, where it is no kind
 KINDS: Mapping[str, str] = {
     **dict.fromkeys(
         (
             "vllm", "lmstudio", "llamacpp", "llamacppserver", "localai", "litellm", "tgi",
-            "sglang", "openrouter", "together", "togetherai", "fireworks", "deepseek", "mistral",
-            "perplexity", "xai", "azure", "azureopenai", "openaicompatible", "openailike",
-            "openaicompat", "compatible", "custom", "generic", "http", "chatgpt", "gpt", "proxy",
-            "gateway", "portkey", "nim", "nvidia", "cerebras", "jan", "textgenerationwebui",
+            "sglang", "openrouter", "together", "fireworks", "deepseek", "mistral", "xai", "azure",
+            "perplexity", "openaicompatible", "openailike", "openaicompat", "compatible", "custom",
+            "generic", "http", "chatgpt", "gpt", "proxy", "gateway", "portkey", "nim", "nvidia",
+            "cerebras", "jan", "textgenerationwebui",
         ),
         "openai",
     ),
     "claude": "anthropic",
+    "azureopenai": "azure",
+    "azureoai": "azure",
+    "togetherai": "together",
+    "fireworksai": "fireworks",
+    "mistralai": "mistral",
+    "grok": "xai",
 }  # fmt: skip
 """Compared without signs and spaces: `LM-Studio` is `lmstudio`."""
 

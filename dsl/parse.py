@@ -15,7 +15,7 @@ from .document import MapNode
 from .draft import Draft
 from .include import Load, gather, no_files
 from .source import Source
-from .vocabulary import ABILITIES, FAULTS, POLICY
+from .vocabulary import ABILITIES, FAULTS, PARAMETERS, POLICY
 
 __all__ = ["ABILITIES", "FAULTS", "parse", "parse_with_warnings"]
 
@@ -61,6 +61,9 @@ def _policy(draft: Draft, root: MapNode, sources: tuple[Source, ...]) -> tree.Po
     chain = top.get("fallback_chain")
     deadline = top.get("deadline")
     wait = top.get("budget_wait")
+    strict = None
+    if "parameters" in top:
+        strict = draft.word(top["parameters"], "treatment of parameters", PARAMETERS)
     written = parse_targets.targets(draft, top["targets"]) if "targets" in top else ()
     models, short = parse_targets.models(draft, top["models"]) if "models" in top else ((), ())
     return tree.Policy(
@@ -87,6 +90,7 @@ def _policy(draft: Draft, root: MapNode, sources: tuple[Source, ...]) -> tree.Po
         tenants=parse_sections.tenants(draft, top["tenants"]) if "tenants" in top else (),
         budgets=parse_sections.budgets(draft, top["budgets"]) if "budgets" in top else (),
         budget_wait_us=draft.duration_us(wait, "`budget_wait`") if wait else None,
+        parameters=strict.value if strict else None,
         cache=parse_sections.cache(draft, top["cache"]) if "cache" in top else None,
         document={e.key.text: draft.data(e.value) for e in root.entries},  # all is read by now
         key_spans=key_spans,

@@ -3,6 +3,8 @@
 Credentials have no place in a policy: what looks like one is refused, and never repeated.
 
 What does not belong here: whether a name is known and priced (`targets`).
+
+Over 300 lines because a model declares what a target does, and the two become one.
 """
 
 import re
@@ -13,7 +15,17 @@ from .diagnostic import Related
 from .document import Entry, Hole, MapNode, Node, ScalarNode
 from .draft import Draft, start_of
 from .source import Span
-from .vocabulary import ABILITIES, EXPECTED, MODEL, PRICE, PRICE_STEP, PROVIDER, TARGET, Section
+from .vocabulary import (
+    ABILITIES,
+    EXPECTED,
+    MODEL,
+    PARAMETERS,
+    PRICE,
+    PRICE_STEP,
+    PROVIDER,
+    TARGET,
+    Section,
+)
 
 _VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 _SECRET = re.compile(
@@ -236,6 +248,9 @@ def _target(draft: Draft, name: tree.Text, values: dict[str, Node], span: Span) 
     output = None
     if "output" in expected:
         output = draft.count(expected["output"], "`output`", least=0)
+    parameters = None
+    if "parameters" in values:
+        parameters = draft.word(values["parameters"], "treatment of parameters", PARAMETERS)
     abilities: dict[str, bool] = {}
     for ability in ABILITIES:
         flag = draft.flag(values[ability], f"`{ability}`") if ability in values else None
@@ -254,6 +269,7 @@ def _target(draft: Draft, name: tree.Text, values: dict[str, Node], span: Span) 
         span=span,
         owner=owner.value if owner else None,
         tags=tags,
+        parameters=parameters.value if parameters else None,
     )
 
 

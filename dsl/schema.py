@@ -111,7 +111,8 @@ class Target:
 
     `id` is the name as written (`groq/llama-3-8b`), `model` the provider's own name that goes
     upstream. `tariff` None: no price is known, and lint refuses the target. Windows in tokens,
-    None where unknown. `abilities` holds only what is declared or catalogued.
+    None where unknown. `abilities` holds only what is declared or catalogued. `strict`: whether
+    parameters that it lacks refuse a request (None: as the policy says).
     """
 
     id: str
@@ -125,6 +126,7 @@ class Target:
     abilities: Mapping[str, bool] = field(default_factory=dict)
     owner: str | None = None
     tags: tuple[str, ...] = ()
+    strict: bool | None = None
 
 
 class Catalog(Protocol):

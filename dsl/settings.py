@@ -366,12 +366,17 @@ def _target(target: Target) -> Parts:
             ("region", target.region),
             ("owner", target.owner),
             ("tags", _listed(target.tags) if target.tags else None),
+            ("parameters", None if target.strict is None else _strictness(target.strict)),
             ("expected p95", _value(expected.p95_us, Type.DURATION)),
             ("expected ttft", _value(expected.ttft_us, Type.DURATION)),
             ("expected output", _value(expected.output, Type.NUMBER)),
             *abilities,
         )
     )
+
+
+def _strictness(is_strict: bool) -> str:
+    return "strict" if is_strict else "lenient"
 
 
 def _tariff(tariff: Tariff) -> Parts:
@@ -468,6 +473,7 @@ def _all(items: Mapping[str, T], parts_of: Callable[[T], Parts]) -> dict[str, Pa
 _SECTIONS: tuple[tuple[str, Callable[[Program], Mapping[str, Parts]]], ...] = (
     ("timezone", lambda program: {"": _plain(program.timezone)}),
     ("deadline", lambda program: {"": _plain(_duration(program.deadline_us))}),
+    ("parameters", lambda program: {"": _plain(_strictness(program.strict))}),
     ("budget_wait", lambda program: {"": _plain(_duration(program.budget_wait_us))}),
     ("provider", lambda program: _all(program.providers, _provider)),
     ("target", lambda program: _all(program.targets, _target)),

@@ -19,6 +19,7 @@ from .schema import Expected, Schema, Target, Tariff
 from .source import Span
 
 PRICE_HELP = "write `price: {input: $1/Mtok, output: $2/Mtok}` under `targets:`, or `price: 0`"
+STRICT = "strict"
 FREE = Tariff(input=0, output=0)
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -268,6 +269,7 @@ def _overlay(base: Target, entry: tree.TargetEntry) -> Target:
         abilities={**base.abilities, **entry.abilities},
         owner=base.owner if entry.owner is None else entry.owner,
         tags=tuple(tag.value for tag in entry.tags) or base.tags,
+        strict=None if entry.parameters is None else entry.parameters == STRICT,
     )
 
 

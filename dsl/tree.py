@@ -332,6 +332,7 @@ class TargetEntry:
     span: Span
     owner: str | None = None
     tags: tuple[Text, ...] = ()
+    parameters: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -466,5 +467,6 @@ class Policy:
     tenants: tuple[TenantEntry, ...] = ()
     budgets: tuple[BudgetEntry, ...] = ()
     budget_wait_us: int | None = None
+    parameters: str | None = None
     cache: CacheEntry | None = None
     sources: tuple[Source, ...] = ()  # the main file first, then the included ones

@@ -430,6 +430,10 @@ EXPECTED = Section(
     ),
     {"latency": "p95", "tokens": "output", "output_tokens": "output"},
 )
+PARAMETERS = Words(
+    ("lenient", "strict"),
+    {"drop": "lenient", "loose": "lenient", "ignore": "lenient", "refuse": "strict"},
+)
 _TARGET_KEYS = (
     Key("price", Either((Value.FREE, PRICE)), "what its tokens cost, over the catalogue"),
     Key("context_window", Value.COUNT, "how many tokens go in and come out at most"),
@@ -444,6 +448,7 @@ _TARGET_KEYS = (
     Key("json", Value.FLAG, "whether it keeps to a schema"),
     Key("embeddings", Value.FLAG, "whether it makes embeddings"),
     Key("sampling", Value.FLAG, "whether it takes `temperature` and the like"),
+    Key("parameters", PARAMETERS, "what becomes of parameters it lacks, over the policy's"),
 )
 _TARGET_MEANT = {
     "window": "context_window",
@@ -453,12 +458,11 @@ _TARGET_MEANT = {
     "cost": "price",
     "images": "vision",
 }
-TARGET = Section("a target", _TARGET_KEYS, _TARGET_MEANT, later=("parameters",))
+TARGET = Section("a target", _TARGET_KEYS, _TARGET_MEANT)
 MODEL = Section(
     "a model",
     (Key("target", Value.TARGET, "the target it stands for", True), *_TARGET_KEYS),
     {"to": "target", "model": "target", "route": "target", **_TARGET_MEANT},
-    later=("parameters",),
 )
 TENANT = Section(
     "a tenant",
@@ -554,6 +558,7 @@ POLICY = Section(
         Key("lists", MapOf(Value.NAME, _TEXTS), "named lists of texts"),
         Key("defaults", DEFAULTS, "options of every rule that does not write its own"),
         Key("deadline", Value.DURATION, "bound on a request: route and fallbacks together"),
+        Key("parameters", PARAMETERS, "what becomes of parameters that a target lacks"),
         Key("providers", MapOf(Value.TEXT, PROVIDER), "who answers: addresses and wires"),
         Key("targets", MapOf(Value.TARGET, TARGET), "prices, windows and facts of targets"),
         Key(
@@ -592,10 +597,11 @@ POLICY = Section(
         "sets": "lists",
     },
     dict.fromkeys(("name", "condition", "route"), "indent it below the rule that it belongs to"),
-    later=("shadow", "parameters"),
+    later=("shadow",),
 )
 MAIN_ONLY = (
-    "version", "timezone", "deadline", "defaults", "routing_policy", "fallback_chain", "tests",
+    "version", "timezone", "deadline", "parameters", "defaults", "routing_policy",
+    "fallback_chain", "tests",
 )  # fmt: skip
 """What stands in the file that is served, never in one that it includes."""
 

@@ -405,6 +405,7 @@ class Chain:
             connect_us=stop.hop.clocks.connect_us,
             idle_us=idle_us,
             refused=SAMPLING if stop.target.abilities.get("sampling") is False else NOTHING,
+            strict=journey.program.strict if stop.target.strict is None else stop.target.strict,
             sets=journey.sets,
         )
         attempt = Attempt(

@@ -122,6 +122,7 @@ class Call:
     name one. `connect_us` and `idle_us` bound the connection and every gap between bytes.
     `refused` names the steering parameters that this target is known to refuse: the adapter leaves
     them out, and adds to `dropped` those that the client had set.
+    `strict`: a steering parameter that would be dropped refuses the call instead.
     `sets` is what the policy writes over the client's body: adapters read `body`, where that has
     been done.
     The adapter sets `sent` just before request bytes leave, and adds to `dropped` the names of the
@@ -137,6 +138,7 @@ class Call:
     connect_us: int
     idle_us: int
     refused: frozenset[str] = frozenset()
+    strict: bool = False
     sets: Sets = field(default_factory=dict)
     sent: bool = False
     dropped: list[str] = field(default_factory=list)

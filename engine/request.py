@@ -19,6 +19,8 @@ NOTHING_SET: Sets = {}
 # All mean the same; `set: {max_tokens: …}` stands for whichever a target takes.
 OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
+SEALED = "turnout.1."
+"""How an `encrypted_content` starts that the gateway made itself: no provider can read it."""
 
 HOTTEST = 2  # the highest temperature that OpenAI's API takes; the lowest is 0
 

@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("turnout", "dsl", "engine", "adapters", "policies")
+FOLDERS = ("turnout", "dsl", "engine", "adapters", "conformance", "policies")
 
 
 def test_wheel_holds_every_tracked_source_file_once(tmp_path: Path) -> None:

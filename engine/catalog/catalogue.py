@@ -16,6 +16,7 @@ from .prices import Prices
 from .table import (
     ALIASES,
     BARE,
+    HOSTS,
     KINDS,
     MAKERS,
     MODELS,
@@ -128,7 +129,7 @@ class PricedCatalog:
         """The known name most like a model written without its provider, or with a wrong one."""
         homes = dict(BARE)
         for provider in (*PROVIDERS, *MAKERS):
-            for name in self._names(provider):
+            for name in () if provider in HOSTS else self._names(provider):
                 homes.setdefault(name, f"{provider}/{name}")
         glued = {
             f"{provider}{name}": f"{provider}/{name}"

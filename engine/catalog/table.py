@@ -142,7 +142,7 @@ _ANTHROPIC: dict[str, Model] = {
     "claude-sonnet-5": Model(1_000_000, 128_000, _SEES_REASONS),
     "claude-sonnet-5-5": Model(1_000_000, 128_000, _SEES_REASONS),
     "claude-haiku-4-5": Model(200_000, 64_000, _SEES, dated=("20251001",)),
-    "claude-haiku-5-5": Model(1_000_000, 128_000, _SEES),
+    "claude-haiku-5-5": Model(1_000_000, 128_000, _SEES_REASONS),
     "claude-fable-5": Model(1_000_000, 128_000, _SEES_REASONS),
     "claude-fable-5-1": Model(1_000_000, 128_000, _SEES_REASONS),
     "claude-fable-5-2": Model(1_000_000, 128_000, _SEES_REASONS),
@@ -205,6 +205,7 @@ _COHERE: dict[str, Model] = {
     "command-r": Model(128_000, 4_000, _TOOLS_JSON, upstream="command-r-08-2024"),
     "command-r-plus": Model(128_000, 4_000, _TOOLS_JSON, upstream="command-r-plus-08-2024"),
     "command-r7b": Model(128_000, 4_000, _TOOLS_JSON, upstream="command-r7b-12-2024"),
+    "embed-v4.0": Model(128_000, 0, _EMBEDS),
 }
 
 # Free of charge as a provider, so no price list; windows are the models' own. What a server really
@@ -273,18 +274,45 @@ ALIASES: Mapping[str, Mapping[str, tuple[str, str | None]]] = {
 }
 
 # Providers as a policy names them, where the price list or this table has another word.
-PROVIDER_ALIASES: Mapping[str, str] = {"gemini": "google", "xai": "x-ai"}
+PROVIDER_ALIASES: Mapping[str, str] = {"bedrock": "aws", "gemini": "google", "xai": "x-ai"}
 
 # Providers with an adapter, and whether their targets are free of charge as a whole.
 PROVIDERS: Mapping[str, bool] = {
     "openai": False,
     "anthropic": False,
+    "gemini": False,
     "groq": False,
+    "azure": False,
+    "bedrock": False,
+    "cohere": False,
+    "deepseek": False,
+    "fireworks": False,
+    "mistral": False,
+    "openrouter": False,
+    "together": False,
+    "xai": False,
     "ollama": True,
+    "vllm": True,
 }
 
 # The dialects that a provider of the policy's own may speak.
-KINDS: tuple[str, ...] = ("openai", "anthropic", "groq", "ollama")
+KINDS: tuple[str, ...] = (
+    "openai",
+    "anthropic",
+    "azure",
+    "bedrock",
+    "cohere",
+    "deepseek",
+    "fireworks",
+    "gemini",
+    "groq",
+    "mistral",
+    "ollama",
+    "openrouter",
+    "together",
+    "vllm",
+    "xai",
+)
 
 # Who makes models and serves them: a bare name goes to its maker.
 MAKERS: tuple[str, ...] = (
@@ -299,6 +327,9 @@ MAKERS: tuple[str, ...] = (
     "cohere",
     "voyageai",
 )
+
+# Who serves what others make: never meant by a bare name.
+HOSTS = frozenset(("azure", "bedrock", "fireworks", "openrouter", "together", "vllm"))
 
 # Bare names that the built-in mapping sends elsewhere, or names first.
 BARE: Mapping[str, str] = {

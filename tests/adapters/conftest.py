@@ -78,6 +78,7 @@ class Bench:
         status: int = 200,
         headers: Mapping[str, str] | None = None,
         seen: list[httpx.Request] | None = None,
+        base_url: str | None = None,
     ) -> Provider:
         """A provider of this kind whose upstream gives this one answer, without a socket."""
 
@@ -86,7 +87,7 @@ class Bench:
                 seen.append(request)
             return httpx.Response(status, headers=headers, content=body)
 
-        return cls.provider(kind, httpx.MockTransport(answer))
+        return cls.provider(kind, httpx.MockTransport(answer), base_url)
 
     @staticmethod
     async def read(chunks: AsyncIterator[Chunk]) -> list[Chunk]:

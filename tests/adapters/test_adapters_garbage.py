@@ -145,6 +145,6 @@ def test_whole_answers(bench: Any, read: str, body: Any) -> None:
 )
 def test_requests_for_the_anthropic_wire(bench: Any, body: dict[str, Any]) -> None:
     try:
-        assert orjson.loads(messages_body(bench.call({"model": "m", **body})))
+        assert orjson.loads(messages_body(bench.call({"model": "m", **body})).encoded())
     except ProviderError as error:
         assert error.message and error.param

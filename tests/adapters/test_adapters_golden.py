@@ -1,5 +1,6 @@
 """Golden cases: an input, and the exact bytes that leave, in both directions."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +10,55 @@ import pytest
 
 from turnout.adapters import PROVIDERS
 from turnout.adapters.dialect_anthropic import Translation
+from turnout.adapters.dialect_cohere import Translation as CohereTranslation
+from turnout.adapters.dialect_gemini import Translation as GeminiTranslation
 from turnout.adapters.dialect_openai import OpenAIDialect, Relay
 from turnout.adapters.sse import Parser
-from turnout.engine.provider import Chunk, Fault, ProviderError
+from turnout.engine.provider import Call, Chunk, Fault, ProviderError
+from turnout.simulator.bedrock_frames import event_frame
 
 GOLDEN = Path(__file__).parent / "golden"
 REQUESTS = sorted(p for p in (GOLDEN / "requests").glob("*.json") if p.name.count(".") == 1)
 ANSWERS = sorted(GOLDEN.glob("answers/*/*.upstream.json"))
 STREAMS = sorted(GOLDEN.glob("streams/*/*.upstream.sse"))
 
-WIRES = {"openai": "/chat/completions", "anthropic": "/messages"}
+WIRES = {
+    "openai": "/v1/chat/completions",
+    "anthropic": "/v1/messages",
+    "bedrock": "/model/upstream-model/converse",
+    "cohere": "/v2/chat",
+    "gemini": "/v1beta/models/upstream-model:generateContent",
+    "ollama": "/v1/chat/completions",
+}
+STREAMED = {
+    **WIRES,
+    "bedrock": "/model/upstream-model/converse-stream",
+    "gemini": "/v1beta/models/upstream-model:streamGenerateContent",
+}
 ANSWER = {
     "openai": b'{"choices":[{"message":{"content":"x"}}]}',
     "anthropic": b'{"content":[]}',
+    "bedrock": b'{"output":{"message":{"content":[]}}}',
+    "cohere": b'{"message":{}}',
+    "gemini": b'{"candidates":[{"finishReason":"STOP"}]}',
+    "ollama": b'{"choices":[{"message":{"content":"x"},"logprobs":{"content":[]}}]}',
 }
 EVENTS = {
     "openai": b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n',
     "anthropic": b'data: {"type":"message_start"}\n\n'
     b'data: {"type":"message_delta","delta":{"stop_reason":"end_turn"}}\n\n',
+    "bedrock": event_frame("messageStart", {})
+    + event_frame("messageStop", {"stopReason": "end_turn"}),
+    "cohere": b'data: {"type":"message-start"}\n\n'
+    b'data: {"type":"message-end","delta":{"finish_reason":"COMPLETE"}}\n\n',
+    "gemini": b'data: {"candidates":[{"finishReason":"STOP"}]}\n\n',
+    "ollama": b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n',
+}
+# How the stream of a kind is read that does not speak OpenAI's wire.
+TRANSLATIONS: dict[str, Callable[[Call, tuple[str, ...]], Any]] = {
+    "anthropic": Translation,
+    "cohere": CohereTranslation,
+    "gemini": GeminiTranslation,
 }
 
 
@@ -50,7 +82,7 @@ async def test_a_request_leaves_in_exactly_these_bytes(bench: Any, path: Path, w
         assert seen == [] and not call.sent
         return
     assert call.sent
-    assert seen[0].url.path == "/v1" + WIRES[wire]
+    assert seen[0].url.path == (STREAMED if stream else WIRES)[wire]
     bench.check(expected, seen[0].content)
     dropped = path.with_suffix(f".{wire}.dropped")
     if call.dropped or dropped.exists():
@@ -76,18 +108,19 @@ async def test_an_answer_reaches_the_client_in_exactly_these_bytes(bench: Any, p
 def relayed(bench: Any, path: Path, asked: bool, pieces: list[bytes]) -> list[Chunk]:
     """A recorded stream through parser and translation, in these pieces."""
     call = bench.chat(stream=True, asked=asked)
-    relay: Relay | Translation
-    if path.parent.name == "anthropic":
-        relay = Translation(call, ())
+    kind = PROVIDERS[path.parent.name]
+    if (translation := TRANSLATIONS.get(kind.kind)) is not None:
+        relay = translation(call, ())
     else:
-        kind = PROVIDERS[path.parent.name]
         assert issubclass(kind, OpenAIDialect)
         relay = Relay(call, (), kind.finish)
     parser = Parser()
-    chunks = [relay.take(e) for piece in pieces for e in parser.feed(piece)]
-    chunks += [relay.take(e) for e in parser.finish()]
-    chunks.append(relay.finish())
-    return [chunk for chunk in chunks if chunk is not None]
+    told = [relay.take(e) for piece in pieces for e in parser.feed(piece)]
+    told += [relay.take(e) for e in parser.finish()]
+    told.append(relay.finish())
+    # An event of some wires is one chunk or none, of others several.
+    each = [chunks if isinstance(chunks, list) else [chunks] for chunks in told]
+    return [chunk for chunks in each for chunk in chunks if chunk is not None]
 
 
 @pytest.mark.parametrize("asked", [False, True], ids=["plain", "usage"])
@@ -123,7 +156,8 @@ def test_a_stream_is_the_same_wherever_its_bytes_are_split(bench: Any, path: Pat
 @pytest.mark.parametrize("path", STREAMS, ids=lambda p: f"{p.parent.name}-{p.name.split('.')[0]}")
 def test_a_stream_cut_before_its_finish_reason_is_never_an_answer(bench: Any, path: Path) -> None:
     whole = path.read_bytes()
-    last = max(whole.rfind(word) for word in (b'"finish_reason":"', b'"stop_reason": "'))
+    ends = (b'"finish_reason":"', b'"stop_reason": "', b'"finishReason"')
+    last = max(whole.rfind(word) for word in ends)
     if (first := whole.find(b'"finish_reason":"')) > 0 and b'"index":1' not in whole:
         last = first
     for at in range(0, last, 7):

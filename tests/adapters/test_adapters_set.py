@@ -7,10 +7,11 @@ import orjson
 import pytest
 
 from turnout.adapters.anthropic_request import messages_body
-from turnout.adapters.dialect_openai import OpenAIDialect, chat_body
+from turnout.adapters.dialect_openai import OpenAIDialect
 from turnout.adapters.groq import Groq
 from turnout.adapters.ollama import Ollama
 from turnout.adapters.openai import OpenAI
+from turnout.adapters.openai_request import chat_body
 from turnout.adapters.vectors import embeddings_body
 from turnout.engine.provider import Call
 
@@ -70,7 +71,7 @@ def test_anthropics_wire_gets_it_translated(bench: Any) -> None:
     call = setting(
         bench.chat(max_completion_tokens=900, stop=["a"]), max_tokens=50, stop="b", user="u"
     )
-    sent = orjson.loads(messages_body(call))
+    sent = messages_body(call).body
     assert (sent["max_tokens"], sent["stop_sequences"]) == (50, ["b"])
     assert sent["metadata"] == {"user_id": "u"}
 

@@ -1,12 +1,19 @@
+import asyncio
 import base64
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import httpx
+import openai
 import orjson
 import pytest
+import tiktoken
 
+from turnout.adapters.vectors import embeddings_answer, input_as_texts, texts_of
+from turnout.engine import encodings
 from turnout.engine.provider import Fault, ProviderError
+from turnout.engine.request import Usage
 
 A, B = [0.1, -2.5, 3.0], [1e-3, 0.0, 7.25]
 
@@ -141,3 +148,165 @@ async def test_anthropic_has_no_vectors(bench: Any) -> None:
         await bench.answering("anthropic", b"{}").answer(call)
     assert caught.value.fault is Fault.UNSUPPORTED
     assert not call.sent
+
+
+# --- a real client, whatever the upstream gives --------------------------------------------------
+
+
+def openais(texts: list[str], as_text: bool) -> dict[str, Any]:
+    rows = [
+        {"object": "embedding", "index": index, "embedding": packed(A) if as_text else A}
+        for index, _ in enumerate(texts)
+    ]
+    return {"object": "list", "data": rows, "model": "up"}
+
+
+def coheres(texts: list[str], as_text: bool) -> dict[str, Any]:
+    kind, vector = ("base64", packed(A)) if as_text else ("float", A)
+    return {"id": "x", "embeddings": {kind: [vector for _ in texts]}}
+
+
+UPSTREAMS: dict[str, tuple[str, Callable[[list[str], bool], dict[str, Any]]]] = {
+    # the member that holds what is embedded, and how the answer is written
+    "openai": ("input", openais),
+    "ollama": ("input", openais),
+    "cohere": ("texts", coheres),
+}
+
+
+@pytest.mark.parametrize("gives_text", [False, True], ids=["floats", "text"])
+@pytest.mark.parametrize("asked", [{}, {"encoding_format": "float"}, {"encoding_format": "base64"}],
+                         ids=["default", "float", "base64"])  # fmt: skip
+@pytest.mark.parametrize("kind", UPSTREAMS)
+async def test_openais_client_gets_the_very_numbers(
+    bench: Any, kind: str, asked: dict[str, Any], gives_text: bool
+) -> None:
+    member, written = UPSTREAMS[kind]
+
+    def upstream(request: httpx.Request) -> httpx.Response:
+        body = orjson.loads(request.content)
+        return httpx.Response(200, json=written(body[member], gives_text))
+
+    provider = bench.provider(kind, httpx.MockTransport(upstream))
+
+    async def gateway(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _, body = await bench.request_of(reader)
+        answer = (await provider.answer(bench.call(body, embeddings=True))).body
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(answer)}"
+        writer.write(head.encode() + b"\r\n\r\n" + answer)
+        await writer.drain()
+
+    async with bench.server(gateway) as address:
+        async with openai.AsyncOpenAI(base_url=address, api_key="k", max_retries=0) as client:
+            answer = await client.embeddings.create(model="e", input=["a", "b"], **asked)
+    for row in answer.data:
+        vector: Any = row.embedding
+        if isinstance(vector, str):
+            # Asked for base64 outright, this client hands it on.
+            vector = list(struct.unpack("<3f", base64.b64decode(vector)))
+        assert single(vector) == single(A)
+    assert [row.index for row in answer.data] == [0, 1]
+
+
+# --- token ids -----------------------------------------------------------------------------------
+
+
+def ids_of(text: str) -> list[int]:
+    table = encodings.CL100K.encoding()
+    assert isinstance(table, tiktoken.Encoding)
+    return table.encode_ordinary(text)
+
+
+TEXTS = ["Hello world", "Grüße an 🐘 in 東京", "<|endoftext|> is a text here", " \n\t", "naïve"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+async def test_token_ids_are_read_back_as_the_text_that_they_were(bench: Any, text: str) -> None:
+    for given in (ids_of(text), [ids_of(text)], [text]):
+        assert await texts_of(asked(bench, input=given)) == [text]
+    assert await texts_of(asked(bench, input=[text, ids_of(text)])) == [text, text]
+
+
+async def test_reading_back_never_holds_up_the_event_loop(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encodings, "_LOADED", {})
+    turns = 0
+
+    async def beside() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    other = asyncio.create_task(beside())
+    assert await texts_of(asked(bench, input=[9906])) == ["Hello"]
+    other.cancel()
+    # The table takes a third of a second to load.
+    assert turns > 100
+
+
+@pytest.mark.parametrize(
+    "given",
+    [[], None, 5, [[]], [1, "a"], ["a", None], [[1, "a"]], [-1], [2**40], [100_270], [True], [1.5]],
+    ids=str,
+)
+async def test_an_input_that_is_none_is_the_callers_mistake(bench: Any, given: Any) -> None:
+    with pytest.raises(ProviderError) as caught:
+        await texts_of(asked(bench, input=given))
+    assert (caught.value.fault, caught.value.param) == (Fault.BAD_REQUEST, "input")
+
+
+async def test_ids_become_texts_for_servers_that_take_none(bench: Any) -> None:
+    assert await input_as_texts(asked(bench, input="a")) == {}
+    assert await input_as_texts(asked(bench, input=["a"])) == {}
+    assert await input_as_texts(asked(bench, input=[64, 65])) == {"input": b'["ab"]'}
+    assert await input_as_texts(asked(bench, input=[[64], [65]])) == {"input": b'["a","b"]'}
+
+
+@pytest.mark.parametrize("kind", ["ollama", "mistral", "together", "fireworks"])
+async def test_a_server_with_another_vocabulary_gets_the_texts(bench: Any, kind: str) -> None:
+    seen: list[httpx.Request] = []
+    provider = bench.answering(kind, reply((0, A), (1, B)), seen=seen)
+    await provider.answer(asked(bench, input=[[9906, 1917], [64]]))
+    assert orjson.loads(seen[0].content)["input"] == ["Hello world", "a"]
+
+
+# --- answers of other wires ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vectors", [[A, B], [packed(A), packed(B)]], ids=["floats", "text"])
+@pytest.mark.parametrize("encoding", [None, "float", "base64"])
+def test_vectors_of_another_wire_are_told_in_the_encoding_asked_for(
+    bench: Any, encoding: str | None, vectors: Any
+) -> None:
+    call = asked(bench, **({} if encoding is None else {"encoding_format": encoding}))
+    answer = embeddings_answer(vectors, call, Usage(6, 0), "up")
+    body = orjson.loads(answer.body)
+    told = [row["embedding"] for row in body["data"]]
+    if encoding == "base64":
+        assert told == [packed(A), packed(B)]
+    else:
+        assert [single(vector) for vector in told] == [single(A), single(B)]
+    assert [row["index"] for row in body["data"]] == [0, 1]
+    assert body["usage"] == {"prompt_tokens": 6, "total_tokens": 6}
+    assert (body["model"], answer.upstream_model) == ("gpt-4", "up")
+
+
+@pytest.mark.parametrize(
+    ("vectors", "fault"),
+    [
+        ([A], Fault.BAD_OUTPUT),
+        ([A, B, A], Fault.BAD_OUTPUT),
+        ([["x"], ["y"]], Fault.BAD_OUTPUT),
+        ([[None], [None]], Fault.BAD_OUTPUT),
+        (["!", "!"], Fault.BAD_OUTPUT),
+        ([A, B[:2]], Fault.UNSUPPORTED),
+    ],
+)
+def test_vectors_that_are_not_what_was_asked_for_are_none(
+    bench: Any, vectors: Any, fault: Fault
+) -> None:
+    with pytest.raises(ProviderError) as caught:
+        embeddings_answer(vectors, asked(bench, dimensions=3), None, None)
+    assert caught.value.fault is fault

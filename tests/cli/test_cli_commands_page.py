@@ -41,6 +41,7 @@ def test_the_page_has_an_example_of_each_command() -> None:
         "prove",
         "prove",
         "bounds",
+        "conformance",
     ]
 
 

@@ -1,5 +1,6 @@
-"""docs/dependencies.md has what pyproject.toml asks for, and nothing that it does not."""
+"""docs/dependencies.md has what is asked for, and nothing that is not."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -8,7 +9,9 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PAGE = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
 INSTALLED, REST = PAGE.split("Only with an extra")
-EXTRA, DEVELOPMENT = REST.split("Packages for development alone")
+EXTRA, REST = REST.split("Packages for development alone")
+DEVELOPMENT, CLIENTS = REST.split("Clients that the tests run")
+SDK = ROOT / "tests" / "sdk"
 
 
 def asked(requirements: list[str]) -> set[str]:
@@ -31,3 +34,18 @@ def test_each_extra_dependency_has_its_row() -> None:
 
 def test_each_development_dependency_has_its_row() -> None:
     assert shown(DEVELOPMENT) == asked(PROJECT["dependency-groups"]["dev"])
+
+
+def test_each_client_of_the_tests_has_its_row() -> None:
+    files = (SDK / "python").glob("*.in")
+    wanted = asked([line for file in files for line in file.read_text().splitlines()])
+    package = json.loads((SDK / "node" / "package.json").read_text(encoding="utf-8"))
+    assert shown(CLIENTS) == wanted | set(package["dependencies"])
+
+
+def test_the_pins_of_the_clients_name_no_address() -> None:
+    for file in (SDK / "python").glob("*.txt"):
+        assert "://" not in file.read_text(encoding="utf-8")
+    package = json.loads((SDK / "node" / "package.json").read_text(encoding="utf-8"))
+    for version in package["dependencies"].values():
+        assert re.fullmatch(r"\d+\.\d+\.\d+", version)

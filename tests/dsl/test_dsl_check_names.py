@@ -212,3 +212,52 @@ def test_a_read_of_the_facts_of_a_candidate_is_a_constant(language: Any) -> None
     )
     route = language.compile(text).clauses[0].plan.route
     assert not any(isinstance(candidate.where, Read) for candidate in route.candidates)
+
+
+STRICTNESS = [
+    # of the policy, of the target, whether the target's parameters are strict
+    ("", "", (False, None)),
+    ("parameters: lenient", "", (False, None)),
+    ("parameters: strict", "", (True, None)),
+    ("parameters: strict", "parameters: lenient", (True, False)),
+    ("", "parameters: strict", (False, True)),
+]
+
+
+@pytest.mark.parametrize(("policy", "target", "expected"), STRICTNESS)
+def test_how_strict_parameters_are_is_said_of_the_policy_and_of_targets(
+    language: Any, policy: str, target: str, expected: tuple[bool, bool | None]
+) -> None:
+    head = f"{policy}\ntargets: {{openai/gpt-4: {{{target}}}}}\n"
+    program = language.compile(language.one_rule("tokens > 5", head))
+    assert (program.strict, program.targets["openai/gpt-4"].strict) == expected
+
+
+def test_a_model_may_say_it_of_the_target_that_it_stands_for(language: Any) -> None:
+    head = "models: {fast: {target: openai/gpt-4, parameters: strict}}\n"
+    program = language.compile(language.one_rule("tokens > 5", head))
+    assert program.targets["openai/gpt-4"].strict is True
+
+
+@pytest.mark.parametrize(
+    ("written", "help"),
+    [
+        ("parameters: strickt", "did you mean `strict`?"),
+        ("parameters: drop", "did you mean `lenient`?"),
+        ("parameters: 5", "write `lenient` or `strict`"),
+        ("targets: {openai/gpt-4: {parameters: hard}}", "write `lenient` or `strict`"),
+    ],
+)
+def test_another_word_for_it_is_refused_with_what_to_write(
+    language: Any, written: str, help: str
+) -> None:
+    program, findings = language.examine(language.one_rule("tokens > 5", written))
+    assert program is None
+    assert [(one.code, one.help) for one in findings] == [("RP112", help)]
+
+
+def test_the_hash_tells_strict_from_lenient_and_an_archive_keeps_it(language: Any) -> None:
+    plain = language.compile(language.one_rule("tokens > 5"))
+    strict = language.compile(language.one_rule("tokens > 5", "parameters: strict"))
+    assert plain.digest != strict.digest
+    assert '"strict":' not in plain.canonical

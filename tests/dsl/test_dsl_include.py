@@ -131,8 +131,8 @@ def test_one_name_in_two_files_is_refused_with_both_places(
 
 
 @pytest.mark.parametrize(
-    "section", ["version: 1", "timezone: UTC", "deadline: 2s", "defaults: {}", "routing_policy: []",
-                "fallback_chain: []", "tests: []"],
+    "section", ["version: 1", "timezone: UTC", "deadline: 2s", "parameters: strict", "defaults: {}",
+                "routing_policy: []", "fallback_chain: []", "tests: []"],
 )  # fmt: skip
 def test_what_belongs_to_the_main_file_is_refused_elsewhere(section: str) -> None:
     _, (finding,) = examined(f"include: a.yml\n{RULES}", {"a.yml": f"{section}\n"})

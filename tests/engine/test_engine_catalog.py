@@ -334,13 +334,9 @@ def test_the_dearest_tariff_is_never_below_any(tariffs: list[Tariff], prompt: in
 def test_the_schema_has_the_attributes_the_catalogue_and_the_providers() -> None:
     schema = language_schema(ON)
     assert {"tokens", "tier", "p95"} <= set(schema.attributes)
-    assert dict(schema.providers) == {
-        "openai": False,
-        "anthropic": False,
-        "groq": False,
-        "ollama": True,
-    }
-    assert schema.kinds == KINDS == tuple(PROVIDERS)
+    assert schema.providers == PROVIDERS
+    assert {name for name, is_free in PROVIDERS.items() if is_free} == {"ollama", "vllm"}
+    assert schema.kinds == KINDS and sorted(KINDS) == sorted(PROVIDERS)
     assert schema.catalog.find("groq/llama-3-8b") is not None
 
 

@@ -616,3 +616,15 @@ def test_a_stream_waits_for_retry_like_a_whole_answer() -> None:
     opened, seconds = turn(chain(Scripted("a", [[busy], spoken("hi")])).open(trip))
     assert opened.attempt.number == 2
     assert seconds == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("policy", [False, True])
+@pytest.mark.parametrize("own", [None, False, True])
+def test_a_call_is_as_strict_as_its_target_says_or_else_the_policy(
+    policy: bool, own: bool | None
+) -> None:
+    trip = journey(hop("a/m"), targets={"a/m": target("a/m", strict=own)})
+    trip.program = replace(trip.program, strict=policy)
+    provider = Scripted("a", [said("yes")])
+    turn(chain(provider).answer(trip))
+    assert provider.calls[0].strict is (policy if own is None else own)

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import pytest
 
-from turnout.adapters.dialect_openai import chat_body
+from turnout.adapters.openai_request import chat_body
 from turnout.adapters.scripted import Pause, Scripted, said, spoken
 from turnout.dsl.check import compile_policy
 from turnout.dsl.core import (
@@ -334,7 +334,7 @@ async def test_what_is_set_reaches_every_hop_and_the_rest_stays_as_written(bench
     for name in "ab":
         (call,) = one.providers[name].calls
         sent = orjson.loads(chat_body(call, {}))
-        assert (sent["max_tokens"], sent["max_completion_tokens"]) == (7, None)
+        assert (sent["max_tokens"], "max_completion_tokens" in sent) == (7, False)
         assert sent["temperature"] == 0.2
         assert b"12345678901234567890" in chat_body(call, {})
     assert one.records[0].values["max_tokens"] == 900

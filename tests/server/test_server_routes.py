@@ -11,6 +11,7 @@ from turnout.engine.request import Reply, Request, RequestError
 from turnout.server.app import ROUTES
 
 CHAT = {"model": "gpt-4", "messages": [{"role": "user", "content": "hi"}]}
+MESSAGE = CHAT | {"max_tokens": 9}
 EMBED = {"model": "text-embedding-3-small", "input": "hi"}
 
 
@@ -28,6 +29,10 @@ class Case:
 
 GOOD = [
     Case("POST", "/v1/chat/completions", 200, CHAT, "/v1/chat/completions"),
+    Case("POST", "/v1/completions", 200, {"model": "m", "prompt": "hi"}, "/v1/completions"),
+    Case("POST", "/v1/responses", 200, {"model": "m", "input": "hi"}, "/v1/responses"),
+    Case("POST", "/v1/messages", 200, MESSAGE, "/v1/messages"),
+    Case("POST", "/v1/messages/count_tokens", 200, CHAT, "/v1/messages/count_tokens"),
     Case("POST", "/v1/embeddings", 200, EMBED, "/v1/embeddings"),
     Case("POST", "/v1/explain", 200, CHAT, "/v1/explain"),
     Case("GET", "/v1/models", 200, route="/v1/models"),

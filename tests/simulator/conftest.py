@@ -33,6 +33,10 @@ def client(simulator: SimulatorProcess) -> Iterator[openai.OpenAI]:
 def claude(simulator: SimulatorProcess) -> Iterator[anthropic.Anthropic]:
     root = simulator.base_url("anthropic").removesuffix("/v1")
     with anthropic.Anthropic(
-        base_url=root, api_key="sk-ant-anything", max_retries=0, timeout=10
+        base_url=root,
+        api_key="sk-ant-anything",
+        max_retries=0,
+        timeout=10,
+        _strict_response_validation=True,
     ) as client:
         yield client

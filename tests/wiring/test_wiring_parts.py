@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from turnout.adapters import PROVIDERS
 from turnout.dsl.diagnostic import PolicyError
 from turnout.engine.destination import route_of
 from turnout.engine.state.sqlite import FILE
@@ -176,7 +177,7 @@ def test_what_is_played_reads_neither_address_nor_header_nor_key_of_its_own(tmp_
     )
     given = settings(tmp_path, text, {"GROQ_API_KEY": "a", "GROQ_API_KEY_FILE": "b"})
     assert len(problems(given)) == 2
-    played = {kind: "http://127.0.0.1:1/v1" for kind in ("openai", "anthropic", "groq", "ollama")}
+    played = dict.fromkeys(PROVIDERS, "http://127.0.0.1:1/v1")
     given = replace(given, played=played)
     providers = build_providers(given, load_program(given))
     assert set(providers) == {"house", *played}

@@ -13,11 +13,13 @@ from pathlib import Path
 
 from turnout.server.stop import Stop
 from turnout.settings import DEMO_FOLDER, Settings
+from turnout.simulator.launch import PROVIDERS
 from turnout.simulator.process import SimulatorProcess
 
 from . import serve
 
-PLAYED = ("openai", "anthropic", "groq", "ollama")
+# All of them: what is not played would be asked at its real address.
+PLAYED = PROVIDERS
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -10,10 +10,11 @@ _WIDTH = 24
 
 
 class Progress:
-    """Rows done, their speed and, where the whole is known, how much of it that is."""
+    """What is done, its speed and, where the whole is known, how much of it that is."""
 
-    def __init__(self, whole: int | None, stream: TextIO | None = None) -> None:
-        """`whole` is what `moved` adds up to, None where nobody knows."""
+    def __init__(self, whole: int | None, stream: TextIO | None = None, noun: str = "rows") -> None:
+        """`whole` is what `moved` adds up to, None where nobody knows; `noun` says of what."""
+        self._noun = noun
         self._whole = whole
         self._stream = sys.stderr if stream is None else stream
         self._shows = self._stream.isatty() and os.environ.get("TERM") != "dumb"
@@ -33,7 +34,7 @@ class Progress:
             return
         self._told = now
         speed = rows / max(now - self._started, 0.001)
-        line = f"{rows:,} rows, {speed:,.0f} a second".replace(",", " ")
+        line = f"{rows:,} {self._noun}, {speed:,.0f} a second".replace(",", " ")
         if self._whole:
             share = min(self._done / self._whole, 1.0)
             full = round(share * _WIDTH)

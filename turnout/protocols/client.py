@@ -42,6 +42,10 @@ class Told(NamedTuple):
     headers: Mapping[str, str]
 
 
+def _no_headers(request_id: str) -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class ClientProtocol:
     """A protocol that clients speak.
@@ -49,6 +53,7 @@ class ClientProtocol:
     `check` raises RequestError 400 for a body of the wrong shape. `as_chat` says a checked body as
     chat, None for chat itself. `translating` makes the voice for an answer in chat, `passing` the
     one for an answer that is in the protocol already. `error` takes the request's id too.
+    `headers` are those that every answer to a request of this id has beside the usual ones.
     """
 
     operation: Operation
@@ -57,3 +62,4 @@ class ClientProtocol:
     translating: Callable[[Request], Voice]
     passing: Callable[[Request], Voice]
     error: Callable[[RequestError, str], Told]
+    headers: Callable[[str], Mapping[str, str]] = _no_headers

@@ -13,7 +13,7 @@ from sanic.config import Config
 from turnout.engine.metrics import Metrics, of_process
 from turnout.settings import Settings
 
-from . import chat, embeddings, models, operate
+from . import chat, completions, embeddings, messages, models, operate, responses
 from .errors import EnvelopeHandler
 from .guard import admit
 from .wire import Gateway, Incoming, Station
@@ -32,6 +32,10 @@ class Route(NamedTuple):
 
 ROUTES: tuple[Route, ...] = (
     Route("POST", "/v1/chat/completions", chat.complete),
+    Route("POST", "/v1/completions", completions.continue_text),
+    Route("POST", "/v1/responses", responses.respond),
+    Route("POST", "/v1/messages", messages.converse),
+    Route("POST", "/v1/messages/count_tokens", messages.count_tokens),
     Route("POST", "/v1/embeddings", embeddings.embed),
     Route("POST", "/v1/explain", chat.explain),
     Route("GET", "/v1/models", models.list_models),

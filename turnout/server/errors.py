@@ -20,14 +20,23 @@ from sanic.exceptions import (
 from sanic.handlers import ErrorHandler
 
 from turnout.engine.request import RequestError
+from turnout.protocols import messages
 from turnout.protocols.client import Told
 
 from .wire import UNPARSED, Incoming, error_response, refusal
 
 _log = logging.getLogger("turnout.server")
 
-TELLING: Mapping[str, Callable[[RequestError, str], Told]] = {}
+TELLING: Mapping[str, Callable[[RequestError, str], Told]] = {"/v1/messages": messages.told}
 """Where errors are told otherwise than in OpenAI's envelope: the start of a path, and how."""
+
+
+def failed(request: Incoming, error: RequestError) -> HTTPResponse:
+    """The response to an error, as the protocol of the request's path tells it."""
+    for path, tell in TELLING.items():
+        if request.path.startswith(path):
+            return error_response(request, error, tell)
+    return error_response(request, error)
 
 
 class EnvelopeHandler(ErrorHandler):
@@ -36,10 +45,7 @@ class EnvelopeHandler(ErrorHandler):
     def response(self, request: Any, exception: BaseException) -> HTTPResponse:
         """The response to an exception."""
         error = exception if isinstance(exception, RequestError) else _told(request, exception)
-        for path, tell in TELLING.items():
-            if request.path.startswith(path):
-                return error_response(request, error, tell)
-        return error_response(request, error)
+        return failed(request, error)
 
     def default(self, request: Any, exception: Exception) -> HTTPResponse:
         """The same; Sanic asks here where `response` failed."""

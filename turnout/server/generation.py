@@ -15,6 +15,7 @@ async def generated(incoming: Incoming, protocol: ClientProtocol) -> HTTPRespons
     here = station(incoming)
     request = await receive(incoming, here, protocol)
     reply = await here.gateway.generate(request)
+    reply.headers.update(protocol.headers(incoming.id))
     voice = (protocol.passing if reply.native else protocol.translating)(request)
     if isinstance(reply, StreamReply):
         await relay(incoming, here, reply, voice)

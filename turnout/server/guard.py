@@ -11,7 +11,8 @@ from sanic import HTTPResponse
 
 from turnout.settings import Auth, Settings, host_name, is_loopback
 
-from .wire import UNPARSED, Answer, Incoming, error_response, headers_of, refusal, station
+from .errors import failed
+from .wire import UNPARSED, Answer, Incoming, headers_of, refusal, station
 
 # Addresses to listen on that are nobody's name: browsers let pages reach `0.0.0.0`.
 _EVERYWHERE = frozenset({"0.0.0.0", "::", ""})
@@ -26,9 +27,9 @@ def admit(request: Incoming) -> HTTPResponse | None:
         hosts = request.headers.getall("host", [])
         if len(hosts) != 1:
             told = "no `Host` header" if not hosts else "more than one `Host` header"
-            return error_response(request, refusal(400, "bad_host", f"The request has {told}."))
+            return failed(request, refusal(400, "bad_host", f"The request has {told}."))
         if not _is_ours(hosts[0], settings.allowed_hosts, settings.host):
-            return error_response(
+            return failed(
                 request,
                 refusal(
                     403,

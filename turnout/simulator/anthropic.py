@@ -1,16 +1,31 @@
-"""The Anthropic wire: messages and models."""
+"""The Anthropic wire: messages, counts of their tokens, and models.
 
-from collections.abc import Iterator, Mapping
+What is asked for by the prompt, as of Anthropic itself: refusals and sealed thinking by the strings
+that Anthropic documents for tests; tools by `call a and b`. Thinking happens where it is asked for.
+
+A prompt that is marked with `cache_control` is written to the cache once, and read from it as long
+as the simulator runs.
+"""
+
+import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
+from .anthropic_answer import REFUSE, Block, calls, event, events, thinking, words
+from .anthropic_body import blocks_of, check_counted, check_messages, thinks
 from .reply import Refusal, Reply, Stream, Whole
-from .text import Saying, answer, example, say, tool_asked_for
-from .tokens import chat_tokens
+from .text import example, say
+from .tokens import chat_tokens, count
 from .wire import Endpoint, Ids, check_key, looked_up_at
 
+Json = dict[str, Any]
+
 MODELS = (
+    "claude-opus-5-5",
+    "claude-sonnet-5-5",
+    "claude-haiku-5-5",
     "claude-haiku-4-5-20251001",
     "claude-sonnet-4-5-20250929",
     "claude-opus-4-20250514",
@@ -32,6 +47,7 @@ _TYPES = {
     529: "overloaded_error",
 }
 _STOP_REASONS = {"stop": "end_turn", "stop_sequence": "stop_sequence", "length": "max_tokens"}
+_LEAST_CACHED = 1024
 
 
 class AnthropicWire:
@@ -46,7 +62,11 @@ class AnthropicWire:
     def __init__(self, known: frozenset[str] | None = None) -> None:
         """Serve `known` models."""
         self._known = known
-        self._endpoints = {"messages": Endpoint(self._messages)}
+        self._cached: set[str] = set()
+        self._endpoints = {
+            "messages": Endpoint(self._messages),
+            "messages/count_tokens": Endpoint(self._count, stream=False),
+        }
 
     def endpoint(self, path: str) -> Endpoint | None:
         """What can be posted to a path."""
@@ -88,23 +108,49 @@ class AnthropicWire:
 
     def error_event(self, refusal: Refusal) -> bytes:
         """Shape an error as the event that a stream breaks off with."""
-        return _event("error", {"error": _error(refusal)})
+        return event("error", {"error": _error(refusal)})
 
-    def _messages(self, body: dict[str, Any]) -> Reply:
-        model = _checked(body)
+    def _count(self, body: Json) -> Reply:
+        self._admit(check_counted(body))
+        counted = {"input_tokens": _prompt_tokens(body)}
+        return Whole(200, orjson.dumps(counted), _headers(Ids.new("req_")))
+
+    def _admit(self, model: str) -> None:
         if self._known is not None and model not in self._known:
             raise Refusal(404, f"model: {model}")
-        messages, tools = body["messages"], body.get("tools") or []
-        prompt, answered = _last_words(messages[-1])
-        names = [str(tool.get("name")) for tool in tools]
-        tool = None if answered else tool_asked_for(prompt, names, body.get("tool_choice"))
-        if tool is None:
-            stops = tuple(body.get("stop_sequences") or ())
-            saying = say(answer(model, prompt), body["max_tokens"], stops)
+
+    def _messages(self, body: Json) -> Reply:
+        model = check_messages(body)
+        self._admit(model)
+        prompt, answered = _last_words(body["messages"][-1])
+        limit = body["max_tokens"]
+        blocks: list[Block] = []
+        end: Json = {"stop_reason": "end_turn", "stop_sequence": None}
+        thought = thinking(body, prompt)
+        if thought is not None:
+            blocks.append(thought)
+            limit = max(limit - thought.saying.tokens, 1)
+        if REFUSE in prompt:
+            end = {"stop_reason": "refusal", "stop_sequence": None}
+            told = "This request is refused."
+            end["stop_details"] = {"type": "refusal", "category": None, "explanation": told}
+        elif called := calls(body, prompt, answered):
+            for name, schema in called:
+                value = orjson.dumps(example(schema, prompt) or {}).decode()
+                block = {"type": "tool_use", "id": Ids.new("toolu_"), "name": name, "input": {}}
+                blocks.append(Block(block, say(value, limit), "input_json_delta", "partial_json"))
+                limit = max(limit - blocks[-1].saying.tokens, 1)
+            end["stop_reason"] = "tool_use"
         else:
-            value = example(tools[names.index(tool)].get("input_schema") or {}, prompt)
-            saying = say(orjson.dumps(value or {}).decode(), body["max_tokens"])
-        message: dict[str, Any] = {
+            blocks.append(words(body, model, prompt, limit))
+        last = blocks[-1].saying if blocks else None
+        if last is not None and last.finish != "stop":
+            end = {"stop_reason": _STOP_REASONS[last.finish], "stop_sequence": last.stop}
+        return self._told(body, model, blocks, end)
+
+    def _told(self, body: Json, model: str, blocks: list[Block], end: Json) -> Reply:
+        made = sum(block.saying.tokens for block in blocks) or 1
+        message: Json = {
             "id": Ids.new("msg_"),
             "type": "message",
             "role": "assistant",
@@ -112,91 +158,52 @@ class AnthropicWire:
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": {
-                "input_tokens": _prompt_tokens(body),
-                "cache_creation_input_tokens": 0,
-                "cache_read_input_tokens": 0,
-                "output_tokens": 1,
-                "service_tier": "standard",
-            },
+            "usage": {**self._used(body), "output_tokens": 1, "service_tier": "standard"},
         }
-        end = {"stop_reason": _STOP_REASONS[saying.finish], "stop_sequence": saying.stop}
-        if tool is not None and saying.finish == "stop":
-            end["stop_reason"] = "tool_use"
+        used: Json = {"output_tokens": made}
+        if thinks(body):
+            thought = sum(b.saying.tokens for b in blocks if b.field == "thinking")
+            used["output_tokens_details"] = {"thinking_tokens": thought}
         headers = _headers(Ids.new("req_"))
         if body.get("stream"):
             headers |= {
                 "content-type": "text/event-stream; charset=utf-8",
                 "cache-control": "no-cache",
             }
-            events = list(_events(message, tool, saying, end))
-            return Stream(events, len(events) - 2, headers)
-        message["content"] = [_block(tool, saying)]
+            told = list(events(message, blocks, end, used))
+            return Stream(told, len(told) - 2, headers)
+        message["content"] = [block.whole() for block in blocks]
         message |= end
-        message["usage"]["output_tokens"] = saying.tokens
-        return Whole(200, orjson.dumps(message), headers, tokens=saying.tokens)
+        message["usage"] |= used
+        return Whole(200, orjson.dumps(message), headers, tokens=made)
+
+    def _used(self, body: Json) -> Json:
+        """The tokens of a prompt: those before the last mark for the cache apart."""
+        prompt = _prompt_tokens(body)
+        marked = _marked(body)
+        tokens = 0 if marked is None else min(count(marked), prompt)
+        if marked is None or tokens < _LEAST_CACHED:
+            tokens, known = 0, False
+        else:
+            digest = hashlib.sha256(f"{body['model']}\0{marked}".encode()).hexdigest()
+            known = digest in self._cached
+            self._cached.add(digest)
+        written, read = (0, tokens) if known else (tokens, 0)
+        return {
+            "input_tokens": prompt - tokens,
+            "cache_creation_input_tokens": written,
+            "cache_read_input_tokens": read,
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": written,
+                "ephemeral_1h_input_tokens": 0,
+            },
+        }
 
 
-def _events(
-    message: dict[str, Any], tool: str | None, saying: Saying, end: dict[str, Any]
-) -> Iterator[bytes]:
-    yield _event("message_start", {"message": message})
-    block: dict[str, Any] = {"type": "text", "text": ""}
-    if tool is not None:
-        block = {"type": "tool_use", "id": Ids.new("toolu_"), "name": tool, "input": {}}
-    yield _event("content_block_start", {"index": 0, "content_block": block})
-    yield _event("ping", {})
-    before, after = _TEXT_DELTA if tool is None else _JSON_DELTA
-    for piece in saying.pieces:
-        yield before + orjson.dumps(piece) + after
-    yield _event("content_block_stop", {"index": 0})
-    yield _event("message_delta", {"delta": end, "usage": {"output_tokens": saying.tokens}})
-    yield _event("message_stop", {})
+# --- what was asked ------------------------------------------------------------------------------
 
 
-def _event(name: str, data: dict[str, Any]) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps({"type": name, **data}))
-
-
-def _delta_around(kind: str, field: str) -> tuple[bytes, bytes]:
-    delta = _event("content_block_delta", {"index": 0, "delta": {"type": kind, field: "?"}})
-    before, _, after = delta.partition(b'"?"')
-    return before, after
-
-
-_TEXT_DELTA = _delta_around("text_delta", "text")
-_JSON_DELTA = _delta_around("input_json_delta", "partial_json")
-
-
-def _block(tool: str | None, saying: Saying) -> dict[str, Any]:
-    if tool is None:
-        return {"type": "text", "text": saying.text}
-    try:
-        given = orjson.loads(saying.text)
-    except orjson.JSONDecodeError:  # cut by max_tokens
-        given = {}
-    return {"type": "tool_use", "id": Ids.new("toolu_"), "name": tool, "input": given}
-
-
-def _checked(body: dict[str, Any]) -> str:
-    """Return the model of a body that Anthropic would accept. Raises: Refusal."""
-    for name in ("model", "max_tokens", "messages"):
-        if body.get(name) is None:
-            raise Refusal(400, f"{name}: Field required")
-    limit, messages = body["max_tokens"], body["messages"]
-    if not isinstance(limit, int) or limit < 1:
-        raise Refusal(400, "max_tokens: Input should be greater than or equal to 1")
-    if not isinstance(messages, list) or not messages:
-        raise Refusal(400, "messages: at least one message is required")
-    for index, message in enumerate(messages):
-        if not isinstance(message, dict) or message.get("role") not in ("user", "assistant"):
-            raise Refusal(400, f"messages.{index}.role: Input should be 'user' or 'assistant'")
-        if message["role"] == "user" and not message.get("content"):
-            raise Refusal(400, f"messages.{index}: user messages must have non-empty content")
-    return str(body["model"])
-
-
-def _prompt_tokens(body: dict[str, Any]) -> int:
+def _prompt_tokens(body: Json) -> int:
     messages = list(body["messages"])
     if body.get("system"):
         messages.insert(0, {"role": "system", "content": body["system"]})
@@ -207,14 +214,28 @@ def _prompt_tokens(body: dict[str, Any]) -> int:
     return chat_tokens(messages, tools)
 
 
-def _last_words(message: dict[str, Any]) -> tuple[str, bool]:
+def _marked(body: Json) -> str | None:
+    """What stands before the last mark for the cache, in the order of the cache; None: no mark."""
+    parts: list[Json] = [*(body.get("tools") or ()), *blocks_of(body.get("system"))]
+    for message in body["messages"]:
+        parts += blocks_of(message.get("content"))
+    marks = [number for number, part in enumerate(parts) if part.get("cache_control")]
+    if body.get("cache_control"):
+        marks.append(len(parts) - 1)
+    if not marks:
+        return None
+    kept = [
+        {name: value for name, value in part.items() if name != "cache_control"}
+        for part in parts[: marks[-1] + 1]
+    ]
+    return orjson.dumps(kept).decode()
+
+
+def _last_words(message: Json) -> tuple[str, bool]:
     """Return the text of a message, and whether it brings a tool's result."""
-    content = message.get("content")
-    if isinstance(content, str):
-        return content, False
     texts: list[str] = []
     answered = False
-    for block in content or ():
+    for block in blocks_of(message.get("content")):
         if block.get("type") == "tool_result":
             answered = True
             texts.append(_last_words(block)[0])
@@ -223,18 +244,22 @@ def _last_words(message: dict[str, Any]) -> tuple[str, bool]:
     return " ".join(texts), answered
 
 
-def _item(name: str) -> dict[str, Any]:
+def _item(name: str) -> Json:
     return {
         "type": "model",
         "id": name,
         "display_name": name.replace("-", " ").title(),
         "created_at": "2025-05-14T00:00:00Z",
+        "lifecycle": "active",
+        "max_input_tokens": 200_000,
+        "max_tokens": 64_000,
     }
 
 
-def _error(refusal: Refusal) -> dict[str, Any]:
+def _error(refusal: Refusal) -> Json:
     kind = refusal.type or _TYPES.get(refusal.status, "api_error")
-    return {"type": kind, "message": refusal.message}
+    details = {} if refusal.code is None else {"details": {"error_code": refusal.code}}
+    return {"type": kind, "message": refusal.message, **details}
 
 
 def _headers(request: str) -> dict[str, str]:

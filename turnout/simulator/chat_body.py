@@ -39,7 +39,56 @@ def checked_chat(body: dict[str, Any]) -> str:
             "Use 'max_completion_tokens' instead."
         )
         raise Refusal(400, message, code="unsupported_parameter", param="max_tokens")
+    _check_messages(messages)
+    _check_members(body)
     return model
+
+
+def _check_messages(messages: list[dict[str, Any]]) -> None:
+    for index, one in enumerate(messages):
+        where = f"messages[{index}]"
+        if one.get("role") is None:
+            message = f"Missing required parameter: '{where}.role'."
+            raise Refusal(400, message, code="missing_required_parameter", param=f"{where}.role")
+        for name, kinds in (("role", str), ("content", str | list | None)):
+            if not isinstance(one.get(name), kinds):
+                raise _wrong_type(f"{where}.{name}")
+
+
+_KINDS: dict[str, Any] = {
+    "temperature": int | float | None,
+    "top_p": int | float | None,
+    "n": int | None,
+    "stream": bool | None,
+    "tools": list | None,
+    "response_format": dict | None,
+}
+_RANGES = {"temperature": ("decimal", 0, 2), "top_p": ("decimal", 0, 1), "n": ("integer", 1, 128)}
+
+
+def _check_members(body: dict[str, Any]) -> None:
+    for name, kinds in _KINDS.items():
+        value = body.get(name)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and name != "stream"):
+            raise _wrong_type(name)
+    for name, (kind, least, most) in _RANGES.items():
+        value = body.get(name)
+        if value is None or least <= value <= most:
+            continue
+        below = value < least
+        sign, bound = (">=", least) if below else ("<=", most)
+        shown = f"{kind} {'below minimum' if below else 'above maximum'} value"
+        raise Refusal(
+            400,
+            f"Invalid '{name}': {shown}. Expected a value {sign} {bound}, but got {value} instead.",
+            code=f"{kind}_{'below_min' if below else 'above_max'}_value",
+            param=name,
+        )
+
+
+def _wrong_type(where: str) -> Refusal:
+    message = f"Invalid type for '{where}'."
+    return Refusal(400, message, code="invalid_type", param=where)
 
 
 def last_words(messages: list[dict[str, Any]]) -> str:

@@ -5,19 +5,33 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
 from .anthropic import AnthropicWire
+from .bedrock import BedrockWire
+from .cohere import CohereWire
+from .gemini import GeminiWire
 from .latency import LatencyTable, parse_latency
 from .manners import MANNERS
+from .ollama import OllamaWire
 from .openai import OpenAIWire
 from .server import Listener, Simulator
 from .tokens import encoding
 from .wire import Wire
 
-PROVIDERS = (*MANNERS, "anthropic")
+# Those that do not imitate OpenAI's wire.
+_WIRES: Mapping[str, Callable[[frozenset[str] | None], Wire]] = {
+    "anthropic": AnthropicWire,
+    "bedrock": BedrockWire,
+    "cohere": CohereWire,
+    "gemini": GeminiWire,
+    "ollama": OllamaWire,
+}
+# Those that most people want come first, so that they have the first ports.
+_FIRST = ("openai", "groq", "ollama", "anthropic")
+PROVIDERS = (*_FIRST, *sorted({*MANNERS, *_WIRES} - {*_FIRST}))
 _FIRST_PORT = 9900
 
 
@@ -141,7 +155,8 @@ def _ports(given: list[str], first: int) -> dict[str, int]:
 def _wire(provider: str, models: list[str]) -> Wire:
     names = [name for at, _, name in (model.partition("/") for model in models) if at == provider]
     known = frozenset(names) or None
-    return AnthropicWire(known) if provider == "anthropic" else OpenAIWire(provider, known)
+    other = _WIRES.get(provider)
+    return OpenAIWire(provider, known) if other is None else other(known)
 
 
 def _run_loop(main: Coroutine[Any, Any, int]) -> int:

@@ -23,7 +23,10 @@ _RATE = {
 
 @dataclass(frozen=True, slots=True)
 class Manners:
-    """Where the providers of this wire differ."""
+    """Where the providers of this wire differ; `more`: what they have beside chat.
+
+    `deploys`: its addresses may name what is deployed, and then a version of the API.
+    """
 
     prefix: str
     models: tuple[str, ...]
@@ -31,6 +34,9 @@ class Manners:
     extra: Mapping[str, Any]
     keyless: bool = False
     dated: Mapping[str, str] | None = None
+    more: frozenset[str] = frozenset()
+    embeds: bool = True
+    deploys: bool = False
 
 
 MANNERS: dict[str, Manners] = {
@@ -42,6 +48,8 @@ MANNERS: dict[str, Manners] = {
             "gpt-4o",
             "gpt-4o-mini",
             "gpt-3.5-turbo",
+            "gpt-3.5-turbo-instruct",
+            "davinci-002",
             "o3-mini",
             "text-embedding-3-small",
             "text-embedding-3-large",
@@ -64,6 +72,7 @@ MANNERS: dict[str, Manners] = {
             "gpt-3.5-turbo": "gpt-3.5-turbo-0125",
             "o3-mini": "o3-mini-2025-01-31",
         },
+        more=frozenset(("responses", "completions")),
     ),
     "groq": Manners(
         "/openai/v1",
@@ -71,11 +80,50 @@ MANNERS: dict[str, Manners] = {
         {"x-groq-region": "fra", "vary": "Origin", **_RATE, **_CLOUDFLARE},
         {"service_tier": "on_demand", "system_fingerprint": "fp_179b0f92c9"},
     ),
-    "ollama": Manners(
+    "azure": Manners(
+        "",
+        ("gpt-4o", "gpt-4o-mini", "o3-mini", "text-embedding-3-small"),
+        {"apim-request-id": "a1b2", "x-ms-region": "Sweden Central", **_RATE},
+        {"system_fingerprint": "fp_b705f0c291"},
+        deploys=True,
+    ),
+    "deepseek": Manners(
         "/v1",
-        ("qwen2.5:3b", "qwen2.5:14b", "qwen2.5:32b", "llama3.1:8b", "nomic-embed-text"),
+        ("deepseek-chat", "deepseek-reasoner"),
+        {"x-ds-trace-id": "5d8c", **_CLOUDFLARE},
+        {"system_fingerprint": "fp_eaab8d114b"},
+        embeds=False,
+    ),
+    "fireworks": Manners(
+        "/inference/v1",
+        ("accounts/fireworks/models/deepseek-v3", "accounts/fireworks/models/kimi-k2"),
+        {"fireworks-prompt-tokens": "1", **_RATE},
         {},
-        {"system_fingerprint": "fp_ollama"},
-        keyless=True,
+    ),
+    "mistral": Manners(
+        "/v1",
+        ("mistral-large-latest", "mistral-small-latest", "magistral-medium-latest"),
+        {"mistral-correlation-id": "0198", "ratelimitbysize-reset": "31", **_CLOUDFLARE},
+        {},
+    ),
+    "openrouter": Manners(
+        "/api/v1",
+        ("anthropic/claude-sonnet-4", "openai/gpt-4o", "deepseek/deepseek-r1"),
+        _CLOUDFLARE,
+        {},
+    ),
+    "together": Manners(
+        "/v1",
+        ("meta-llama/Llama-3.3-70B-Instruct-Turbo", "Qwen/Qwen3-235B-A22B-Thinking"),
+        {"x-ratelimit-limit": "60", "x-ratelimit-reset": "1", **_CLOUDFLARE},
+        {},
+    ),
+    "vllm": Manners("/v1", ("qwen3-8b", "llama-3.1-8b"), {"server": "uvicorn"}, {}, keyless=True),
+    "xai": Manners(
+        "/v1",
+        ("grok-4", "grok-3", "grok-3-mini"),
+        {"x-zero-data-retention": "false", **_RATE, **_CLOUDFLARE},
+        {"system_fingerprint": "fp_156d35dcaa"},
+        embeds=False,
     ),
 }

@@ -1,21 +1,26 @@
-"""The OpenAI wire as OpenAI, Groq and Ollama speak it."""
+"""The OpenAI wire as OpenAI and those speak it that imitate it."""
 
+import re
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qs, unquote
 
 import orjson
 
 from .chat_body import checked_chat, last_words, stops
+from .imitations import DONE, IMITATIONS, Imitation
 from .manners import MANNERS
+from .openai_completions import checked_completion, complete
+from .openai_responses import Responses
+from .openai_turn import Turn
 from .reply import Refusal, Reply, Stream, Whole
-from .text import Saying, answer, example, say, structured, tool_asked_for
+from .text import answer, example, say, structured, tool_asked_for
 from .tokens import chat_tokens, count
 from .vectors import as_base64, embedded_texts, embedding, vector_size
-from .wire import Endpoint, Ids, check_key, looked_up_at
+from .wire import Endpoint, Ids, looked_up_at
 
-_DONE = b"data: [DONE]\n\n"
+_DEPLOYED = re.compile(r"/openai/deployments/([^/]+)/([\w/]+)")
 _ERRORS: dict[int, tuple[str, str | None]] = {  # status: type and code, as OpenAI has them
     400: ("invalid_request_error", None),
     401: ("invalid_request_error", "invalid_api_key"),
@@ -40,16 +45,41 @@ class OpenAIWire:
         """Speak as `provider`, one of `MANNERS`."""
         self.provider = provider
         self._manners = MANNERS[provider]
+        self._imitation = IMITATIONS.get(provider, Imitation())
         self._known = known
         self.prefix = self._manners.prefix
         self._endpoints = {
             "chat/completions": Endpoint(self._chat),
-            "embeddings": Endpoint(self._embeddings),
         }
+        if self._manners.embeds:
+            self._endpoints["embeddings"] = Endpoint(self._embeddings)
+        if "completions" in self._manners.more:
+            self._endpoints["completions"] = Endpoint(self._completions)
+        if "responses" in self._manners.more:
+            self._responses = Responses(self._manners.dated or {}, self._headers)
+            self._endpoints["responses"] = Endpoint(self._respond)
 
     def endpoint(self, path: str) -> Endpoint | None:
         """What can be posted to a path."""
+        if self._manners.deploys and (found := _DEPLOYED.fullmatch(path)):
+            return self._deployed(unquote(found[1]), found[2])
         return self._endpoints.get(path.partition("/v1/")[2])
+
+    def _deployed(self, name: str, path: str) -> Endpoint | None:
+        """What can be posted to a deployment; only for a version of the API."""
+        endpoint = self._endpoints.get(path)
+        if endpoint is None:
+            return None
+
+        def asked(query: str) -> Endpoint:
+            def answer(body: dict[str, Any]) -> Reply:
+                if not parse_qs(query).get("api-version"):
+                    raise Refusal(404, "Resource not found")
+                return endpoint.answer({**body, "model": name})
+
+            return Endpoint(answer, name)
+
+        return Endpoint(endpoint.answer, name, asked=asked)
 
     def looked_up(self, path: str) -> str | None:
         """The model whose description is read at a path."""
@@ -59,14 +89,7 @@ class OpenAIWire:
         """Accept `key` only, or any key if it is None. Raises: Refusal."""
         if self._manners.keyless and key is None:
             return
-        given = headers.get("authorization", "").removeprefix("Bearer ").strip()
-        check_key(
-            given,
-            key,
-            "You didn't provide an API key. You need to provide your API key in an Authorization "
-            "header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
-            "Incorrect API key provided.",
-        )
+        self._imitation.authorize(headers, key)
 
     def listing(self) -> Whole:
         """Answer `GET /v1/models`."""
@@ -92,10 +115,10 @@ class OpenAIWire:
 
     def error_event(self, refusal: Refusal) -> bytes:
         """Shape an error as the event that a stream breaks off with."""
-        name = b"event: error\n" if self.provider == "groq" else b""
-        return name + _event(self._envelope(refusal))
+        return self._imitation.error_event(self._error(refusal), refusal.status)
 
     def _chat(self, body: dict[str, Any]) -> Reply:
+        body = self._imitation.check(body)
         model = checked_chat(body)
         self._admit(model)
         messages, tools = body["messages"], body.get("tools") or []
@@ -109,9 +132,10 @@ class OpenAIWire:
             saying = say(text, limit, stops(body.get("stop")))
         else:
             function = tools[names.index(tool)]["function"]
-            arguments = orjson.dumps(example(function.get("parameters") or {}, prompt)).decode()
+            parameters = function.get("parameters") or {"type": "object"}
+            arguments = orjson.dumps(example(parameters, prompt)).decode()
             saying = say("{}" if arguments == "null" else arguments, limit)
-        turn = _Turn(
+        turn = Turn(
             body,
             self.provider,
             {
@@ -126,12 +150,29 @@ class OpenAIWire:
             chat_tokens(messages, tools),
         )
         headers = self._headers()
+        imitates = self.provider in IMITATIONS
         if not body.get("stream"):
-            return Whole(200, turn.whole(), headers, tokens=saying.tokens)
+            told = turn.whole()
+            if imitates:
+                told = orjson.dumps(self._imitation.whole(orjson.loads(told), body))
+            return Whole(200, told, headers, tokens=saying.tokens)
         headers["content-type"] = "text/event-stream; charset=utf-8"
+        if imitates:
+            chunks = [orjson.loads(one[6:]) for one in turn.events() if one != DONE]
+            chunks = [one for one in chunks if one["choices"]]
+            return Stream(*self._imitation.stream(chunks, turn.usage(), body), headers)
         events = list(turn.events())
         finish_at = len(events) - 1 - turn.usage_asked - turn.choices
         return Stream(events, finish_at, headers)
+
+    def _completions(self, body: dict[str, Any]) -> Reply:
+        self._admit(checked_completion(body, legacy_only=self.provider == "openai"))
+        return complete(body, self._headers())
+
+    def _respond(self, body: dict[str, Any]) -> Reply:
+        if isinstance(body.get("model"), str):
+            self._admit(body["model"])
+        return self._responses.answer(body)
 
     def _embeddings(self, body: dict[str, Any]) -> Reply:
         model = body.get("model")
@@ -139,6 +180,8 @@ class OpenAIWire:
             raise Refusal(400, "you must provide a model parameter")
         self._admit(model)
         texts, size = embedded_texts(body.get("input")), vector_size(body, model)
+        if body.get("encoding_format") not in (None, "float", "base64"):
+            raise Refusal(400, "'encoding_format' must be 'float' or 'base64'.")
         packed = body.get("encoding_format") == "base64"
         data = []
         for index, text in enumerate(texts):
@@ -162,11 +205,12 @@ class OpenAIWire:
 
     def _headers(self) -> dict[str, str]:
         headers = {"content-type": "application/json", **self._manners.headers}
-        if self.provider != "ollama":
-            headers["x-request-id"] = Ids.new("req_")
-        return headers
+        return headers | {"x-request-id": Ids.new("req_")}
 
     def _envelope(self, refusal: Refusal) -> dict[str, Any]:
+        return self._imitation.error(self._error(refusal), refusal.status)
+
+    def _error(self, refusal: Refusal) -> dict[str, Any]:
         kind, code = _ERRORS.get(refusal.status, ("api_error", None))
         error: dict[str, Any] = {
             "message": refusal.message,
@@ -174,115 +218,4 @@ class OpenAIWire:
             "param": refusal.param,
             "code": refusal.code or code,
         }
-        if self.provider == "groq" and refusal.param is None:
-            del error["param"]
-        return {"error": error}
-
-
-@dataclass(slots=True)
-class _Turn:
-    """One answer of the model, as a body or as the chunks of a stream."""
-
-    body: dict[str, Any]
-    provider: str
-    envelope: dict[str, Any]
-    tool: str | None
-    saying: Saying
-    prompt_tokens: int
-
-    @property
-    def choices(self) -> int:
-        return self.body.get("n") or 1
-
-    @property
-    def usage_asked(self) -> bool:
-        return bool((self.body.get("stream_options") or {}).get("include_usage"))
-
-    @property
-    def finish(self) -> str:
-        if self.saying.finish == "length":
-            return "length"
-        return "stop" if self.tool is None else "tool_calls"
-
-    def usage(self) -> dict[str, Any]:
-        made = self.saying.tokens * self.choices
-        usage: dict[str, Any] = {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": made,
-            "total_tokens": self.prompt_tokens + made,
-        }
-        if self.provider == "openai":
-            usage["prompt_tokens_details"] = {"cached_tokens": 0, "audio_tokens": 0}
-            usage["completion_tokens_details"] = {
-                "reasoning_tokens": 0,
-                "audio_tokens": 0,
-                "accepted_prediction_tokens": 0,
-                "rejected_prediction_tokens": 0,
-            }
-        elif self.provider == "groq":
-            usage |= {"queue_time": 0.001, "prompt_time": 0.002, "completion_time": 0.01}
-            usage["total_time"] = 0.012
-        return usage
-
-    def whole(self) -> bytes:
-        choices = [
-            {
-                "index": index,
-                "message": self._message(),
-                "logprobs": None,
-                "finish_reason": self.finish,
-            }
-            for index in range(self.choices)
-        ]
-        return orjson.dumps({**self.envelope, "choices": choices, "usage": self.usage()})
-
-    def events(self) -> Iterator[bytes]:
-        """The order that was recorded: role, content, finish, usage if asked for, [DONE]."""
-        envelope = {**self.envelope, "object": "chat.completion.chunk"}
-        nothing_used = {"usage": None} if self.usage_asked else {}
-        start = orjson.dumps(envelope)[:-1] + b',"choices":[{"index":'
-        end = orjson.dumps({"x": 0, **nothing_used})[6:] + b"\n\n"
-        for index in range(self.choices):
-            before = b"data: " + start + str(index).encode() + b',"delta":'
-            after = b',"logprobs":null,"finish_reason":null}]' + end
-            for delta in self._opening():
-                yield before + orjson.dumps(delta) + after
-            into = b'{"content":' if self.tool is None else _ARGUMENTS
-            out = (b"}" if self.tool is None else b"}}]}") + after
-            for piece in self.saying.pieces:
-                yield before + into + orjson.dumps(piece) + out
-        groq = {"x_groq": {"id": Ids.new("req_"), "usage": self.usage()}}
-        for index in range(self.choices):
-            last = {"index": index, "delta": {}, "logprobs": None, "finish_reason": self.finish}
-            chunk = {**envelope, "choices": [last], **nothing_used}
-            yield _event(chunk | groq if self.provider == "groq" else chunk)
-        if self.usage_asked:
-            yield _event({**envelope, "choices": [], "usage": self.usage()})
-        yield _DONE
-
-    def _message(self) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": "assistant", "content": self.saying.text}
-        if self.tool is not None:
-            function = {"name": self.tool, "arguments": self.saying.text}
-            call = {"id": Ids.new("call_"), "type": "function", "function": function}
-            message |= {"content": None, "tool_calls": [call]}
-        if self.provider == "openai":
-            message |= {"refusal": None, "annotations": []}
-        if self.provider == "groq" and self.tool is not None:
-            del message["content"]  # as the real one does
-        return message
-
-    def _opening(self) -> Iterator[dict[str, Any]]:
-        if self.tool is None:
-            yield {"role": "assistant", "content": "", "refusal": None}
-            return
-        function = {"name": self.tool, "arguments": ""}
-        call = {"index": 0, "id": Ids.new("call_"), "type": "function", "function": function}
-        yield {"role": "assistant", "content": None, "tool_calls": [call]}
-
-
-_ARGUMENTS = b'{"tool_calls":[{"index":0,"function":{"arguments":'
-
-
-def _event(chunk: dict[str, Any]) -> bytes:
-    return b"data: " + orjson.dumps(chunk) + b"\n\n"
+        return error

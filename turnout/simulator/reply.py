@@ -1,5 +1,6 @@
 """What a provider sends back, before anything goes wrong with it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -18,11 +19,13 @@ class Stream:
     """An answer as events, each a complete server-sent event with its blank line.
 
     `finish_at` is the index of the first event that ends the answer: a finish reason or later.
+    `broken` makes the event that this stream breaks off with, where it is not the wire's own.
     """
 
     events: list[bytes]
     finish_at: int
     headers: dict[str, str] = field(default_factory=dict)
+    broken: "Callable[[Refusal], bytes] | None" = None
 
 
 Reply = Whole | Stream

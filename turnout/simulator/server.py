@@ -18,7 +18,7 @@ from .received import Received
 from .reply import Refusal, Reply, Stream, Whole
 from .script import write
 from .traffic import Tally, Traffic
-from .wire import Wire
+from .wire import Signed, Wire
 
 _AT_ONCE = Latency(0, 0)
 # What reading a body of the wrong shape ends in; the wires check only what providers explain.
@@ -129,6 +129,8 @@ class Simulator:
         wire = listener.wire
         if wire is None:
             return self._plain(Whole(404, b'{"error":"only /_sim/ is served here"}'))
+        if received.method == "HEAD":  # what follows its headers would be taken for an answer
+            return self._plain(Whole(404, b"", dict(_JSON)))
         looked_up = wire.looked_up(received.path) if received.method == "GET" else None
         if looked_up is not None:
             return self._models(wire, received, looked_up)
@@ -136,6 +138,8 @@ class Simulator:
         if endpoint is None:
             message = f"Invalid URL ({received.method} {received.path})"
             return self._plain(wire.error(Refusal(404, message, code="unknown_url")))
+        if endpoint.asked is not None:
+            endpoint = endpoint.asked(received.query)
         body: dict[str, Any] = {}
         bad_body = None
         try:
@@ -150,6 +154,8 @@ class Simulator:
         if reply is None:
             try:
                 wire.authorize(received.headers, self.key)
+                if isinstance(wire, Signed):
+                    wire.verify(received, self.key)
                 if bad_body is not None:
                     raise bad_body
                 reply = endpoint.answer(body)
@@ -161,7 +167,8 @@ class Simulator:
         if isinstance(fault, ErrorEvent) and isinstance(reply, Stream):
             broken = Refusal(fault.status, fault.message, type=fault.type, code=fault.code)
             events = reply.events[: min(fault.after, reply.finish_at)]
-            reply = Stream([*events, wire.error_event(broken)], len(events), reply.headers)
+            last = (reply.broken or wire.error_event)(broken)
+            reply = Stream([*events, last], len(events), reply.headers)
         latency = self.latency.of(wire.provider, model)
         if wire.provider == "openai" and outcome == "completed":
             reply.headers["openai-processing-ms"] = str(latency.first_us // 1000)

@@ -12,7 +12,17 @@ from .received import Received
 
 _KEPT = 256
 _KEPT_BYTES = 65_536
-_SECRET = frozenset({"authorization", "x-api-key", "proxy-authorization", "cookie", "api-key"})
+_SECRET = frozenset(
+    {
+        "authorization",
+        "x-api-key",
+        "x-goog-api-key",
+        "proxy-authorization",
+        "cookie",
+        "api-key",
+        "x-amz-security-token",
+    }
+)
 
 
 @dataclass(slots=True)

@@ -4,21 +4,24 @@ import hmac
 import itertools
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import unquote
 
+from .received import Received
 from .reply import Refusal, Reply, Whole
 
 
 class Endpoint(NamedTuple):
     """What can be posted somewhere: how it is answered, and what the address says beyond the body.
 
-    `model` and `stream` None: the body's members of those names say it.
+    `model` and `stream` None: the body's members of those names say it. `asked` is for an address
+    whose query (without its `?`) chooses among endpoints.
     """
 
     answer: Callable[[dict[str, Any]], Reply]
     model: str | None = None
     stream: bool | None = None
+    asked: "Callable[[str], Endpoint] | None" = None
 
     def means(self, body: Mapping[str, Any]) -> tuple[str, bool]:
         """The model that is asked for, and whether its answer is to be a stream."""
@@ -58,6 +61,14 @@ class Wire(Protocol):
         """Shape an error as the event that a stream breaks off with."""
 
 
+@runtime_checkable
+class Signed(Protocol):
+    """A wire whose requests may be signed as a whole, instead of bringing a key."""
+
+    def verify(self, received: Received, key: str | None) -> None:
+        """Check a request's signature, if it has one. Raises: Refusal."""
+
+
 def looked_up_at(path: str, models: str = "/v1/models") -> str | None:
     """The model that a path below `models` names, empty for `models` itself; None: neither."""
     _, found, rest = path.partition(models)
@@ -69,6 +80,11 @@ class Ids:
 
     _start = os.urandom(8).hex()
     _next = itertools.count(1)
+
+    @classmethod
+    def short(cls) -> str:
+        """Return a new one of nine letters and digits."""
+        return f"{next(cls._next):09x}"
 
     @classmethod
     def new(cls, prefix: str) -> str:

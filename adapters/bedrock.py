@@ -1,0 +1,119 @@
+"""Amazon Bedrock: chat by Converse, embeddings by the models of Titan and Cohere.
+
+Credentials are a Bedrock API key, else AWS's own (`AWS_ACCESS_KEY_ID` …), which sign each request.
+The address needs a region. A profile or a role is not looked up: give the gateway its variables.
+"""
+
+import re
+from collections.abc import AsyncGenerator, Mapping
+from functools import partial
+
+from turnout.engine.provider import Answer, Call, Chunk, Fault, ProviderError
+from turnout.engine.request import Operation
+
+from . import event_stream
+from .bedrock_embeddings import embed
+from .bedrock_request import LACKS, converse_body, count_body, model_path
+from .bedrock_signature import signer
+from .dialect_bedrock import Translation, parsed_object, read_converse
+from .kind import Carries, Kind
+from .upstream import END_WAIT_S, USAGE_WAIT_S, Sign
+
+_REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
+_REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
+# Tokens are counted by a model, not by a profile that spreads its requests over regions.
+_PROFILE = re.compile(r"^(us|us-gov|eu|apac|jp|au|ca|global)\.(?=[a-z0-9-]+\.)")
+
+
+class Bedrock(Kind):
+    """Amazon Bedrock's runtime API."""
+
+    kind = "bedrock"
+    default_base_url = None
+    key_variable = "AWS_BEARER_TOKEN_BEDROCK"
+    variables = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", *_REGIONS)
+    lacks = LACKS
+    carries = Carries(
+        embeddings=True,
+        images=True,
+        audio=True,
+        documents=True,
+        reasoning=True,
+        signatures=True,
+        counts=True,
+    )
+
+    @classmethod
+    def address(cls, variables: Mapping[str, str]) -> str | None:
+        """The region's endpoint; None where no variable names a region that can be one."""
+        region = _region(variables)
+        if region is None:
+            return None
+        domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+        return f"https://bedrock-runtime.{region}.{domain}"
+
+    @classmethod
+    def sign(cls, variables: Mapping[str, str]) -> Sign | None:
+        """AWS's signature, where the key, its secret and the region are there."""
+        key_id, secret = variables.get("AWS_ACCESS_KEY_ID"), variables.get("AWS_SECRET_ACCESS_KEY")
+        region = _region(variables)
+        if not key_id or not secret or region is None:
+            return None
+        return signer(key_id, secret, variables.get("AWS_SESSION_TOKEN") or None, region)
+
+    async def answer(self, call: Call) -> Answer:
+        """Generation without streaming, or embeddings. Raises: ProviderError."""
+        if call.request.operation is Operation.EMBEDDINGS:
+            path = model_path(call.upstream_model, "invoke")
+            return await embed(call, partial(self._upstream.fetch, path))
+        path = model_path(call.upstream_model, "converse")
+        raw = await self._upstream.fetch(path, converse_body(call), call)
+        return read_converse(raw, call, self._upstream.secrets)
+
+    async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+        """Generation as chunks. Raises: ProviderError, at any point."""
+        translation = Translation(call, self._upstream.secrets)
+        events = await self._upstream.open(
+            model_path(call.upstream_model, "converse-stream"),
+            converse_body(call),
+            call,
+            event_stream.Parser,
+            b"application/vnd.amazon.eventstream",
+        )
+        try:
+            while batch := await events.next():
+                for event in batch:
+                    if (chunk := translation.take(event)) is not None:
+                        yield chunk
+                if translation.complete:
+                    events.patience_s = END_WAIT_S
+                elif translation.ended:
+                    events.patience_s = USAGE_WAIT_S
+            if (chunk := translation.finish()) is not None:
+                yield chunk
+        except ProviderError as error:
+            error.usage = translation.usage
+            raise
+        finally:
+            await events.aclose()
+
+    async def count(self, call: Call) -> int | None:
+        """The model's own count; None where it has none. Raises: ProviderError."""
+        path = model_path(_PROFILE.sub("", call.upstream_model), "count-tokens")
+        try:
+            raw = await self._upstream.fetch(path, count_body(call), call)
+        except ProviderError as error:
+            if error.fault is Fault.UNSUPPORTED and error.status is not None:
+                return None
+            raise
+        counted = parsed_object(raw).get("inputTokens")
+        return counted if type(counted) is int and counted >= 0 else None
+
+
+def _region(variables: Mapping[str, str]) -> str | None:
+    """The region to ask; it becomes part of the address, so nothing else may be in it.
+
+    Not an error: a machine may have the variable for something else than this gateway.
+    """
+    region = next((found for n in _REGIONS if (found := variables.get(n, "").strip())), "")
+    return region if _REGION.fullmatch(region) else None
