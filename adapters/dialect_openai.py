@@ -118,9 +118,12 @@ class OpenAIDialect(Kind):
     def chat_body(self, call: Call) -> bytes:
         """The request as this provider wants it. Adds to `call.dropped`. Raises: ProviderError."""
         departures = dict(self.departures(call.body, call))
-        messages = self.messages(messages_for(call, self.wants, self.carries))
-        if messages is not call.request.body.get("messages", messages):
-            departures.setdefault("messages", orjson.dumps(messages))
+        written = call.body.get("messages")
+        # Of what is misshapen the provider says best what is wrong with it.
+        if isinstance(written, list) and all(isinstance(one, dict) for one in written):
+            messages = self.messages(messages_for(call, written, self.wants, self.carries))
+            if messages is not written:
+                departures.setdefault("messages", orjson.dumps(messages))
         lacks = self.lacking(call.upstream_model)
         return chat_body(call, departures, lacks, self.wants)
 

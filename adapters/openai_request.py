@@ -132,7 +132,7 @@ def _limited(body: Mapping[str, Any], name: str | None) -> Departures:
 
 def _tiered(call: Call, body: Mapping[str, Any], tiers: frozenset[str] | None) -> Departures:
     tier = body.get("service_tier")
-    if tier is None or tiers is None or tier in tiers:
+    if tier is None or tiers is None or (isinstance(tier, str) and tier in tiers):
         return {}
     if not asks_nothing("service_tier", tier):
         call.dropped.append("service_tier")
@@ -142,14 +142,11 @@ def _tiered(call: Call, body: Mapping[str, Any], tiers: frozenset[str] | None) -
 # --- messages ------------------------------------------------------------------------------------
 
 
-def messages_for(call: Call, wants: Wants, carries: Carries) -> list[Json]:
+def messages_for(call: Call, messages: list[Json], wants: Wants, carries: Carries) -> list[Json]:
     """The messages as a provider takes them; the client's own list where nothing has to change.
 
     Adds to `call.dropped`. Raises: ProviderError UNSUPPORTED for parts that it cannot carry.
     """
-    messages: list[Json] = call.body.get("messages", [])
-    if not all(isinstance(message, dict) for message in messages):
-        return messages  # the provider says best what is wrong with them
     _refuse_parts(messages, carries)
     translated = call.request.native is not None
     strange = _PROOFS if translated or wants.refuses else frozenset[str]()

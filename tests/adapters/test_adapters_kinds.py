@@ -581,6 +581,50 @@ def test_for_any_request_what_leaves_holds_nothing_that_is_lacked(
         assert sent["x"] == written["x"]
 
 
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["a", "user", "file", ""]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["type", "text", "id", "function", "cache_control", "file", "index"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=8,
+)
+PLACES = st.sampled_from(
+    "role content name tool_calls tool_call_id reasoning_content thinking_blocks refusal "
+    "cache_control".split()
+)
+MEMBERS = st.sampled_from(
+    "tools tool_choice thinking reasoning provider service_tier seed stop response_format deferred "
+    "max_tokens stream_options cache_control".split()
+)
+
+
+@given(
+    st.lists(st.dictionaries(PLACES, ANY, max_size=4) | ANY, max_size=3),
+    st.dictionaries(MEMBERS, ANY, max_size=3),
+    st.sampled_from([kind for kind in OPENAI_KINDS if kind != "ollama"]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_whatever_a_client_writes_leaves_as_json_or_is_refused(
+    bench: Any, turns: list[Any], members: dict[str, Any], kind: str, foreign: bool, strict: bool
+) -> None:
+    call = replace(bench.chat(**members, messages=turns), strict=strict)
+    call = translated(call) if foreign else call
+    base_url = ADDRESS if PROVIDERS[kind].default_base_url is None else None
+    provider = bench.answering(kind, ANSWER, base_url=base_url)
+    try:
+        sent = orjson.loads(provider.chat_body(call))
+    except ProviderError as error:
+        assert error.fault is Fault.UNSUPPORTED
+        return
+    assert isinstance(sent, dict) and sent["model"] != "gpt-4"
+
+
 KNOWN = {"stop", "length", "tool_calls", "content_filter", "function_call"}
 REASONS = st.text(max_size=12) | st.sampled_from(
     ["eos", "eos_token", "STOP", "end_turn", "max_tokens", "MAX_TOKENS", "tool_use", "unknown", "5"]
