@@ -8,8 +8,10 @@ BIN    := $(VENV)/bin
 NODE_PROJECT := tests/sdk/node
 # Environments of clients that are tried against the gateway, each with its pins in tests/sdk/python.
 CLIENTS := $(patsubst %,.cache/clients/%/.ready,frameworks legacy)
-# Tests that only compute run side by side; those with servers, clocks and signals one by one.
+# Tests that only compute, or bring their own servers, run side by side; those of clocks, signals
+# and whole clients one by one.
 PURE   := tests/dsl tests/cli tests/docs
+BESIDE := $(PURE) tests/engine tests/adapters tests/wiring tests/conformance
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run check test proof bench soak docs prices format pins clean
@@ -36,8 +38,8 @@ check: $(VENV)/.dev ## format, lint, types, imports, generated pages, the price 
 
 test: check $(VENV)/.node $(CLIENTS) ## everything, with counts that fit 20 minutes
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -n auto $(PURE)
-	$(BIN)/coverage run -m pytest -q $(addprefix --ignore=,$(PURE))
+	$(BIN)/coverage run -m pytest -q -n auto $(BESIDE)
+	$(BIN)/coverage run -m pytest -q $(addprefix --ignore=,$(BESIDE))
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered --skip-empty --sort=cover
 	$(BIN)/python tests/coverage_floors.py
