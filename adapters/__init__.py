@@ -110,6 +110,19 @@ def build(
         sent |= wire.authorization(credential)
     sent |= {header.lower(): value for header, value in headers.items()}
     secrets = tuple(value.strip() for value in given.values())
-    upstream = Upstream(upstream_url, sent, transport, sign, secrets)
-    has_credential = bool(credential or headers or sign) or not wire.needs_credential
-    return wire(name, upstream, has_credential and address is not None)
+    advice = _advice(wire, upstream_url)
+    upstream = Upstream(upstream_url, sent, transport, sign, secrets, advice)
+    missing = None
+    if wire.needs_credential and not (credential or headers or sign):
+        missing = wire.uncredentialed(given)
+    elif address is None:
+        missing = wire.unplaced(given)
+    return wire(name, upstream, missing)
+
+
+def _advice(wire: type[Kind], url: str) -> str:
+    """What to look at where the provider does not know an address that has not its own path."""
+    path = wire.own_path()
+    if url.rstrip("/").endswith(path):
+        return ""
+    return f": is the path of `base_url` right? `{wire.kind}` wants `…{path}`"

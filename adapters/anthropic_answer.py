@@ -11,6 +11,8 @@ import orjson
 
 from turnout.engine.request import Usage
 
+from .usage import is_count
+
 _FINISH = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -61,9 +63,9 @@ class Counts:
         """Take a `usage` object; what it leaves out stays as it was."""
         if not isinstance(usage, dict):
             return
-        self._counts |= {n: usage[n] for n in _COUNTS if _is_count(usage.get(n))}
+        self._counts |= {n: usage[n] for n in _COUNTS if is_count(usage.get(n))}
         details = usage.get("output_tokens_details")
-        if isinstance(details, dict) and _is_count(details.get("thinking_tokens")):
+        if isinstance(details, dict) and is_count(details.get("thinking_tokens")):
             self._counts["thinking_tokens"] = details["thinking_tokens"]
 
     def usage(self) -> Usage | None:
@@ -104,7 +106,3 @@ def thinking_block(block: Mapping[str, Any]) -> dict[str, Any] | None:
         case {"type": "redacted_thinking", "data": str() as data}:
             return {"type": "redacted_thinking", "data": data}
     return None
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 0

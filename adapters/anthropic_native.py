@@ -4,7 +4,9 @@ The body leaves as its client wrote it, but for the model, what the policy sets 
 the model's own; the answer comes back as it came, but for the model. Events of a stream likewise.
 
 One thing more is taken out: thinking without a signature. Anthropic refuses it, and it can only be
-another provider's, shown by this gateway in an earlier turn of the conversation.
+another provider's, shown by this gateway in an earlier turn of the conversation. Where tools were
+called in that turn, and their results come now, a budget for thinking goes out too: Anthropic
+refuses one whose turn did not begin with thinking.
 """
 
 from collections.abc import Mapping
@@ -17,13 +19,16 @@ from turnout.engine.request import OUTPUT_LIMITS, Native, Usage
 
 from . import fault
 from .anthropic_answer import Counts, finish_of, text_of
-from .anthropic_models import effort, model
+from .anthropic_models import model
 from .anthropic_request import limited
+from .anthropic_thinking import comes_with_thinking, thinking
 from .splice import splice, value_span
 from .sse import Event
 
 Json = dict[str, Any]
 
+# What gives way to thinking.
+_SAMPLING = ("temperature", "top_p", "top_k")
 _FEATURES = ("anthropic-beta", "anthropic-version")
 
 
@@ -38,13 +43,32 @@ def native_body(call: Call, native: Native) -> bytes:
     if (limit := limited(written, call.max_output)) != asked and "max_tokens" in native.body:
         members["max_tokens"] = orjson.dumps(limit)
     for name, value in call.sets.items():
-        if name not in OUTPUT_LIMITS and not _set(name, value, native, call, members):
+        if name in OUTPUT_LIMITS or name == "reasoning_effort":
+            continue
+        if not _set(name, value, native, call, members):
             call.dropped.append(name)
+    if "reasoning_effort" in call.sets:
+        # Last, because other members give way to thinking.
+        _think(call.sets["reasoning_effort"], limit, native, call, members)
     for name in sorted(call.refused & native.body.keys()):
-        if name not in call.sets and native.body[name] not in (None, 1):
+        gone = members.get(name, b"") is None
+        if name not in call.sets and not gone and native.body[name] not in (None, 1):
             members[name] = None
             call.dropped.append(name)
+    if _is_without_its_thinking(native.body, members.get("thinking")):
+        # What the policy set is gone with it, and nothing of it was named yet.
+        members["thinking"] = None
+        call.dropped.append("thinking")
     return _spliced(native, members)
+
+
+def _is_without_its_thinking(body: Json, written: bytes | None) -> bool:
+    """Whether a budget is asked for in the middle of calls that were made without thinking."""
+    thinking = orjson.loads(written) if written is not None else body.get("thinking")
+    if _object(thinking).get("type") != "enabled":
+        return False
+    turns = _signed(body.get("messages")) or body.get("messages")
+    return not comes_with_thinking(turns if isinstance(turns, list) else [])
 
 
 def _set(
@@ -52,7 +76,7 @@ def _set(
 ) -> bool:
     """Write what the policy sets over the client's; whether Anthropic has anything for it."""
     body, manner = native.body, model(call.upstream_model)
-    if name in ("temperature", "top_p", "top_k"):
+    if name in _SAMPLING:
         if value != 1 and (name in call.refused or not manner.sampling):
             return False
         written: tuple[str, Any] = (name, min(value, 1) if name == "temperature" else value)
@@ -60,8 +84,6 @@ def _set(
         written = ("stop_sequences", [value])
     elif name == "user":
         written = ("metadata", {**_object(body.get("metadata")), "user_id": value})
-    elif name == "reasoning_effort" and (level := effort(value, manner.efforts)) is not None:
-        written = ("output_config", {**_object(body.get("output_config")), "effort": level})
     elif name == "parallel_tool_calls" and body.get("tools"):
         choice = {"type": "auto", **_object(body.get("tool_choice"))}
         written = ("tool_choice", {**choice, "disable_parallel_tool_use": value is False})
@@ -71,13 +93,45 @@ def _set(
     return True
 
 
+def _think(
+    value: Any, limit: int, native: Native, call: Call, members: dict[str, bytes | None]
+) -> None:
+    """Write how much the policy lets it think over the client's; other members may give way.
+
+    Adds to `call.dropped`.
+    """
+    body = native.body
+    asked: Json = {"max_tokens": limit, "messages": _signed(body["messages"]) or body["messages"]}
+    for name in ("output_config", "tool_choice", *_SAMPLING):
+        written = members[name] if name in members else body.get(name)
+        if isinstance(written, bytes):
+            written = orjson.loads(written)
+        if written is not None:
+            asked[name] = dict(written) if isinstance(written, dict) else written
+    if "type" not in _object(asked.get("tool_choice")):
+        asked.pop("tool_choice", None)
+    before = dict(asked)
+    thinking({"reasoning_effort": value}, asked, model(call.upstream_model), call.dropped)
+    if (wanted := asked.get("thinking")) is not None:
+        given = _object(body.get("thinking"))
+        kept = given if given.get("type") == wanted["type"] else {}
+        members["thinking"] = orjson.dumps({**kept, **wanted})
+    if (config := asked.get("output_config")) is not None:
+        members["output_config"] = orjson.dumps(config)
+    for name in before.keys() - asked.keys():
+        members[name] = None
+
+
 def _object(value: object) -> Json:
     return value if isinstance(value, dict) else {}
 
 
 def counted_body(call: Call, native: Native) -> bytes:
     """The client's bytes with the upstream's model: nothing else bears on a count."""
-    return _spliced(native, {"model": orjson.dumps(call.upstream_model)})
+    members: dict[str, bytes | None] = {"model": orjson.dumps(call.upstream_model)}
+    if _is_without_its_thinking(native.body, None):
+        members["thinking"] = None
+    return _spliced(native, members)
 
 
 def _spliced(native: Native, members: dict[str, bytes | None]) -> bytes:
@@ -181,8 +235,10 @@ class Relay:
         if not isinstance(parsed, dict):
             raise fault.bad_output("the provider's stream holds an event that is no object")
         kind = parsed.get("type")
-        if kind == "error" or event.name == b"error":
+        if kind == "error" or event.name == b"error" or parsed.get("error"):
             raise fault.from_error(parsed.get("error") or {}, self._secrets)
+        if not isinstance(kind, str) or not kind:
+            raise fault.bad_output("the provider's stream holds an event without a type")
         data, text, finish = event.data, "", None
         if kind == "message_start":
             data = self._start(data, parsed)
@@ -200,7 +256,7 @@ class Relay:
             self.complete = True
         self._content = self._content or bool(text) or finish is not None
         usage = self.usage if kind == "message_delta" else None
-        name = event.name or str(kind).encode()
+        name = event.name or kind.encode()
         return Chunk(
             b"event: %b\ndata: %b\n\n" % (name, data.replace(b"\n", b"\ndata: ")),
             self._content,

@@ -95,18 +95,19 @@ def _may(translated: Mapping[str, Any], wanted: Mapping[str, Any], model: Model)
         return True
     budget = wanted.get("budget_tokens")
     room = isinstance(budget, int) and LEAST_BUDGET <= budget < translated["max_tokens"]
-    return room and _comes_with_thinking(translated["messages"])
+    return room and comes_with_thinking(translated["messages"])
 
 
-def _comes_with_thinking(turns: list[Json]) -> bool:
+def comes_with_thinking(turns: list[Json]) -> bool:
     """Whether the calls whose results come last stand behind their thinking."""
     for turn in reversed(turns):
-        blocks = turn["content"] if isinstance(turn["content"], list) else []
-        if turn["role"] == "user":
-            if not any(block["type"] == "tool_result" for block in blocks):
+        content = turn.get("content")
+        kinds = [block.get("type") for block in content] if isinstance(content, list) else []
+        if turn.get("role") == "user":
+            if "tool_result" not in kinds:
                 return True
-        elif any(block["type"] == "tool_use" for block in blocks):
-            return blocks[0]["type"] in ("thinking", "redacted_thinking")
+        elif "tool_use" in kinds:
+            return kinds[0] in ("thinking", "redacted_thinking")
     return True
 
 

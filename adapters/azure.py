@@ -18,6 +18,7 @@ from turnout.engine.provider import Call
 from turnout.engine.request import Operation
 
 from .dialect_openai import OpenAIDialect
+from .openai import OF_REASONING, UNREASONING
 from .openai_native import NativeWire
 from .openai_request import Departures, Wants
 
@@ -49,6 +50,16 @@ class Azure(OpenAIDialect):
         return variables.get(_ENDPOINT) or None
 
     @classmethod
+    def unplaced(cls, variables: Mapping[str, str]) -> str:
+        """Its resource."""
+        return f"no `{_ENDPOINT}`"
+
+    @classmethod
+    def own_path(cls) -> str:
+        """That of the API without versions."""
+        return "/openai/v1"
+
+    @classmethod
     def prefix(cls, base_url: str) -> str:
         """The resource alone is an address too, as its own clients take it."""
         bare = urlsplit(base_url).path in ("", "/")
@@ -68,6 +79,10 @@ class Azure(OpenAIDialect):
         elif "/openai/deployments/" not in prefix:
             return path
         return f"{path}?api-version={API_VERSION}"
+
+    def lacking(self, model: str) -> frozenset[str]:
+        """More where the deployment is named after a model that does not reason."""
+        return self.lacks | OF_REASONING if UNREASONING.match(model) else self.lacks
 
     def departures(self, body: Mapping[str, Any], call: Call) -> Departures:
         """Name the output limit as reasoning models take it."""

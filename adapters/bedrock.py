@@ -14,7 +14,7 @@ from turnout.engine.request import Operation
 from . import event_stream
 from .bedrock_embeddings import embed
 from .bedrock_request import LACKS, converse_body, count_body, model_path
-from .bedrock_signature import signer
+from .bedrock_signature import NO_SIGNING, signer
 from .dialect_bedrock import Translation, parsed_object, read_converse
 from .kind import Carries, Kind
 from .upstream import END_WAIT_S, USAGE_WAIT_S, Sign
@@ -61,6 +61,23 @@ class Bedrock(Kind):
             return None
         return signer(key_id, secret, variables.get("AWS_SESSION_TOKEN") or None, region)
 
+    @classmethod
+    def uncredentialed(cls, variables: Mapping[str, str]) -> str:
+        """Of AWS's own keys the part that is not there, or what signs with them."""
+        parts = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        unset = [name for name in parts if not variables.get(name)]
+        if len(unset) == len(parts):
+            return "no credential"
+        if unset:
+            return f"no `{unset[0]}`"
+        return cls.unplaced(variables) if _region(variables) is None else NO_SIGNING
+
+    @classmethod
+    def unplaced(cls, variables: Mapping[str, str]) -> str:
+        """Its region, or one that can be."""
+        name = next((name for name in _REGIONS if variables.get(name, "").strip()), None)
+        return f"no `{_REGIONS[0]}`" if name is None else f"no region in `{name}`"
+
     async def answer(self, call: Call) -> Answer:
         """Generation without streaming, or embeddings. Raises: ProviderError."""
         if call.request.operation is Operation.EMBEDDINGS:
@@ -86,9 +103,9 @@ class Bedrock(Kind):
                     if (chunk := translation.take(event)) is not None:
                         yield chunk
                 if translation.complete:
-                    events.patience_s = END_WAIT_S
+                    events.patient(END_WAIT_S)
                 elif translation.ended:
-                    events.patience_s = USAGE_WAIT_S
+                    events.patient(USAGE_WAIT_S)
             if (chunk := translation.finish()) is not None:
                 yield chunk
         except ProviderError as error:

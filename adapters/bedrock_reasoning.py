@@ -60,11 +60,18 @@ def additional(body: Mapping[str, Any], call: Call) -> tuple[Json, Json]:
     if effort is not None and effort != "none":
         asked = _effort(effort, made_by, body, call)
         if asked is None:
-            call.dropped.append("reasoning_effort")
+            if not ("thinking" in fields and _is_said_by_thinking(call)):
+                call.dropped.append("reasoning_effort")
         else:
             fields |= asked[0]
             output |= asked[1]
     return fields, output
+
+
+def _is_said_by_thinking(call: Call) -> bool:
+    """Whether the effort only says once more what the client's `thinking` says."""
+    native = call.request.native
+    return native is not None and native.named.get("reasoning_effort") == "thinking"
 
 
 def _effort(

@@ -9,16 +9,17 @@ from collections.abc import Mapping
 
 import httpx
 
-from turnout.engine.provider import Fault, ProviderError
-
 from .upstream import Sign
 
+NO_SIGNING = "no botocore (install `turnout[bedrock]`)"
+"""What is missing where there are keys and nothing to sign with."""
 
-def signer(key_id: str, secret: str, token: str | None, region: str) -> Sign:
-    """What signs a request with these credentials of AWS, as of now.
 
-    Without botocore it is there all the same, and its requests fail with the reason: a machine may
-    have these variables for something else, and the gateway has to start.
+def signer(key_id: str, secret: str, token: str | None, region: str) -> Sign | None:
+    """What signs a request with these credentials of AWS, as of now; None without botocore.
+
+    Not an error: a machine may have these variables for something else, and the gateway has to
+    start. It tells what is missing where a policy names the provider.
     """
     try:
         # Here, because it takes 0.1 s and most gateways never need it.
@@ -26,7 +27,7 @@ def signer(key_id: str, secret: str, token: str | None, region: str) -> Sign:
         from botocore.awsrequest import AWSRequest
         from botocore.credentials import Credentials
     except ImportError:
-        return _unsigned
+        return None
     # On its lowest level it writes what it signs, and the session's token is part of that.
     logging.getLogger("botocore.auth").setLevel(logging.INFO)
     credentials = Credentials(key_id, secret, token)
@@ -39,9 +40,3 @@ def signer(key_id: str, secret: str, token: str | None, region: str) -> Sign:
         return {name: value for name, value in request.headers.items() if name != "content-type"}
 
     return sign
-
-
-def _unsigned(url: httpx.URL, body: bytes) -> Mapping[str, str]:
-    raise ProviderError(
-        Fault.AUTH, "the gateway cannot sign requests to this provider: install `turnout[bedrock]`"
-    )

@@ -8,16 +8,18 @@ import httpx
 from .dialect_cohere import CohereDialect
 from .upstream import Sign
 
+_COHERE = httpx.URL("https://api.cohere.com")
+
 
 class Cohere(CohereDialect):
     """Cohere's API, version 2.
 
     The key is in `COHERE_API_KEY`, or where that is not set in `CO_API_KEY`, which Cohere's own
-    libraries read.
+    libraries read. The latter is sent to Cohere only, whatever has an address of its own.
     """
 
     kind = "cohere"
-    default_base_url = "https://api.cohere.com"
+    default_base_url = str(_COHERE)
     key_variable = "COHERE_API_KEY"
     variables: ClassVar[tuple[str, ...]] = ("CO_API_KEY",)
 
@@ -38,6 +40,7 @@ class Cohere(CohereDialect):
         headers = cls.authorization(key)
 
         def signed(url: httpx.URL, body: bytes) -> Mapping[str, str]:
-            return headers
+            at_cohere = (url.scheme, url.host, url.port) == (_COHERE.scheme, _COHERE.host, None)
+            return headers if at_cohere else {}
 
         return signed

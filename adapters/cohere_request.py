@@ -35,6 +35,9 @@ _CACHING = "cache_control"
 _MOST_STOPS = 5
 _MOST_K = 500
 
+# What a tool that gave nothing gave: its wire refuses results without a word.
+_EMPTY_RESULT = '""'
+
 
 def chat_body(call: Call) -> bytes:
     """The request as Cohere's. Raises: ProviderError UNSUPPORTED or BAD_REQUEST.
@@ -236,7 +239,10 @@ def _conversation(messages: object, dropped: list[str]) -> list[Json]:
         elif role == "user":
             turns.append({"role": "user", "content": _content(message.get("content"), where)})
         elif role == "assistant":
-            turns.append(_assistant(message, where))
+            turn = _assistant(message, where)
+            # Cohere refuses turns that say nothing.
+            if turn.get("content") or turn.get("tool_calls"):
+                turns.append(turn)
         elif role == "tool":
             turns.append(_tool_result(message, where))
         elif role == "function":
@@ -308,7 +314,11 @@ def _tool_result(message: Mapping[str, Any], where: str) -> Json:
         ]
     else:
         content = _text(content, where)
-    return {"role": "tool", "tool_call_id": message.get("tool_call_id"), "content": content}
+    return {
+        "role": "tool",
+        "tool_call_id": message.get("tool_call_id"),
+        "content": content or _EMPTY_RESULT,
+    }
 
 
 def _text(content: object, where: str) -> str:

@@ -78,9 +78,9 @@ class AnthropicDialect(Kind):
                     if (chunk := relay.take(event)) is not None:
                         yield chunk
                 if relay.complete:
-                    events.patience_s = END_WAIT_S
+                    events.patient(END_WAIT_S)
                 elif relay.ended:
-                    events.patience_s = USAGE_WAIT_S
+                    events.patient(USAGE_WAIT_S)
             if (chunk := relay.finish()) is not None:
                 yield chunk
         except ProviderError as error:

@@ -48,8 +48,9 @@ def read_message(
             if answer_tool is not None and block.get("name") == answer_tool:
                 texts.append(arguments)
                 continue
-            function = {"name": block.get("name"), "arguments": arguments}
-            tools.append({"id": block.get("id"), "type": "function", "function": function})
+            call_id, name = _tool_of(block)
+            function = {"name": name, "arguments": arguments}
+            tools.append({"id": call_id, "type": "function", "function": function})
     message: Json = {
         "role": "assistant",
         "content": "".join(texts) if texts or not tools else None,
@@ -74,7 +75,7 @@ def read_message(
     }
     if usage is not None:
         answer["usage"] = shown_usage(usage)
-    called = [t["function"]["name"] + t["function"]["arguments"] for t in tools if _named(t)]
+    called = [t["function"]["name"] + t["function"]["arguments"] for t in tools]
     model = parsed.get("model")
     return Answer(
         orjson.dumps(answer),
@@ -97,8 +98,12 @@ def _refusal(ended: Json) -> str | None:
     return _text(ended.get("stop_details"), "explanation") or None
 
 
-def _named(tool: Json) -> bool:
-    return isinstance(tool["function"]["name"], str)
+def _tool_of(block: Json) -> tuple[str, str]:
+    """A tool call's id and name. Raises: ProviderError where it lacks one."""
+    call_id, name = _text(block, "id"), _text(block, "name")
+    if not call_id or not name:
+        raise fault.bad_output("the provider's answer holds a tool call without an id or a name")
+    return call_id, name
 
 
 def _text(holder: object, name: str) -> str:
@@ -145,11 +150,11 @@ class Translation:
 
     def take(self, event: Event) -> Chunk | None:
         """The client's chunk for one event, if it gives one. Raises: ProviderError."""
+        if self.complete:
+            return None
         try:
             parsed = orjson.loads(event.data)
         except orjson.JSONDecodeError:
-            if self.complete:
-                return None
             raise fault.bad_output("the provider's stream holds malformed JSON") from None
         if not isinstance(parsed, dict):
             raise fault.bad_output("the provider's stream holds an event that is no object")
@@ -220,8 +225,9 @@ class Translation:
             return self._chunk({"content": arguments}, arguments) if arguments else None
         number = len(self._tools)
         self._tools[index] = (number, bool(given))
-        function = {"name": block.get("name"), "arguments": arguments}
-        tool = {"index": number, "id": block.get("id"), "type": "function"}
+        call_id, name = _tool_of(block)
+        function = {"name": name, "arguments": arguments}
+        tool = {"index": number, "id": call_id, "type": "function"}
         text = _text(block, "name") + arguments
         return self._chunk({"tool_calls": [{**tool, "function": function}]}, text)
 

@@ -21,6 +21,7 @@ from turnout.engine.request import Usage
 from . import fault
 from .event_stream import BROKEN, EXCEPTION
 from .sse import Event
+from .usage import is_count
 
 Json = dict[str, Any]
 
@@ -162,7 +163,7 @@ def _finish(reason: object) -> str:
 def _usage(usage: object) -> Usage | None:
     if not isinstance(usage, dict):
         return None
-    counts = {n: usage[n] for n in _COUNTS if type(usage.get(n)) is int and usage[n] >= 0}
+    counts = {n: usage[n] for n in _COUNTS if is_count(usage.get(n))}
     if "inputTokens" not in counts or "outputTokens" not in counts:
         return None
     read, written = counts.get("cacheReadInputTokens", 0), counts.get("cacheWriteInputTokens", 0)
@@ -213,6 +214,8 @@ class Translation:
             return None
         if event.name.startswith(EXCEPTION):
             raise self._failure(event)
+        if self.ended and event.name != b"metadata":
+            return None
         try:
             parsed = orjson.loads(event.data)
         except orjson.JSONDecodeError:

@@ -11,7 +11,7 @@ Over 300 lines because answer, stream and embeddings share counts and finish rea
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import orjson
 
@@ -24,6 +24,7 @@ from .kind import Carries, Kind
 from .parameters import refuse_foreign
 from .sse import Event
 from .upstream import END_WAIT_S
+from .usage import MOST_TOKENS
 from .vectors import embeddings_answer, texts_of
 
 Json = dict[str, Any]
@@ -76,7 +77,7 @@ class CohereDialect(Kind):
                     if (chunk := translation.take(event)) is not None:
                         yield chunk
                 if translation.ended:
-                    events.patience_s = END_WAIT_S
+                    events.patient(END_WAIT_S)
             if (chunk := translation.finish()) is not None:
                 yield chunk
         except ProviderError as error:
@@ -249,14 +250,14 @@ def _logprobs(items: list[Any]) -> Json | None:
     return {"content": content, "refusal": None} if content else None
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _count(holder: object, name: str) -> int | None:
     """A count, which the wire may write with a fraction of zero."""
     value = holder.get(name) if isinstance(holder, dict) else None
-    if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
+    if not _is_number(value) or not 0 <= value < MOST_TOKENS:
         return None
     return int(value)
 

@@ -89,9 +89,9 @@ class GeminiDialect(Kind):
                     for chunk in translation.take(event):
                         yield chunk
                 if translation.complete:
-                    events.patience_s = END_WAIT_S
+                    events.patient(END_WAIT_S)
                 elif translation.ended:
-                    events.patience_s = USAGE_WAIT_S
+                    events.patient(USAGE_WAIT_S)
             yield translation.finish()
         except ProviderError as error:
             error.usage = translation.usage

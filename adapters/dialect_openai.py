@@ -24,10 +24,13 @@ from .openai_mending import (
     Finish,
     Thoughts,
     Tools,
+    called,
     finished,
+    headed,
     identified,
     index_of,
     listed,
+    measured,
     mended_message,
     numbered,
     own_id,
@@ -35,6 +38,7 @@ from .openai_mending import (
     retiered,
     shows,
     text_of,
+    unprinted,
 )
 from .openai_native import NativeWire
 from .openai_request import Departures, Wants, chat_body, messages_for, wants_usage
@@ -43,7 +47,7 @@ from .parameters import unsupported
 from .splice import splice
 from .sse import Event
 from .upstream import END_WAIT_S, USAGE_WAIT_S
-from .usage import read_usage
+from .usage import read_usage, shown_usage
 from .vectors import embeddings_body, read_embeddings
 
 Json = dict[str, Any]
@@ -96,9 +100,9 @@ class OpenAIDialect(Kind):
                     if (chunk := relay.take(event)) is not None:
                         yield chunk
                 if relay.done:
-                    events.patience_s = END_WAIT_S
+                    events.patient(END_WAIT_S)
                 elif relay.complete:
-                    events.patience_s = USAGE_WAIT_S
+                    events.patient(USAGE_WAIT_S)
             if (chunk := relay.finish()) is not None:
                 yield chunk
         except ProviderError as error:
@@ -172,17 +176,20 @@ def read_chat(raw: bytes, call: Call, secrets: tuple[str, ...], finish: Finish) 
     if not _is_chat(parsed):
         raise fault.no_answer(raw, "a chat completion", secrets)
     mended = parsed.pop("error", parsed) is not parsed
-    if parsed.get("object") != "chat.completion" or not parsed.get("id"):
+    if parsed.get("object") != "chat.completion":
         parsed["object"] = "chat.completion"
-        parsed["id"] = parsed.get("id") or own_id(call)
         mended = True
-    mended |= retiered(parsed)
+    mended |= headed(parsed, call)
     texts: list[str] = []
     for position, choice in enumerate(parsed["choices"]):
         message = choice["message"]
         mended |= numbered(choice, position)
         mended |= mended_message(message)
         mended |= identified(message, call)
+        mended |= called(message)
+        if message.get("role") is None:
+            message["role"] = "assistant"
+            mended = True
         if call.request.native is not None:
             # It is to be translated into a protocol that knows them.
             Thoughts().take(message)
@@ -190,24 +197,30 @@ def read_chat(raw: bytes, call: Call, secrets: tuple[str, ...], finish: Finish) 
         if "content" not in message:
             message["content"] = None
             mended = True
+        mended |= measured(choice)
         reason = choice.get("finish_reason")
-        if reason is not None:
-            refuse_broken(reason, choice, secrets)
-            choice["finish_reason"] = finished(reason, bool(message.get("tool_calls")), finish)
-            mended |= choice["finish_reason"] != reason
+        refuse_broken(reason, choice, secrets)
+        choice["finish_reason"] = finished(reason, bool(message.get("tool_calls")), finish)
+        mended |= choice["finish_reason"] != reason
         texts.append(text_of(message))
+    usage = read_usage(parsed.get("usage"))
+    if "usage" in parsed and (told := shown_usage(parsed["usage"], usage)) != parsed["usage"]:
+        parsed["usage"] = told
+        mended = True
+    if parsed.get("usage", usage) is None:
+        mended |= parsed.pop("usage", parsed) is not parsed
     model = parsed.get("model")
     if mended:
         parsed["model"] = call.shown_model
         body = orjson.dumps(parsed)
     else:
         body = splice(raw, parsed, {"model": orjson.dumps(call.shown_model)})
-    reason = parsed["choices"][0].get("finish_reason")
+    reason = parsed["choices"][0]["finish_reason"]
     return Answer(
         body,
-        read_usage(parsed.get("usage")),
+        usage,
         "".join(texts),
-        reason if isinstance(reason, str) else None,
+        reason,
         model if isinstance(model, str) else None,
     )
 
@@ -264,6 +277,8 @@ class Relay:
 
     def take(self, event: Event) -> Chunk | None:
         """The client's chunk for one event, if it gives one. Raises: ProviderError."""
+        if self.done:
+            return None
         if event.data == _DONE:
             self.done = True
             return None
@@ -337,9 +352,8 @@ class Relay:
         read = read_usage(usage)
         if read is None:
             return False
-        assert isinstance(usage, dict)
         self.usage = read
-        self._reported = usage
+        self._reported = shown_usage(usage, read)
         return True
 
     def _is_over(self, choice: object) -> bool:
@@ -355,13 +369,15 @@ class Relay:
 
         An `error` that is null goes: some SDKs look only whether it is there.
         """
-        self._id = self._id or chunk.get("id") or ""
+        if not self._id and isinstance(chunk.get("id"), str):
+            self._id = chunk["id"]
         if not self._id and chunk.get("choices"):
             self._id = own_id(self._call)
         chunk["id"] = self._id
         created = chunk.get("created")
-        if not self._created and type(created) is int:
-            self._created = created
+        if not self._created:
+            of_ours = self._call.request.received_us // 1_000_000
+            self._created = created if type(created) is int and created > 0 else of_ours
         chunk["created"] = self._created
         model = chunk.get("model")
         if self._upstream_model is None and isinstance(model, str) and model:
@@ -370,6 +386,7 @@ class Relay:
         chunk["object"] = "chat.completion.chunk"
         chunk.pop("error", None)
         retiered(chunk)
+        unprinted(chunk)
         self._latest = chunk
 
     def _read(self, choices: list[Any]) -> tuple[str, str | None]:
@@ -399,8 +416,9 @@ class Relay:
                 self._tools.setdefault(index, Tools(self._call)).number(tools)
             reason = choice.get("finish_reason")
             refuse_broken(reason, choice, self._secrets)
-            if reason == "":
+            if not reason:
                 choice["finish_reason"] = None
+            measured(choice)
             if reason:
                 self._finished.add(index)
                 self._content = True

@@ -229,6 +229,11 @@ _NO_CREDIT = re.compile(r"spending cap|prepay\w* credits|billing account", re.IG
 _NO_BALANCE = re.compile(r"have any credits|insufficient (credits|balance)", re.IGNORECASE)
 _NO_SUCH_ROUTE = re.compile(r"no endpoints found that (can handle|support)", re.IGNORECASE)
 
+# What a 404 is about; of an address nobody knows it has other words, or no error of its own.
+_NO_MODEL = frozenset(("model_not_found", "model_decommissioned", "DeploymentNotFound"))
+_MODEL = re.compile(r"model|deployment", re.IGNORECASE)
+_ADDRESS = re.compile(r"\burl\b|\broute\b", re.IGNORECASE)
+
 _BY_STATUS: dict[int, Fault] = {
     401: Fault.AUTH,
     402: Fault.QUOTA,
@@ -263,6 +268,7 @@ _OURS: dict[Fault, str] = {
 _FIELD = re.compile(r"field: '([\w.\[\]]{1,80})'")
 # What others write there is prose.
 _CODE = re.compile(r"[\w.:/-]{1,80}")
+_PARAM = re.compile(r"[\w.:/$\[\]'\"-]{1,160}")
 
 # Where the provider's own words are about the request.
 _THEIRS = frozenset(
@@ -274,9 +280,16 @@ _THEIRS = frozenset(
 
 
 def from_status(
-    status: int, headers: Mapping[str, str], body: bytes, secrets: Iterable[str] = ()
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    secrets: Iterable[str] = (),
+    advice: str = "",
 ) -> ProviderError:
-    """Explain an answer that is not a success; `secrets` never appear in the message."""
+    """Explain an answer that is not a success; `secrets` never appear in the message.
+
+    `advice` is added where it is the address that the provider does not know.
+    """
     error = _described(body)
     if name := headers.get("x-amzn-errortype") or error.get("__type"):
         error = _of_amazon(str(name), error)
@@ -285,7 +298,7 @@ def from_status(
     waits = told_us if waits is None else waits
     if waits is None and status == 429:
         waits = reset_us(headers, time.time())
-    return _explained(error, status, waits, secrets)
+    return _explained(error, status, waits, secrets, advice)
 
 
 def from_error(error: object, secrets: Iterable[str] = ()) -> ProviderError:
@@ -330,6 +343,7 @@ def _explained(
     status: int | None,
     waits_us: int | None,
     secrets: Iterable[str],
+    advice: str = "",
 ) -> ProviderError:
     code = _word(error.get("code"))
     kind = _word(error.get("type"))
@@ -346,15 +360,15 @@ def _explained(
             message,
             status=status,
             code=scrubbed(code, secrets) if code and _CODE.fullmatch(code) else None,
-            param=scrubbed(param, secrets) if param is not None else None,
+            param=scrubbed(param, secrets) if param and _PARAM.fullmatch(param) else None,
             retry_after_us=waits_us,
         )
     message = _OURS[fault]
     if fault is Fault.BAD_OUTPUT and (status in (404, 410) or (code or "").startswith("model_")):
-        missing = code or kind
-        unknown_model = missing in ("model_not_found", "not_found_error", "model_decommissioned")
-        thing = "model" if unknown_model or "model" in prose else "address"
-        message = f"the provider does not know the {thing} that the gateway asked for"
+        if code in _NO_MODEL or (_MODEL.search(prose) and not _ADDRESS.search(prose)):
+            message = "the provider does not know the model that the gateway asked for"
+        else:
+            message = f"the provider does not know the address that the gateway asked for{advice}"
     elif fault is Fault.BAD_OUTPUT and status is not None and 300 <= status < 400:
         message = "the provider redirected the request; redirects are not followed"
     if status is not None:
@@ -569,6 +583,7 @@ _CREDENTIALS = re.compile(
     | \beyJ[\w-]+\.[\w-]+(?:\.[\w-]+)?                         # JSON web tokens
     | (?<=[?&])(?:key|api[_-]?key|token|access_token|sig)=[^\s&]+
     | \b(?:x-)?api[_-]?key\s*[:=]\s*\S+
+    | \bAWS4-HMAC-SHA256\b(?:[ ,]+(?:Credential|SignedHeaders|Signature)=\S+)*  # signatures
     | \bauthorization\s*[:=]\s*\S+(?:\s\S+)?
     """,
     re.IGNORECASE | re.VERBOSE,

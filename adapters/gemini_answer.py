@@ -13,6 +13,7 @@ from turnout.engine.provider import Answer, Call, Fault, ProviderError
 from turnout.engine.request import Usage
 
 from . import fault
+from .usage import is_count
 
 Json = dict[str, Any]
 
@@ -217,12 +218,9 @@ def usage_of(parsed: Json, *, final: bool) -> Usage | None:
     if prompt is None or (written_so_far is None and not final):
         return None
     thoughts = count_of(told, "thoughtsTokenCount") or 0
-    return Usage(
-        prompt + (count_of(told, "toolUsePromptTokenCount") or 0),
-        (written_so_far or 0) + thoughts,
-        count_of(told, "cachedContentTokenCount") or 0,
-        reasoning=thoughts,
-    )
+    prompt += count_of(told, "toolUsePromptTokenCount") or 0
+    cached = min(count_of(told, "cachedContentTokenCount") or 0, prompt)
+    return Usage(prompt, (written_so_far or 0) + thoughts, cached, reasoning=thoughts)
 
 
 def shown_usage(usage: Usage) -> Json:
@@ -269,7 +267,7 @@ def answer_id_of(parsed: Json, call: Call) -> str:
 def count_of(holder: object, name: str) -> int | None:
     """A member that counts something; None for anything else."""
     value = holder.get(name) if isinstance(holder, dict) else None
-    return value if type(value) is int and value >= 0 else None
+    return value if is_count(value) else None
 
 
 def text_of(holder: object, name: str) -> str:

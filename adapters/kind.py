@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from turnout.engine.provider import Answer, Call, Chunk
 from turnout.engine.request import Operation
@@ -48,16 +49,21 @@ class Kind(ABC):
     lacks: ClassVar[frozenset[str]] = frozenset()
     carries: ClassVar[Carries] = Carries()
 
-    def __init__(self, name: str, upstream: Upstream, usable: bool) -> None:
-        """Speak to this upstream under this provider name."""
+    def __init__(self, name: str, upstream: Upstream, missing: str | None = None) -> None:
+        """Speak to this upstream under this provider name; `missing` is what it lacks for that."""
         self.name = name
         self._upstream = upstream
-        self._usable = usable
+        self._missing = missing
 
     @property
     def usable(self) -> bool:
-        """Whether a credential is there, or none is needed."""
-        return self._usable
+        """Whether nothing is missing for a call."""
+        return self._missing is None
+
+    @property
+    def missing(self) -> str | None:
+        """What it lacks to be called, such as `no credential`; None: it is usable."""
+        return self._missing
 
     @classmethod
     def authorization(cls, credential: str) -> dict[str, str]:
@@ -66,13 +72,32 @@ class Kind(ABC):
 
     @classmethod
     def prefix(cls, base_url: str) -> str:
-        """What paths are appended to, for the address as it was written."""
+        """What paths are appended to, for the address as it was written.
+
+        An address without a path is left alone where a gateway in front may serve the API there;
+        if it does not, `own_path` is what the refusal advises.
+        """
         return base_url
+
+    @classmethod
+    def own_path(cls) -> str:
+        """The path that its API has, such as `/v1`; empty where it has none."""
+        return urlsplit(cls.default_base_url or "").path
 
     @classmethod
     def address(cls, variables: Mapping[str, str]) -> str | None:
         """Its own address, as the variables that are set make it; None: it has to be given."""
         return cls.default_base_url
+
+    @classmethod
+    def uncredentialed(cls, variables: Mapping[str, str]) -> str:
+        """What is missing where neither key, header nor signature is there: which variable."""
+        return "no credential"
+
+    @classmethod
+    def unplaced(cls, variables: Mapping[str, str]) -> str:
+        """What is missing where there is no address: which variable."""
+        return "no `base_url`"
 
     @classmethod
     def sign(cls, variables: Mapping[str, str]) -> Sign | None:

@@ -16,7 +16,10 @@ _OPENAI = tuple(
     f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in _OF
 )
 _ANTHROPIC = "anthropic-ratelimit-"
-_VALUE = re.compile(r"[\w.:+-]{1,40}")
+# A number, a duration, an instant or one of Anthropic's words: nothing that could be a key.
+_VALUE = re.compile(
+    r"-?\d{1,20}(\.\d{1,9})?|[\dhmsuµn.]{1,30}|\d{4}-\d\d-\d\d[Tt][\d:.Zz+-]{1,30}|[a-z_]{1,24}"
+)
 _LONGEST_S = 31 * 86_400
 
 

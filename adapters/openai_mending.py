@@ -2,9 +2,12 @@
 
 What breaks clients is mended: tool calls without index, id or type, arguments that are no text,
 content as parts, reasoning under another name, finish reasons and tiers that nobody knows.
+
+Over 300 lines because whole answers and deltas are mended alike, each member by a few lines.
 """
 
 from collections.abc import Callable, Mapping
+from types import NoneType
 from typing import Any
 
 import orjson
@@ -46,6 +49,15 @@ _MEANT = {
     "refusal": "content_filter",
 }
 _TIERS = frozenset(("auto", "default", "flex", "scale", "priority"))
+_TEXT = (str, NoneType)  # a union made anew at each look costs more than the look
+# What else a message may hold: in any other form, no client can read it.
+_KINDS = (
+    ("refusal", (str, NoneType)),
+    ("function_call", (dict, NoneType)),
+    ("audio", (dict, NoneType)),
+    ("annotations", (list, NoneType)),
+)
+_CALLED = ("function", "custom")
 _BROKEN = frozenset(("error", "abort", "aborted", "cancelled"))
 
 
@@ -61,6 +73,26 @@ def refuse_broken(reason: object, choice: Json, secrets: tuple[str, ...]) -> Non
     """An answer that broke off is none, whatever came before. Raises: ProviderError."""
     if (isinstance(reason, str) and reason in _BROKEN) or choice.get("error"):
         raise fault.from_error(choice.get("error") or {}, secrets)
+
+
+def headed(answer: Json, call: Call) -> bool:
+    """Give what stands beside the choices a form that clients know; true if it had another."""
+    changed = retiered(answer)
+    if not isinstance(answer.get("id"), str) or not answer["id"]:
+        answer["id"] = own_id(call)
+        changed = True
+    if type(answer.get("created")) is not int:
+        answer["created"] = call.request.received_us // 1_000_000
+        changed = True
+    return unprinted(answer) or changed
+
+
+def unprinted(answer: Json) -> bool:
+    """Take out a `system_fingerprint` that is none; true if there was one."""
+    if isinstance(answer.get("system_fingerprint"), _TEXT):
+        return False
+    del answer["system_fingerprint"]
+    return True
 
 
 def retiered(answer: Json) -> bool:
@@ -80,6 +112,51 @@ def numbered(choice: Json, index: int) -> bool:
     return True
 
 
+def measured(choice: Json) -> bool:
+    """Give `logprobs` the form that clients know, which Ollama's lack; true if it had another.
+
+    Older servers, Together among them, tell them as completions do: tokens and values side by side.
+    """
+    given = choice.get("logprobs")
+    if given is None:
+        return False
+    if not isinstance(given, dict):
+        choice["logprobs"] = None
+        return True
+    if "content" not in given and isinstance(given.get("tokens"), list):
+        told = zip(given["tokens"], listed(given.get("token_logprobs")), strict=False)
+        given = {"content": [{"token": token, "logprob": value} for token, value in told]}
+    content = [_measured(one) for one in listed(given.get("content"))]
+    mended = {**given, "content": [one for one in content if one is not None] or None}
+    mended.setdefault("refusal", None)
+    if mended == choice["logprobs"]:
+        return False
+    choice["logprobs"] = mended
+    return True
+
+
+def _measured(one: object) -> Json | None:
+    """One token with its probability and those of its rivals; None for what is none."""
+    if not isinstance(one, dict) or not isinstance(one.get("token"), str):
+        return None
+    if type(one.get("logprob")) not in (int, float):
+        return None
+    rivals = [rival for given in listed(one.get("top_logprobs")) if (rival := _rival(given))]
+    octets = one.get("bytes", list(one["token"].encode()))
+    known = octets is None or (isinstance(octets, list) and all(type(o) is int for o in octets))
+    return {**one, "bytes": octets if known else None, "top_logprobs": rivals}
+
+
+def _rival(given: object) -> Json | None:
+    if not isinstance(given, dict) or not isinstance(given.get("token"), str):
+        return None
+    if type(given.get("logprob")) not in (int, float):
+        return None
+    octets = given.get("bytes")
+    known = isinstance(octets, list) and all(type(one) is int for one in octets)
+    return {**given, "bytes": octets if known else None}
+
+
 def _number(value: object, otherwise: int | None) -> int | None:
     """An index, which some write as a string."""
     if isinstance(value, str) and value.isdecimal():
@@ -87,9 +164,39 @@ def _number(value: object, otherwise: int | None) -> int | None:
     return value if type(value) is int else otherwise
 
 
+def called(message: Json) -> bool:
+    """Look at the tool calls of a whole answer; true if one had to be completed.
+
+    Raises: ProviderError for a call of nothing.
+    """
+    changed = False
+    for tool in listed(message.get("tool_calls")):
+        if tool.setdefault("type", "function") != "function":
+            continue
+        function = tool.get("function")
+        if not isinstance(function, dict) or not function.get("name"):
+            raise fault.bad_output("the provider's answer calls a tool without its name")
+        if function.get("arguments") is None:
+            function["arguments"] = ""
+            changed = True
+    return changed
+
+
 def mended_message(message: Json) -> bool:
-    """Put a message or a delta into the form that clients know; true if it had another."""
+    """Put a message or a delta into the form that clients know; true if it had another.
+
+    Raises: ProviderError for text that is no text and tools that are none.
+    """
+    if len(message) == 1 and type(message.get("content")) is str:
+        return False  # nearly every delta
     changed = _joined(message)
+    if "role" in message and message["role"] != "assistant":
+        message["role"] = "assistant"
+        changed = True
+    for name, kind in _KINDS:
+        if name in message and not isinstance(message[name], kind):
+            del message[name]
+            changed = True
     if "tool_calls" in message:
         tools = message["tool_calls"]
         if not tools:
@@ -98,6 +205,8 @@ def mended_message(message: Json) -> bool:
         elif isinstance(tools, dict):
             message["tool_calls"] = [tools]
             changed = True
+        elif not isinstance(tools, list):
+            raise fault.bad_output("the provider's answer holds tool calls that are none")
     thoughts = message.get("reasoning")
     if isinstance(thoughts, str) and thoughts and not message.get("reasoning_content"):
         # Half of them call it one, half the other; clients too.
@@ -130,11 +239,18 @@ def _mended_tool(tool: object) -> bool:
     if not isinstance(tool, dict):
         raise fault.bad_output("the provider's answer holds a tool call that is no object")
     changed = False
-    if isinstance(tool.get("id"), int):
-        tool["id"] = str(tool["id"])
+    call_id = tool.get("id")
+    if call_id is not None and not isinstance(call_id, str):
+        if type(call_id) is not int:
+            raise fault.bad_output("the provider's answer holds a tool call whose id is none")
+        tool["id"] = str(call_id)
         changed = True
     function = tool.get("function")
-    if isinstance(function, dict):
+    if function is not None and not isinstance(function, dict):
+        raise fault.bad_output("the provider's answer holds a tool call without a function")
+    if function is not None:
+        if not isinstance(function.get("name"), _TEXT):
+            raise fault.bad_output("the provider's answer calls a tool whose name is none")
         if tool.get("type") is None and function.get("name"):
             tool["type"] = "function"
             changed = True
@@ -142,14 +258,21 @@ def _mended_tool(tool: object) -> bool:
         if isinstance(arguments, dict | list):
             function["arguments"] = orjson.dumps(arguments).decode()
             changed = True
+        elif not isinstance(arguments, _TEXT):
+            raise fault.bad_output("the provider's answer holds arguments that are none")
+    if "type" in tool and tool["type"] not in _CALLED:
+        tool["type"] = "function"
+        changed = True
     return changed
 
 
 def _joined(message: Json) -> bool:
     """Put content that came as parts (thinking among them) into strings; true if it did."""
     parts = message.get("content")
-    if not isinstance(parts, list):
+    if parts is None or isinstance(parts, str):
         return False
+    if not isinstance(parts, list):
+        raise fault.bad_output("the provider's answer holds content that is no text")
     message["content"] = "".join(_part_text(part) for part in parts)
     thoughts = "".join(
         _part_text(inner)

@@ -95,9 +95,9 @@ async def passed(
                 if (chunk := relay.take(event)) is not None:
                     yield chunk
             if relay.done:
-                events.patience_s = END_WAIT_S
+                events.patient(END_WAIT_S)
             elif relay.complete:
-                events.patience_s = USAGE_WAIT_S
+                events.patient(USAGE_WAIT_S)
         relay.finish()
     except ProviderError as error:
         error.usage = relay.usage

@@ -66,6 +66,8 @@ class Wants:
 _PARTS = {"image_url": "images", "input_audio": "audio", "file": "documents"}
 # What only other wires know, in messages, their parts, tools and their calls.
 _PROOFS = frozenset(("thinking_blocks", "extra_content"))
+# Earlier reasoning under the names of providers whose answers pass as they are.
+_ECHOES = frozenset(("reasoning", "reasoning_details"))
 _CACHING = "cache_control"
 
 
@@ -156,6 +158,8 @@ def messages_for(call: Call, messages: list[Json], wants: Wants, carries: Carrie
         strange |= {_CACHING}
     if wants.history is None and (translated or wants.refuses):
         strange |= {_REASONING}
+    if wants.refuses:
+        strange |= _ECHOES - {wants.history}
     if not strange and wants.takes_messages_as_they_are:
         return messages
     mended = [_message(message, wants, strange) for message in messages]
@@ -186,8 +190,15 @@ def _message(message: Json, wants: Wants, strange: frozenset[str]) -> Json:
         changes["role"] = wants.system
     if not wants.names and _is_named(message):
         gone.add("name")
+    if wants.refuses and wants.members is None and message.get("prefix") is False:
+        gone.add("prefix")  # all of Mistral's answers have it
     if wants.members is not None:
         gone |= {name for name in message.keys() - wants.members if not message[name]}
+        refusal = message.get("refusal")
+        if "refusal" not in wants.members and isinstance(refusal, str) and refusal:
+            # The text that the client was shown; where it stands is no matter to the model.
+            gone.add("refusal")
+            changes["content"] = _with(message.get("content"), refusal)
     if wants.history not in (None, _REASONING) and _REASONING in message:
         gone.add(_REASONING)
         changes[wants.history] = message.get(wants.history) or message[_REASONING]
@@ -197,6 +208,12 @@ def _message(message: Json, wants: Wants, strange: frozenset[str]) -> Json:
     if not changes and not gone:
         return message
     return {name: value for name, value in message.items() if name not in gone} | changes
+
+
+def _with(content: object, refusal: str) -> object:
+    if isinstance(content, list):
+        return [*content, {"type": "text", "text": refusal}]
+    return f"{content}\n{refusal}" if content else refusal
 
 
 def _is_named(message: Json) -> bool:

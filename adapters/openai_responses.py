@@ -26,6 +26,7 @@ from .openai_native import NativeWire, as_written, native_of, passed, written_ov
 from .splice import splice, splice_inside
 from .sse import Event
 from .upstream import Upstream
+from .usage import is_count
 
 Json = dict[str, Any]
 
@@ -125,7 +126,7 @@ def read_responses_usage(usage: object) -> Usage | None:
 
 def _count(holder: object, name: str) -> int | None:
     value = holder.get(name) if isinstance(holder, dict) else None
-    return value if type(value) is int and value >= 0 else None
+    return value if is_count(value) else None
 
 
 def _failure(response: Mapping[str, Any], secrets: tuple[str, ...]) -> ProviderError:
@@ -200,6 +201,8 @@ class ResponseRelay:
         kind = data.get("type") or event.name.decode("utf-8", "replace")
         if kind == "error" or data.get("error"):
             raise fault.from_error(data.get("error") or data, self._secrets)
+        if not isinstance(kind, str) or not kind:
+            raise fault.bad_output("the provider's stream holds an event without a type")
         response = data.get("response")
         raw = event.data
         if isinstance(response, dict):
@@ -212,12 +215,12 @@ class ResponseRelay:
         finish = None
         if kind in ("response.completed", "response.incomplete"):
             self.done = True
-            finish = _finish({**_or_empty(response), "status": str(kind).partition(".")[2]})
-        self._content = self._content or _is_content(str(kind), data)
+            finish = _finish({**_or_empty(response), "status": kind.partition(".")[2]})
+        self._content = self._content or _is_content(kind, data)
         return Chunk(
             as_written(event, raw),
             self._content,
-            _delta_text(str(kind), data),
+            _delta_text(kind, data),
             self.usage,
             finish,
             self._upstream_model,
@@ -238,7 +241,7 @@ def _is_content(kind: str, data: Mapping[str, Any]) -> bool:
         return False
     if kind == "response.output_item.added":
         item = data.get("item")
-        return isinstance(item, dict) and item.get("type") not in _EMPTY_ITEMS
+        return isinstance(item, dict) and str(item.get("type")) not in _EMPTY_ITEMS
     return data.get("delta") != "" if kind.endswith(".delta") else True
 
 

@@ -62,11 +62,20 @@ def honoured(call: Call, lacks: frozenset[str]) -> dict[str, Any]:
     Adds to `call.dropped`. Raises: ProviderError UNSUPPORTED for what shapes the answer.
     """
     gone = left_out(call, lacks)
+    call.dropped.extend(_unsaid(call.body.get("messages")))
     return {
         name: value
         for name, value in call.body.items()
         if name not in gone and value is not None and not asks_nothing(name, value)
     }
+
+
+def _unsaid(messages: object) -> list[str]:
+    """The members of messages that steer, and that only OpenAI's wire has."""
+    turns = [one for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
+    named = any(one.get("name") and one.get("role") not in ("tool", "function") for one in turns)
+    heard = any(one.get("audio") and one.get("role") == "assistant" for one in turns)
+    return ["messages.name"] * named + ["messages.audio"] * heard
 
 
 def left_out(call: Call, lacks: frozenset[str]) -> list[str]:
@@ -125,7 +134,7 @@ def refuse_foreign(call: Call) -> None:
 def refuse_losses(call: Call) -> None:
     """Look at what was left out, before anything is sent. Raises: ProviderError UNSUPPORTED."""
     if call.strict and call.dropped:
-        raise unsupported(call.dropped[0])
+        raise unsupported(call.losses[0])
 
 
 def unsupported(param: str, message: str | None = None) -> ProviderError:

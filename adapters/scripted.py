@@ -52,6 +52,11 @@ class Scripted:
         return self._usable
 
     @property
+    def missing(self) -> str | None:
+        """Its credential, where it is not usable."""
+        return None if self._usable else "no credential"
+
+    @property
     def left(self) -> int:
         """How many steps were not played."""
         return len(self._steps)

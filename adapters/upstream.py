@@ -14,6 +14,7 @@ from typing import Protocol
 from urllib.parse import unquote
 
 import httpx
+import orjson
 
 from turnout.engine.provider import Call, ProviderError
 
@@ -30,6 +31,10 @@ MAX_ERROR_BYTES = 1024 * 1024
 USAGE_WAIT_S = 5.0
 END_WAIT_S = 0.25
 _INFLATED_BYTES = 1024 * 1024
+# As deep as orjson writes, less what answers in other protocols have around a provider's values.
+_MOST_AROUND = 32
+_DEEPEST = 254 - _MOST_AROUND
+_TOO_DEEP = "the provider's answer is nested too deep"
 # How long the explanation of a refusal is waited for: its status is known already.
 _REFUSAL_WAIT_S = 2.0
 # What is written by whoever builds the request, or breaks its framing.
@@ -74,9 +79,11 @@ class Upstream:
         transport: httpx.AsyncBaseTransport,
         sign: Sign | None = None,
         secrets: tuple[str, ...] = (),
+        advice: str = "",
     ) -> None:
         """Fix address and headers; `secrets` are those that stand in none of the headers.
 
+        `advice` is what to tell where the provider does not know the address.
         Raises: ValueError for an address or header that cannot be.
         """
         address = _address(base_url)
@@ -84,8 +91,15 @@ class Upstream:
         self.path = address.path.rstrip("/")
         self._transport = transport
         # What no message may hold, because a provider may echo what it was sent.
-        told = [address.netloc.decode("ascii"), address.host, *_secrets(headers), *secrets]
+        told = [
+            address.netloc.decode("ascii"),
+            address.host,
+            *_of_path(self.path),
+            *_secrets(headers),
+            *secrets,
+        ]
         self._sign = sign
+        self._advice = advice
         self.secrets = tuple(value for value in told if len(value) >= 6)
         self._headers = [
             (b"host", address.netloc),
@@ -177,7 +191,9 @@ class Upstream:
             pass
         finally:
             await _let_go(response)
-        raise fault.from_status(response.status_code, response.headers, refusal, self.secrets)
+        raise fault.from_status(
+            response.status_code, response.headers, refusal, self.secrets, self._advice
+        )
 
     async def _signed(self, url: httpx.URL, body: bytes) -> Mapping[str, str]:
         """What signs a request; a long one is hashed beside the event loop."""
@@ -214,33 +230,41 @@ class Upstream:
                 pieces.append(piece)
         except fault.FAILURES as error:
             raise fault.from_exception(error) from None
-        return b"".join(pieces)
+        whole = b"".join(pieces)
+        if _is_deep(whole):
+            raise fault.bad_output(_TOO_DEEP, status=response.status_code)
+        return whole
 
 
 class Events:
     """The events of one open answer, as many at a time as one read brings.
 
-    Set `patience_s` once everything that matters has come: from then on a failure, or a longer
-    wait, is just the end.
+    Be `patient` once everything that matters has come: from then on a failure, or more to wait for,
+    is just the end.
     """
 
     def __init__(self, response: httpx.Response, parser: Parser) -> None:
         """Take over the response; `aclose` lets go of it."""
-        self.patience_s: float | None = None
+        self._until: float | None = None
         self._response = response
         self._pieces = _pieces(response)
         self._parser = parser
         self._ended = False
+
+    def patient(self, wait_s: float) -> None:
+        """Wait this long from now, if not less already, whatever still comes."""
+        until = asyncio.get_running_loop().time() + wait_s
+        self._until = until if self._until is None else min(self._until, until)
 
     async def next(self) -> list[sse.Event]:
         """At least one event; the empty list is the end. Raises: ProviderError."""
         events: list[sse.Event] = []
         try:
             while not events and not self._ended:
-                if self.patience_s is None:
+                if self._until is None:
                     piece = await anext(self._pieces, None)
                 else:
-                    async with asyncio.timeout(self.patience_s):
+                    async with asyncio.timeout_at(self._until):
                         piece = await anext(self._pieces, None)
                 if piece is None:
                     self._ended = True
@@ -251,8 +275,10 @@ class Events:
             raise fault.bad_output("an event of the provider's stream is too long") from None
         except fault.FAILURES as error:
             self._ended = True
-            if self.patience_s is None:
+            if self._until is None:
                 raise fault.from_exception(error) from None
+        if any(_is_deep(event.data) for event in events):
+            raise fault.bad_output(_TOO_DEEP)
         return events
 
     async def aclose(self) -> None:
@@ -274,6 +300,25 @@ async def _let_go(response: httpx.Response) -> None:
     _closing.add(task)
     task.add_done_callback(_closing.discard)
     await asyncio.shield(task)
+
+
+def _is_deep(written: bytes) -> bool:
+    """Whether it is JSON that could not be written again, with what is told around it.
+
+    Only looks closer where there are as many brackets.
+    """
+    if written.count(b"{") + written.count(b"[") < _DEEPEST:
+        return False
+    try:
+        value = orjson.loads(written)
+        for _ in range(_MOST_AROUND):
+            value = [value]
+        orjson.dumps(value)
+    except orjson.JSONDecodeError:
+        return False
+    except orjson.JSONEncodeError:
+        return True
+    return False
 
 
 class _Body(httpx.AsyncByteStream):
@@ -305,12 +350,20 @@ async def _inflated(stream: httpx.AsyncByteStream, encoding: str) -> AsyncIterat
     if encoding not in ("gzip", "deflate"):
         raise httpx.DecodingError("compressed otherwise than with gzip or deflate")
     inflate = zlib.decompressobj(wbits=47)  # gzip or zlib, by its first bytes
+    room = MAX_ANSWER_BYTES + _INFLATED_BYTES  # whoever reads it whole says so first
     try:
         async for piece in stream:
             left = piece
             while left and not inflate.eof:
-                yield inflate.decompress(left, _INFLATED_BYTES)
+                inflated = inflate.decompress(left, _INFLATED_BYTES)
+                room -= len(inflated)
+                if room < 0:
+                    # A stream too: nobody writes that much, and it costs its sender nothing.
+                    raise httpx.DecodingError("far longer than what was sent")
+                yield inflated
                 left = inflate.unconsumed_tail
+                # A whole body may be in one piece: others have their turn in between.
+                await asyncio.sleep(0)
     except zlib.error as error:
         raise httpx.DecodingError("not what its content-encoding says") from error
     if not inflate.eof:
@@ -330,6 +383,12 @@ def _address(base_url: str) -> httpx.URL:
     if not _HOST.fullmatch(url.raw_host) or not 1 <= (1 if url.port is None else url.port) <= 65535:
         raise ValueError("`base_url` names a host or a port that cannot be")
     return url
+
+
+def _of_path(path: str) -> list[str]:
+    """What of an address's path says whose it is: gateways have accounts and their ids in it."""
+    ids = [step for step in path.split("/") if len(step) >= 8 and not step.isalpha()]
+    return ids if path.count("/") <= 1 else [path, *ids]
 
 
 def _header_value(name: str, value: str) -> bytes:

@@ -31,3 +31,8 @@ class VLLM(OpenAIDialect):
         "service_tier".split()
     )
     wants = Wants(system="system")
+
+    @classmethod
+    def own_path(cls) -> str:
+        """Where vLLM serves it."""
+        return "/v1"

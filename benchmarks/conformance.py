@@ -1,11 +1,13 @@
 """What the conformance suite says of this gateway, of a peer, and of the upstream of both.
 
+Of this gateway it is asked once for each wire that it speaks to providers.
+
     python3 -m venv .cache/litellm && .cache/litellm/bin/pip install 'litellm[proxy]'
     python -m benchmarks.conformance --litellm .cache/litellm/bin/litellm
 
-All stand on this machine, in front of the same simulated OpenAI. The peer lives in an environment
-of its own, for it is no dependency of this project; without it, its column is left out. Prints,
-and writes `benchmarks/results/conformance.md`.
+All stand on this machine, in front of the same simulated providers. The peer lives in an
+environment of its own, for it is no dependency of this project; without it, its column is left out.
+Prints, and writes `benchmarks/results/conformance.md`.
 """
 
 import argparse
@@ -38,6 +40,16 @@ from .processes import GatewayProcess
 RESULTS = Path(__file__).with_name("results") / "conformance.md"
 MODEL = "gpt-4o"
 EMBEDDING_MODEL = "text-embedding-3-small"
+# The wires beside OpenAI's own: what each is called, a model with tools, one that embeds.
+WIRES: dict[str, tuple[str, str, str | None]] = {
+    "anthropic": ("Anthropic", "claude-haiku-4-5", None),
+    "gemini": ("Gemini", "gemini-2.5-flash", "gemini-embedding-001"),
+    "bedrock": ("Bedrock", "amazon.nova-lite-v1:0", "amazon.titan-embed-text-v2:0"),
+    "cohere": ("Cohere", "command-a", "embed-v4.0"),
+    "ollama": ("Ollama", "qwen2.5:3b", "nomic-embed-text"),
+}
+_BEFORE = "before "
+_ANY_KEY = "any-key-will-do-here"
 _START_S = 120.0
 _STOP_S = 20.0
 
@@ -79,8 +91,8 @@ def main() -> int:
     parser.add_argument("--no-file", action="store_true", help="print only")
     arguments = parser.parse_args()
     models = [f"--model=openai/{name}" for name in (MODEL, EMBEDDING_MODEL)]
-    with SimulatorProcess(["openai"], "--latency=*=0ms", *models) as simulator:
-        columns = [_turnout(simulator)]
+    with SimulatorProcess(["openai", *WIRES], "--latency=*=0ms", *models) as simulator:
+        columns = _turnout(simulator)
         if arguments.litellm:
             columns.append(_litellm(simulator, arguments.litellm))
         columns.append(_upstream(simulator))
@@ -91,20 +103,30 @@ def main() -> int:
     return 0
 
 
-def _turnout(simulator: SimulatorProcess) -> Column:
-    policy = (
-        "routing_policy:\n  - {name: all, route: requested}\n"
-        f"providers:\n  openai: {{base_url: '{simulator.base_url('openai')}'}}\n"
+def _turnout(simulator: SimulatorProcess) -> list[Column]:
+    rows = "".join(
+        f"  {name}: {{base_url: '{simulator.base_url(name)}'}}\n" for name in ("openai", *WIRES)
     )
-    with GatewayProcess(policy) as gateway:
-        report = _asked(f"http://127.0.0.1:{gateway.port}/v1", "any-key-will-do-here")
+    policy = f"routing_policy:\n  - {{name: all, route: requested}}\nproviders:\n{rows}"
     setting = "one rule, `route: requested`; on loopback, where keys are not looked at"
-    return Column(f"turnout {__version__}", setting, report)
+    with GatewayProcess(policy) as gateway:
+        base_url = f"http://127.0.0.1:{gateway.port}/v1"
+        own = Column(f"turnout {__version__}", setting, _asked(base_url, _ANY_KEY))
+        others = [
+            Column(
+                _BEFORE + title,
+                f"the same turnout, asked for `{kind}/{model}`"
+                + (f" and `{kind}/{vectors}`" if vectors else ", which has no embeddings"),
+                _asked(base_url, _ANY_KEY, f"{kind}/{model}", vectors and f"{kind}/{vectors}"),
+            )
+            for kind, (title, model, vectors) in WIRES.items()
+        ]
+    return [own, *others]
 
 
 def _upstream(simulator: SimulatorProcess) -> Column:
-    report = _asked(simulator.base_url("openai"), "any-key-will-do-here")
-    setting = "what stands behind all of them, asked directly; no `/v1/messages`, no check of keys"
+    report = _asked(simulator.base_url("openai"), _ANY_KEY)
+    setting = "what stands behind both of them, asked directly; no `/v1/messages`, no check of keys"
     return Column("the simulated OpenAI", setting, report)
 
 
@@ -174,8 +196,10 @@ def _free_port() -> int:
         return int(bound.getsockname()[1])
 
 
-def _asked(base_url: str, key: str) -> Report:
-    target = Target(base_url, MODEL, key, EMBEDDING_MODEL)
+def _asked(
+    base_url: str, key: str, model: str = MODEL, embedding_model: str | None = EMBEDDING_MODEL
+) -> Report:
+    target = Target(base_url, model, key, embedding_model)
     started = time.monotonic()
     results = asyncio.run(run(target, cases()))
     return Report(target, results, time.monotonic() - started)
@@ -190,10 +214,12 @@ def rendered(columns: list[Column]) -> str:
         "Written by `python -m benchmarks.conformance`; do not edit.",
         "",
         f"- {total} cases, the same for all, at one base URL each, in front of the same simulated",
-        f"  OpenAI with the models `{MODEL}` and `{EMBEDDING_MODEL}`. Python "
+        f"  OpenAI with the models `{MODEL}` and `{EMBEDDING_MODEL}`; where another",
+        "  provider's wire is named, in front of that one, simulated too. Python "
         f"{platform.python_version()}, {time.strftime('%Y-%m-%d')}.",
         *(f"- {column.name}: {column.setting}." for column in columns),
-        "- A cell has passed / failed; skipped and not offered cases are in neither.",
+        "- A cell has passed / failed. Skipped and not offered cases are in neither, but in the",
+        "  last row: a provider without embeddings or log probabilities is not asked for them.",
         "- The suite is of this project, and this project is made to pass it. Each case cites who",
         "  says so: see [docs/conformance.md](../../docs/conformance.md).",
         "",
@@ -217,6 +243,8 @@ def _table(columns: list[Column]) -> list[str]:
         rows.append([area, *cells])
     sums = [column.report.counts for column in columns]
     rows.append(["all", *(f"{c[Outcome.PASSED]} / {c[Outcome.FAILED]}" for c in sums)])
+    passed_over = [c[Outcome.SKIPPED] + c[Outcome.NOT_OFFERED] for c in sums]
+    rows.append(["passed over", *map(str, passed_over)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
 
     def row(cells: list[str]) -> str:
@@ -230,6 +258,8 @@ def _table(columns: list[Column]) -> list[str]:
 
 def _failures(column: Column) -> list[str]:
     failed = column.report.of(Outcome.FAILED)
+    if not failed and column.name.startswith(_BEFORE):
+        return []
     lines = ["", f"## What {column.name} fails", ""]
     if not failed:
         return [*lines, "Nothing."]

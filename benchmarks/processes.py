@@ -12,11 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from turnout.adapters import PROVIDERS
+
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _STOP_S = 60.0
 _SERVES = "turnout serves http://"
-KEY_VARIABLES = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GROQ_API_KEY")
+KEY_VARIABLES = tuple(kind.key_variable for kind in PROVIDERS.values())
 
 
 class GatewayProcess:

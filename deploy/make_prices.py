@@ -8,6 +8,7 @@ asks to go with its data, so a copy stands beside the list.
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time
@@ -43,6 +44,15 @@ _RATES: Mapping[Literal["input", "output", "cached", "cache_write", "fee"], str]
     "fee": "requests_kcount",
 }
 
+# Bedrock's own ids are no clauses of the source, which looks for parts of them: every id that is
+# to be known is written out here and kept where the source has it.
+_BEDROCK = "aws"
+_REGIONS = ("us", "us-gov", "eu", "apac", "au", "ca", "in", "jp", "global")
+_GROUP = re.compile(r"(regional|global)\.")
+_CLAUDE = re.compile(r"(?P<name>anthropic\.claude-.*?)(-v\d+)?(:\d+)?")
+_DATED = re.compile(r".*-\d{8}")
+_SNAPSHOTS = {"anthropic.claude-opus-4-5": "20251101"}
+
 
 def price_list(known: Sequence[Provider], origin: Origin) -> str:
     """The text of the list: its origin, then a line for each model that a name can lead to."""
@@ -65,10 +75,14 @@ def _listed(provider: Provider) -> Iterator[Listed]:
     taken: set[str] = set()
     for model in provider.models:
         names = [name for name in dict.fromkeys(_exact_names(model)) if name not in taken]
+        profiles: dict[str, list[str]] = {}
+        if provider.id == _BEDROCK:
+            plain, profiles = _bedrock_names(provider, model)
+            names = list(dict.fromkeys((*(n for n in names if not _is_key(n)), *plain)))
         taken.update(names)
         dated = list(_clauses(model.match, "regex"))
         tuned = [t for t in _clauses(model.match, "starts_with") if t.startswith("ft:")]
-        if not (names or dated or tuned):
+        if not (names or dated or tuned or profiles):
             continue
         listed: Listed = {"model": f"{provider.id}/{model.id}", "prices": _prices(model)}
         if model.context_window is not None:
@@ -79,7 +93,41 @@ def _listed(provider: Provider) -> Iterator[Listed]:
             listed["dated"] = dated
         if tuned:
             listed["tuned"] = tuned
+        if profiles:
+            listed["profiles"] = profiles
         yield listed
+
+
+def _is_key(name: str) -> bool:
+    """Whether a name is the source's own key of a group of Bedrock's names."""
+    return name.startswith("regional.")
+
+
+def _bedrock_names(provider: Provider, model: ModelInfo) -> tuple[list[str], dict[str, list[str]]]:
+    """Bedrock's ids of a model, and those that have inference profiles, with their regions.
+
+    An id belongs to the first model that the source finds for it, as everywhere.
+    """
+
+    def is_of_model(name: str) -> bool:
+        return next((m for m in provider.models if m.is_match(name)), None) is model
+
+    ids = _bedrock_ids(_GROUP.sub("", model.id))
+    plain = [name for name in ids if is_of_model(name)]
+    regions = {name: [r for r in _REGIONS if is_of_model(f"{r}.{name}")] for name in ids}
+    return plain, {name: found for name, found in regions.items() if found}
+
+
+def _bedrock_ids(listed: str) -> list[str]:
+    """How Bedrock may write an id of the list: newer Claudes go with and without a version."""
+    claude = _CLAUDE.fullmatch(listed)
+    if claude is None or _DATED.fullmatch(claude["name"]):
+        return [listed]
+    name = claude["name"]
+    found = [listed, f"{name}-v1:0", f"{name}-v1", name]
+    if snapshot := _SNAPSHOTS.get(name):
+        found.append(f"{name}-{snapshot}-v1:0")
+    return list(dict.fromkeys(found))
 
 
 def _exact_names(model: ModelInfo) -> Iterator[str]:

@@ -76,8 +76,8 @@ def attributes() -> str:
             "the target's prices; `latency`, `latency.p95`, `latency.p50`, the recent latency of",
             "the rule's own target.",
             "",
-            "Of the values of `request_type` the gateway serves `chat` and `embeddings`; the",
-            "others name endpoints that are not served yet, so no live request has them.",
+            "The values of `request_type` are the endpoints: `/v1/chat/completions`,",
+            "`/v1/completions`, `/v1/responses`, `/v1/messages` and `/v1/embeddings`.",
             "",
         ]
     )

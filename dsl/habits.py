@@ -212,6 +212,8 @@ KINDS: Mapping[str, str] = {
         "openai",
     ),
     "claude": "anthropic",
+    **dict.fromkeys(("google", "googleai", "googlegemini", "googleaistudio"), "gemini"),
+    **dict.fromkeys(("aws", "awsbedrock", "amazonbedrock", "amazon"), "bedrock"),
     "azureopenai": "azure",
     "azureoai": "azure",
     "togetherai": "together",

@@ -13,7 +13,7 @@ from . import tree
 from .core import REQUESTED, Provider
 from .diagnostic import Diagnostic
 from .habits import KINDS
-from .nearest import listed, misspelt, nearest, suggestion
+from .nearest import misspelt, nearest, suggestion
 from .refusal import Poisoned, Refused
 from .schema import Expected, Schema, Target, Tariff
 from .source import Span
@@ -180,7 +180,11 @@ class Targets:
             declare = f"declare `{provider}` under `providers:` with `kind` and `base_url`" + (
                 "" if is_priced else ", and its price under `targets:`"
             )
-            guess = None if row else self._guess(name) or (close and self._guess(meant))
+            # A name of the catalogue may still have another word for a provider that is known.
+            is_ours = (self._schema.catalog.close_to(name) or "").endswith(f"/{model}")
+            guess = None
+            if row is None or (is_ours and self._schema.catalog.close_to(name) != name):
+                guess = self._guess(name) or (close and self._guess(meant))
             raise Refused(
                 "RP301",
                 f"unknown provider `{provider}`",
@@ -248,7 +252,8 @@ def _meant_kind(kind: str, kinds: tuple[str, ...]) -> str:
     meant = word if word in kinds else KINDS.get(word)
     if meant in kinds:
         return f"write `kind: {meant}`"
-    return suggestion(kind, kinds) or f"kinds are {listed(sorted(set(kinds)))}"
+    every = ", ".join(f"`{one}`" for one in sorted(set(kinds)))
+    return suggestion(kind, kinds) or f"kinds are {every}"
 
 
 def _overlay(base: Target, entry: tree.TargetEntry) -> Target:

@@ -387,7 +387,23 @@ PROVIDER = Section(
             "headers sent along; they may hold `${TURNOUT_VAR_…}`",
         ),
     ),
-    {"url": "base_url", "type": "kind", "api_base": "base_url"},
+    {"url": "base_url", "type": "kind", "api_base": "base_url", "endpoint": "base_url"},
+    {
+        **dict.fromkeys(
+            ("region", "aws_region", "region_name"),
+            "set `AWS_REGION` where the gateway runs; where a target runs is its `region:` under "
+            "`targets:`",
+        ),
+        **dict.fromkeys(
+            ("api_version", "version"),
+            "remove it: an Azure address alone or with `/openai/v1` has no versions, and one with "
+            "`/openai` is asked for the version that the gateway speaks",
+        ),
+        **dict.fromkeys(
+            ("deployment", "deployments", "deployment_id"),
+            "a target's model is the deployment's name, as in `azure/my-deployment`",
+        ),
+    },
     later=("price", "regions", "timeout"),
 )
 _RATES = (

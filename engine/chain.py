@@ -28,6 +28,7 @@ from turnout.dsl.routes import NEEDS
 from turnout.dsl.schema import Target, Value
 from turnout.dsl.snapshot import Snapshot
 
+from .complaint import Complaints
 from .provider import FAULTS, Answer, Call, Chunk, Fault, Provider, ProviderError
 from .pulse import Pulse
 from .record import Attempt
@@ -107,8 +108,8 @@ class Counted:
 class Opened:
     """A stream that has reached its first content: nothing of it went to the client yet.
 
-    `leave` is to be called once the stream is over, however it ends. `ends_at` (the request's
-    deadline) is by the loop's clock.
+    `leave` is to be called once the stream is over, however it ends, and `complain` with the error
+    that it broke off with. `ends_at` (the request's deadline) is by the loop's clock.
     """
 
     target: Target
@@ -117,6 +118,7 @@ class Opened:
     rest: AsyncGenerator[Chunk, None]
     idle_us: int
     leave: Callable[[], None]
+    complain: Callable[[ProviderError], None]
     ends_at: float = math.inf
     native: bool = False
     limits: Mapping[str, str] = field(default_factory=dict)
@@ -141,6 +143,7 @@ class Chain:
         """Use these providers by name; report every attempt to the pulse."""
         self._providers = providers
         self._pulse = pulse
+        self._complaints = Complaints()
 
     async def answer(self, journey: Journey) -> Answered:
         """A whole answer from the first hop that gives one.
@@ -245,8 +248,9 @@ class Chain:
         stop = _Stop(index, hop, target, provider, None)
         if (limit := journey.limits.get(target.id)) is not None:
             stop.excluded = f"the limit `{limit}` keeps it out"
-        elif provider is None or not provider.usable:
-            stop.excluded = f"no credential for `{target.provider}`"
+        elif provider is None or provider.missing is not None:
+            missing = "no credential" if provider is None else provider.missing
+            stop.excluded = f"{missing} for `{target.provider}`"
         elif target.context_window is not None and journey.prompt_tokens > target.context_window:
             stop.excluded = (
                 f"the prompt has {journey.prompt_tokens} tokens or more, "
@@ -380,7 +384,7 @@ class Chain:
                 self._pulse.left(stop.target.id)
         attempt.ttft_us = took_us(attempt, journey.request)
         attempt.sent = call.sent
-        attempt.dropped = tuple(call.dropped)
+        attempt.dropped = call.losses
         return Opened(
             stop.target,
             attempt,
@@ -388,6 +392,7 @@ class Chain:
             chunks,
             clocks.idle_us,
             partial(self._pulse.left, stop.target.id),
+            partial(self._complaints.failed, journey.request.id, stop.target.id),
             journey.ends_at,
             call.native,
             call.limits,
@@ -428,6 +433,7 @@ class Chain:
         attempt.status = error.status
         attempt.usage = error.usage
         error.limits = call.limits
+        self._complaints.failed(call.request.id, attempt.target, error)
         if error.fault is Fault.RATE_LIMIT:
             self._pulse.limited(attempt.target, error.retry_after_us)
         # The caller's own mistake says nothing about the target.
@@ -663,7 +669,7 @@ def _nowhere_to_go(stops: list[_Stop]) -> RequestError:
 def _close(attempt: Attempt, call: Call) -> None:
     attempt.took_us = took_us(attempt, call.request)
     attempt.sent = call.sent
-    attempt.dropped = tuple(call.dropped)
+    attempt.dropped = call.losses
 
 
 def _left(attempt: Attempt, call: Call) -> None:

@@ -122,8 +122,9 @@ class Embedder:
         provider = self._providers.get(target.provider)
         if excluded is not None:
             return self._unknown(fetched, excluded)
-        if provider is None or not provider.usable:
-            return self._unknown(fetched, f"no credential for `{target.provider}`")
+        if provider is None or provider.missing is not None:
+            missing = "no credential" if provider is None else provider.missing
+            return self._unknown(fetched, f"{missing} for `{target.provider}`")
         if text is None:
             return self._unknown(fetched, "there is no text of a user")
         examples = self._ask_for_examples(target, provider)

@@ -26,7 +26,7 @@ from .embedding import Embedder, Fetched, leave_out, put
 from .journal import Journal
 from .latch import Latches
 from .mirror import Mirrors
-from .names import Names, Requested
+from .names import Names, Requested, reached
 from .observed import Observed
 from .passage import Passage
 from .provider import Provider
@@ -199,7 +199,7 @@ class Gateway:
                 "The gateway cannot record requests at the moment and takes none.",
                 retry_after_us=5_000_000,
             )
-        requested = live.names.resolve(request.model)
+        requested = live.names.resolve(request.model, self._usable)
         decision, fetched = await self._decision(live, request, requested)
         clause = decision.clause
         if (
@@ -342,18 +342,20 @@ class Gateway:
         """One model by name. Raises: RequestError 404 `model_not_found`."""
         owner = self._listed().get(name)
         if owner is None:
-            requested = self._live.names.resolve(name)
+            requested = self._live.names.resolve(name, self._usable)
             owner = "turnout" if requested.target is None else requested.target.provider
         return _model(name, owner)
 
     def _listed(self) -> Mapping[str, str]:
-        usable = frozenset(n for n, provider in self._providers.items() if provider.usable)
-        return self._live.names.listed(usable)
+        return self._live.names.listed(self._usable())
+
+    def _usable(self) -> frozenset[str]:
+        return frozenset(n for n, provider in self._providers.items() if provider.usable)
 
     async def explain(self, request: Request) -> dict[str, Any]:
         """The decision on a chat body with the value of every sub-expression; calls nobody."""
         live = self._live
-        requested = live.names.resolve(request.model)
+        requested = live.names.resolve(request.model, self._usable)
         seen = await self._observe(live, request, requested)
         # No call is made to explain, and the trail shows every value.
         leave_out(seen, live.program)
@@ -411,14 +413,21 @@ class Gateway:
     def providers(self) -> Mapping[str, bool]:
         """The providers that the policy needs, and whether each has its credential.
 
-        Without a declared target that is every provider there is.
+        Without a declared target that is every provider there is. Where it gives what was asked
+        for, it needs the makers of models too.
         """
-        named = {target.provider for target in self._live.program.targets.values()}
+        named = reached(self._live.program, self._usable())
         return {
             name: provider.usable
             for name, provider in sorted(self._providers.items())
             if name in named or not named
         }
+
+    @property
+    def missing(self) -> Mapping[str, str]:
+        """What those of `providers` lack that cannot be called, to be read before `for …`."""
+        found = {name: self._providers[name].missing for name in self.providers}
+        return {name: missing for name, missing in found.items() if missing is not None}
 
     def health(self) -> dict[str, Any]:
         """Whether this worker serves, and how: no upstream call."""

@@ -4,19 +4,26 @@ A known name is one of the policy's `models`, of the built-in mapping, or `provi
 configured provider. An unknown one is refused: never a silent default on a paid route.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from cachetools import LRUCache
 
-from turnout.dsl.core import Program
+from turnout.dsl.core import REQUESTED, Choice, Hop, Program, Split
 from turnout.dsl.schema import Catalog, Target, Tariff
 
+from .catalog.table import MAKERS, PROVIDER_ALIASES
 from .request import RequestError
 
 AUTO = "auto"
 NAMES_KEPT = 4096
 _LONGEST_KEPT = 256
+_LONGEST_GUESSED = 64
+_GUESSES = 12
+_ALIKE = 0.75
+_OUR_WORDS = {theirs: ours for ours, theirs in PROVIDER_ALIASES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +42,28 @@ class Names:
         self._program = program
         self._catalog = catalog
         self._listings: dict[frozenset[str], Mapping[str, str]] = {}
+        self._alike: dict[frozenset[str], _Alike] = {}
         self._requestable: Mapping[str, Target] = catalog.requestable(program.providers)
         # Bounded: a caller can make up any number of `ft:` names of a known model.
         self._seen: LRUCache[str, Requested] = LRUCache(NAMES_KEPT)
 
-    def resolve(self, name: str) -> Requested:
+    def resolve(self, name: str, usable: Callable[[], frozenset[str]] = frozenset) -> Requested:
         """The target that a client's model name stands for.
+
+        `usable` is asked only where a name is refused: of what these providers have, and of the
+        policy's own names, the one most like it is suggested.
 
         Raises: RequestError 404 `model_not_found`; 400 `model_unpriced` where a configured
         provider's model has no known price.
         """
         found = self._seen.get(name)
         if found is None:
-            found = self._look_up(name)
+            found = self._look_up(name, usable)
             if len(name) <= _LONGEST_KEPT:
                 self._seen[name] = found
         return found
 
-    def _look_up(self, name: str) -> Requested:
+    def _look_up(self, name: str, usable: Callable[[], frozenset[str]]) -> Requested:
         if name in self._program.models:
             target_id = self._program.models[name]
             return Requested(name, None if target_id is None else self._program.targets[target_id])
@@ -65,17 +76,21 @@ class Names:
             or self._of_a_provider(name)
         )
         if target is None or target.provider not in self._program.providers:
-            raise _not_found(name)
+            raise _not_found(name, self._close_to(name, usable()))
         if target.tariff is None:
-            raise RequestError(
-                400,
-                "invalid_request_error",
-                "model_unpriced",
-                f"The model `{name}` has no known price. Declare one under `targets:` in the "
-                "policy (`price: 0` if it is free).",
-                param="model",
-            )
+            raise _unpriced(name, self._close_to(name, usable()))
         return Requested(name, target)
+
+    def _close_to(self, name: str, usable: frozenset[str]) -> str | None:
+        """The listed name most like a refused one."""
+        if len(name) > _LONGEST_GUESSED:
+            return None
+        if usable not in self._alike:
+            self._alike[usable] = _Alike(self.listed(usable))
+        provider, slash, model = name.partition("/")
+        if slash and provider not in self._program.providers:
+            return self._alike[usable].closest(f"{_OUR_WORDS.get(provider, provider)}/{model}")
+        return self._alike[usable].closest(name)
 
     def _of_a_provider(self, name: str) -> Target | None:
         """Any `provider/model` of a provider that the program knows: free, or without a price."""
@@ -105,10 +120,92 @@ class Names:
         return listed
 
 
-def _not_found(name: str) -> RequestError:
+class _Alike:
+    """Finds the name most like another, at a cost that hardly grows with how many there are."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names: dict[str, str] = {}
+        self._having: dict[str, list[str]] = {}
+        for name in names:
+            plain = name.lower()
+            if self._names.setdefault(plain, name) == name:
+                for part in set(_parts(plain)):
+                    self._having.setdefault(part, []).append(plain)
+
+    def closest(self, name: str) -> str | None:
+        """The name most like this one; None where none is like it."""
+        plain = name.strip().lower()
+        shared = Counter(
+            known for part in set(_parts(plain)) for known in self._having.get(part, ())
+        )
+        few = [known for known, _ in shared.most_common(_GUESSES)]
+        words = sorted(plain.split("-"))
+        meant = next((known for known in few if sorted(known.split("-")) == words), None)
+        if meant is None:
+            meant = next(iter(get_close_matches(plain, few, n=1, cutoff=_ALIKE)), None)
+        if meant is None:
+            meant = next((known for known in few if _is_part(plain, known)), None)
+        return None if meant is None else self._names[meant]
+
+
+def _parts(name: str) -> Iterator[str]:
+    """Every three letters in a row, those at the ends marked."""
+    marked = f" {name} "
+    return (marked[at : at + 3] for at in range(len(marked) - 2))
+
+
+def _is_part(name: str, known: str) -> bool:
+    """Whether a known model's name holds another of its provider: `b/nova-pro`, `b/a.nova-pro-v1`."""
+    provider, slash, model = name.partition("/")
+    theirs, _, whole = known.partition("/")
+    return bool(slash and model) and provider == theirs and f".{model}-" in f".{whole}-"
+
+
+def reached(program: Program, usable: Iterable[str]) -> frozenset[str]:
+    """The providers that a policy sends requests to; none where it names no target.
+
+    Where it gives what was asked for, these are also the makers of models, missing or not, and the
+    others that can be called and have been given a key for it.
+    """
+    named = frozenset(target.provider for target in program.targets.values())
+    if not named or not any(hop.target == REQUESTED for hop in _hops(program)):
+        return named
+    free = {n for n, p in program.providers.items() if program.schema.providers.get(p.kind, False)}
+    makers = set(MAKERS).intersection(program.providers)
+    return named.union(makers, set(usable) - free)
+
+
+def _hops(program: Program) -> Iterator[Hop]:
+    yield from program.chain
+    for clause in program.clauses:
+        yield from clause.plan.fallback or ()
+        match clause.plan.route:
+            case Hop() as hop:
+                yield hop
+            case Choice(candidates=candidates):
+                yield from (candidate.hop for candidate in candidates)
+            case Split(arms=arms):
+                yield from (arm.hop for arm in arms)
+            case _:
+                pass
+
+
+def _not_found(name: str, close: str | None) -> RequestError:
     return RequestError(
         404,
         "invalid_request_error",
         "model_not_found",
-        f"The model `{name}` does not exist or you do not have access to it.",
+        f"The model `{name}` does not exist or you do not have access to it."
+        + ("" if close is None else f" Did you mean `{close}`?"),
+    )
+
+
+def _unpriced(name: str, close: str | None) -> RequestError:
+    return RequestError(
+        400,
+        "invalid_request_error",
+        "model_unpriced",
+        f"The model `{name}` has no known price. Declare one under `targets:` in the policy "
+        "(`price: 0` if it is free)." + ("" if close is None else f" Did you mean `{close}`?"),
+        param="model",
     )

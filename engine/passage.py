@@ -151,6 +151,7 @@ class Passage:
         except ProviderError as error:
             outcome, status_error = "cut", error.fault.value
             attempt.fault, attempt.reason = error.fault.value, error.message
+            opened.complain(error)
             if error.usage is not None:
                 attempt.usage = error.usage
             reply.failure = _failure(error)

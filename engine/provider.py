@@ -146,6 +146,16 @@ class Call:
     limits: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def losses(self) -> tuple[str, ...]:
+        """What was dropped, each once, by the name that its client knows."""
+        named = {} if self.request.native is None else self.request.native.named
+        return tuple(
+            dict.fromkeys(
+                name if name in self.sets else named.get(name, name) for name in self.dropped
+            )
+        )
+
+    @property
     def body(self) -> dict[str, Any]:
         """The request's body with what the policy sets; its bytes (`raw`) are still the client's.
 
@@ -196,7 +206,11 @@ class Provider(Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether a credential is there, or none is needed."""
+        """Whether nothing is missing for a call."""
+
+    @property
+    def missing(self) -> str | None:
+        """What it lacks to be called, to be read before `for …`; None: it is usable."""
 
     async def answer(self, call: Call) -> Answer:
         """Generation without streaming, or embeddings. Raises: ProviderError."""

@@ -52,13 +52,15 @@ class Native:
 
     `body` is `raw` parsed. `only` names the members that nobody but this protocol's own provider
     can honour: any other refuses the request for them. `lost` names those that only steer, and
-    have no counterpart in chat: any other leaves them out and says so.
+    have no counterpart in chat: any other leaves them out and says so. `named` are the client's
+    names of steering members of chat that it said otherwise.
     """
 
     raw: bytes
     body: dict[str, Any]
     only: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+    named: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass

@@ -2,6 +2,13 @@
 
 A name is known exactly or not at all: an exact name, one of our aliases, or a dated name whose
 price is known to be the same. A near miss is refused, since a guess would be a guess about money.
+
+Azure's OpenAI models cost what OpenAI's do: `azure/gpt-4o` has the price, the window and the
+abilities of `openai/gpt-4o` unless Azure's part of the price list has a row of its own, which wins.
+A deployment that is named otherwise is declared under `targets:`. Fireworks' own models are known
+with and without `accounts/fireworks/models/`; Bedrock's by the ids of AWS, inference profiles
+included (`eu.amazon.nova-pro-v1:0`), whose region can cost more than `global`. What goes upstream is
+the name as written, but for our own aliases.
 """
 
 import re
@@ -12,15 +19,18 @@ from difflib import get_close_matches
 from turnout.dsl.schema import Schema, Target, Tariff
 from turnout.engine.attributes import BY_NAME
 
-from .prices import Prices
+from .prices import Entry, Prices
 from .table import (
     ALIASES,
     BARE,
+    FAMILIES,
     HOSTS,
     KINDS,
+    LONG_NAMES,
     MAKERS,
     MODELS,
     NOT_SERVED,
+    PRICED_LIKE,
     PROVIDER_ALIASES,
     PROVIDERS,
     Model,
@@ -28,6 +38,9 @@ from .table import (
 
 _FREE = Tariff(input=0, output=0)
 _UNKNOWN = Model()
+_OUR_WORDS = {theirs: ours for ours, theirs in PROVIDER_ALIASES.items()}
+_SHORTEST_PART = 4
+_ALIKE, _ALMOST = 0.7, 0.9
 # Priced by the token, but served on other endpoints than chat and embeddings.
 _OTHER_ENDPOINT = re.compile(r"realtime|transcribe|tts|image|whisper|moderation|-live-|^gpt-live")
 
@@ -60,9 +73,10 @@ class PricedCatalog:
         if PROVIDERS.get(listed):
             row = rows.get(priced_as)
             return None if row is None else _target(name, provider, upstream, row, _FREE, None)
-        entry = self._prices.find(listed, priced_as)
+        entry = self._entry(listed, priced_as)
         if entry is None:
             return None
+        rows = rows or MODELS.get(PRICED_LIKE.get(listed, ""), {})
         row = rows.get(priced_as) or rows.get(entry.id) or _UNKNOWN
         if priced_as == written and priced_as in rows and row.upstream is not None:
             upstream = row.upstream
@@ -72,23 +86,29 @@ class PricedCatalog:
         """The known target most like a misspelt one, for a did-you-mean.
 
         Looks at the provider's own models first, then for the same model elsewhere, then for a
-        provider of a similar name.
+        provider of a similar name. The price list's word for a provider leads to ours.
         """
         provider, slash, model = name.partition("/")
         if not slash:
             return self._maker_of(name)
+        provider = _OUR_WORDS.get(provider, provider)
+        if provider != name.partition("/")[0] and self.find(f"{provider}/{model}") is not None:
+            return f"{provider}/{model}"
         if names := self._names(provider):
-            close = _closest(model, names)
+            known = (*names, *self._beside(provider, model))
+            close = (
+                _closest(model, known, _ALMOST) or _part_of(model, known) or _closest(model, known)
+            )
             if close is not None:
                 return f"{provider}/{close}"
             return self._maker_of(model)
-        known = _closest(provider, PROVIDERS) or _closest(
+        other = _closest(provider, PROVIDERS) or _closest(
             provider, {*self._prices.providers(), *PROVIDER_ALIASES}
         )
-        if known is None:
+        if other is None:
             return self._maker_of(model)
-        close = _closest(model, self._names(known))
-        return None if close is None else f"{known}/{close}"
+        close = _closest(model, self._names(other))
+        return None if close is None else f"{other}/{close}"
 
     def requestable(self, providers: Iterable[str]) -> Mapping[str, Target]:
         """Client-facing model names of the built-in mapping, for these providers.
@@ -101,10 +121,22 @@ class PricedCatalog:
 
     def listed(self, provider: str) -> Iterator[str]:
         """The provider's known chat and embedding models that have a price, without the prefix."""
+        long = LONG_NAMES.get(provider, "/")  # no name starts with a slash
         for model in self._names(provider):
+            if model.startswith(long):
+                continue
             target = None if _OTHER_ENDPOINT.search(model) else self.find(f"{provider}/{model}")
             if target is not None and target.tariff is not None:
                 yield model
+
+    def _entry(self, provider: str, name: str) -> Entry | None:
+        """A model's line of the price list, under its long name or another's where it has none."""
+        found = self._prices.find(provider, name)
+        if found is None and provider in LONG_NAMES and "/" not in name:
+            return self._prices.find(provider, LONG_NAMES[provider] + name)
+        if found is None and provider in PRICED_LIKE:
+            return self._prices.find(PRICED_LIKE[provider], name)
+        return found
 
     def _resolve(self, provider: str, written: str) -> tuple[str, str]:
         """The name under which a model is priced, and the name that goes upstream."""
@@ -117,13 +149,25 @@ class PricedCatalog:
     def _names(self, provider: str) -> Iterable[str]:
         listed = PROVIDER_ALIASES.get(provider, provider)
         own: Iterable[str] = () if not PROVIDERS.get(listed) else MODELS.get(listed, ())
+        priced = self._prices.names(listed)
+        long = LONG_NAMES.get(listed, "/")
         names = (
             *own,
-            *self._prices.names(listed),
+            *(name.removeprefix(long) for name in priced),
+            *priced,
             *ALIASES.get(listed, ()),
             *self._dated.get(listed, ()),
         )
         return [n for n in dict.fromkeys(names) if not NOT_SERVED.fullmatch(f"{listed}/{n}")]
+
+    def _beside(self, provider: str, model: str) -> Iterator[str]:
+        """What a provider's model may be a misspelling of beside the names that are shown."""
+        listed = PROVIDER_ALIASES.get(provider, provider)
+        region = model.partition(".")[0] + "."
+        yield from (n for n in self._prices.profiles(listed) if n.startswith(region))
+        for name in self._names(PRICED_LIKE.get(listed, "")):
+            if not NOT_SERVED.fullmatch(f"{listed}/{name}"):
+                yield name
 
     def _maker_of(self, model: str) -> str | None:
         """The known name most like a model written without its provider, or with a wrong one."""
@@ -146,6 +190,8 @@ class _Requestable(Mapping[str, Target]):
     def __init__(self, catalog: PricedCatalog, providers: tuple[str, ...]) -> None:
         self._catalog = catalog
         self._providers = providers
+        # In one order, whatever that of the policy is: a name means the same in every file.
+        self._makers = tuple(maker for maker in MAKERS if maker in providers)
         self._listed: dict[str, str] | None = None
 
     def __getitem__(self, name: str) -> Target:
@@ -167,11 +213,11 @@ class _Requestable(Mapping[str, Target]):
             if home.partition("/")[0] in self._providers:
                 yield home
             return
-        if name.partition("/")[0] in self._providers:
-            yield name
-        for provider in self._providers:
-            if provider in MAKERS:
-                yield f"{provider}/{name}"
+        if "/" in name:
+            if name.partition("/")[0] in self._providers:
+                yield name
+            return
+        yield from (f"{maker}/{name}" for maker in self._makers if _may_be_of(maker, name))
 
     def _all(self) -> dict[str, str]:
         if self._listed is None:
@@ -182,8 +228,10 @@ class _Requestable(Mapping[str, Target]):
             for provider in self._providers:
                 for model in self._catalog.listed(provider):
                     full[f"{provider}/{model}"] = f"{provider}/{model}"
-                    if provider in MAKERS and model not in BARE:
-                        bare.setdefault(model, f"{provider}/{model}")
+            for maker in self._makers:
+                for model in self._catalog.listed(maker):
+                    if model not in BARE and "/" not in model and _may_be_of(maker, model):
+                        bare.setdefault(model, f"{maker}/{model}")
             self._listed = {**bare, **full}
         return self._listed
 
@@ -191,6 +239,13 @@ class _Requestable(Mapping[str, Target]):
 def language_schema(on: date | None = None) -> Schema:
     """What a policy may talk about in this engine, with the prices of a day (UTC; today's)."""
     return Schema(attributes=BY_NAME, catalog=PricedCatalog(on), providers=PROVIDERS, kinds=KINDS)
+
+
+def _may_be_of(maker: str, model: str) -> bool:
+    """Whether a bare name can mean a maker's model: no other's family."""
+    listed = PROVIDER_ALIASES.get(maker, maker)
+    family = re.match(r"[a-z]*", model)
+    return FAMILIES.get(family[0] if family else "", listed) == listed
 
 
 def _target(
@@ -214,8 +269,25 @@ def _target(
     )
 
 
-def _closest(word: str, known: Iterable[str]) -> str | None:
-    """The one most alike, compared without regard to case and separators."""
+def _closest(word: str, known: Iterable[str], least: float = _ALIKE) -> str | None:
+    """The one most alike, compared without regard to case and separators.
+
+    The same words in another order are the same: `claude-4-sonnet` is `claude-sonnet-4`.
+    """
     plain = {re.sub(r"[\s_.:-]+", "-", name.lower()): name for name in known}
-    found = get_close_matches(re.sub(r"[\s_.:-]+", "-", word.lower()), plain, n=1, cutoff=0.7)
+    meant = re.sub(r"[\s_.:-]+", "-", word.lower())
+    if meant not in plain and "-" in meant:
+        words = sorted(meant.split("-"))
+        for one, name in plain.items():
+            if len(one) == len(meant) and sorted(one.split("-")) == words:
+                return name
+    found = get_close_matches(meant, plain, n=1, cutoff=least)
     return plain[found[0]] if found else None
+
+
+def _part_of(word: str, known: Iterable[str]) -> str | None:
+    """The shortest name of which this is a whole part, as `nova-pro` is of `amazon.nova-pro-v1:0`."""
+    if len(word) < _SHORTEST_PART:
+        return None
+    whole = re.compile(rf"(?:^|[./:]){re.escape(word.lower())}(?:$|[-./:@])")
+    return min((n for n in known if whole.search(n.lower())), key=len, default=None)

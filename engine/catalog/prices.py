@@ -67,7 +67,8 @@ class Listed(TypedDict):
 
     `model` is its provider and its id. Of `prices` the last one that holds counts, and the first
     where none does. `names` are its exact names where these are not just its id, `dated` patterns
-    of dated ones, `tuned` the beginnings of fine-tuned ones.
+    of dated ones, `tuned` the beginnings of fine-tuned ones, `profiles` Bedrock's ids with the
+    regions that may stand before them (`us.amazon.nova-pro-v1:0`).
     """
 
     model: str
@@ -76,6 +77,7 @@ class Listed(TypedDict):
     names: NotRequired[Sequence[str]]
     dated: NotRequired[Sequence[str]]
     tuned: NotRequired[Sequence[str]]
+    profiles: NotRequired[Mapping[str, Sequence[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class Prices:
         """
         if model.startswith("ft:"):
             return self._fine_tuned(provider, model)
-        listed = self.names(provider).get(model)
+        listed = self.names(provider).get(model) or self.profiles(provider).get(model)
         if listed is None:
             dated = _dated(provider, model)
             return None if dated is None else self._entry(dated, model)
@@ -119,6 +121,10 @@ class Prices:
     def names(self, provider: str) -> Mapping[str, Listed]:
         """The exactly known model names of a provider; empty where the list lacks it."""
         return _names(provider) if provider in _lines() else {}
+
+    def profiles(self, provider: str) -> Mapping[str, Listed]:
+        """The names of a provider that go through a region; too many to be shown."""
+        return _profiles(provider) if provider in _lines() else {}
 
     def _fine_tuned(self, provider: str, model: str) -> Entry | None:
         written = _FINE_TUNED.fullmatch(model)
@@ -249,6 +255,16 @@ def _names(provider: str) -> Mapping[str, Listed]:
         name: listed
         for listed in _models(provider)
         for name in listed.get("names", (listed["model"].partition("/")[2],))
+    }
+
+
+@cache
+def _profiles(provider: str) -> Mapping[str, Listed]:
+    return {
+        f"{region}.{name}": listed
+        for listed in _models(provider)
+        for name, regions in listed.get("profiles", {}).items()
+        for region in regions
     }
 
 

@@ -341,8 +341,36 @@ BARE: Mapping[str, str] = {
     "llama-3-70b": "groq/llama-3-70b",
 }
 
+# Families of models -> who makes them, None where nobody does who serves them under bare names. The
+# price list has others' models in makers' rows (Vertex' Claudes, what Mistral hosts): a bare name
+# of theirs goes to its own maker or to nobody.
+FAMILIES: Mapping[str, str | None] = {
+    **dict.fromkeys(("gpt", "chatgpt", "dall", "whisper"), "openai"),
+    "claude": "anthropic",
+    **dict.fromkeys(("gemini", "gemma"), "google"),
+    **dict.fromkeys(
+        "mistral ministral mixtral codestral devstral magistral pixtral voxtral".split(), "mistral"
+    ),
+    "deepseek": "deepseek",
+    "grok": "x-ai",
+    "command": "cohere",
+    "voyage": "voyageai",
+    **dict.fromkeys("llama meta qwen qwq kimi glm zai minimax nova titan phi jamba".split()),
+}
+
+# Whose price counts, and whose row, for a model that a provider's own part of the price list lacks:
+# Azure's OpenAI models cost what OpenAI's do.
+PRICED_LIKE: Mapping[str, str] = {"azure": "openai"}
+
+# What a provider's own models may be named without (the price list has it).
+LONG_NAMES: Mapping[str, str] = {"fireworks": "accounts/fireworks/models/"}
+
 # Names of the price list that the maker's own API does not serve: models that others host, other
 # hosts' spellings (`gpt-5-1` for `gpt-5.1`), and its keys for groups of names.
 NOT_SERVED = re.compile(
     r"openai/(gpt-oss-.*|gpt-4o:extended|gpt-\d-\d(-.*)?|gpt-35-.*|o\d-mini-high|.*\.ft-)"
+    r"|(google|gemini)/(claude-.*|.*-maas|.*/.*)"
+    r"|(x-ai|xai)/x-ai/.*"
+    r"|(aws|bedrock)/(regional\..*|claude-.*)"
+    r"|azure/(ft:.*|.*\.ft-|gpt-oss-.*|gpt-4o:extended|gpt-\d-\d(-.*)?|o\d-mini-high)"
 )

@@ -129,6 +129,47 @@ async def test_a_policy_sets_effort_and_single_tools_where_the_model_has_them() 
     assert made.dropped == ["temperature"]
 
 
+def thinking_body(**members: Any) -> bytes:
+    turns = [{"role": "user", "content": "hi"}]
+    return orjson.dumps({"model": "auto", "max_tokens": 40_000, "messages": turns, **members})
+
+
+LONG = {"type": "enabled", "budget_tokens": 32_000, "display": "omitted"}
+
+
+async def test_effort_that_a_policy_sets_is_a_budget_where_the_model_has_no_levels() -> None:
+    made = call(thinking_body(thinking=LONG), sets={"reasoning_effort": "low"}, max_output=None)
+    body = orjson.loads(await sent(made))
+    assert body["thinking"] == {**LONG, "budget_tokens": 2048}
+    made = call(thinking_body(temperature=0.5), sets={"reasoning_effort": "low"}, max_output=None)
+    body = orjson.loads(await sent(made))
+    assert body["thinking"] == {"type": "enabled", "budget_tokens": 2048}
+    assert "temperature" not in body and made.dropped == ["temperature"]
+
+
+@pytest.mark.parametrize("model", ["claude-haiku-4-5", "claude-opus-4-6", "claude-opus-4-8"])
+async def test_a_policy_turns_thinking_off(model: str) -> None:
+    raw = thinking_body(thinking={"type": "adaptive"} if "8" in model else LONG)
+    made = call(raw, model=model, sets={"reasoning_effort": "none"}, max_output=None)
+    assert orjson.loads(await sent(made))["thinking"] == {"type": "disabled"}
+    assert made.dropped == []
+
+
+async def test_a_policys_effort_and_temperature_give_way_to_what_the_request_needs() -> None:
+    forced = {"tools": [{"name": "a", "input_schema": {}}], "tool_choice": {"type": "any"}}
+    made = call(thinking_body(**forced), sets={"reasoning_effort": "high"}, max_output=None)
+    body = orjson.loads(await sent(made))
+    assert "thinking" not in body and made.dropped == ["reasoning_effort"]
+    sets = {"reasoning_effort": "high", "temperature": 0.5}
+    made = call(thinking_body(), sets=sets, max_output=None)
+    body = orjson.loads(await sent(made))
+    assert body["thinking"]["budget_tokens"] == 16_384
+    assert "temperature" not in body and made.dropped == ["temperature"]
+    odd = thinking_body(tool_choice={"odd": 1}, output_config={"effort": "max"})
+    made = call(odd, model="claude-opus-4-8", sets={"reasoning_effort": "low"}, max_output=None)
+    assert orjson.loads(await sent(made))["output_config"] == {"effort": "low"}
+
+
 async def test_a_limit_above_the_models_own_is_lowered_and_a_lower_one_kept() -> None:
     made = call(max_output=64)
     assert orjson.loads(await sent(made))["max_tokens"] == 64
@@ -296,3 +337,54 @@ async def test_a_count_of_a_chat_sends_what_counts() -> None:
 async def test_a_count_that_is_none_is_a_failure(body: bytes) -> None:
     with pytest.raises(ProviderError):
         await provider(body, []).count(call())
+
+
+def loop(*before_the_call: dict[str, Any], **members: Any) -> bytes:
+    used = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "t", "content": "sunny"}
+    turns = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": [*before_the_call, used]},
+        {"role": "user", "content": [result]},
+    ]
+    asked = {"model": "auto", "max_tokens": 4000, "thinking": LONG | {"budget_tokens": 2000}}
+    return orjson.dumps({**asked, "messages": turns, **members})
+
+
+UNSIGNED = {"type": "thinking", "thinking": "x", "signature": ""}
+
+
+@pytest.mark.parametrize(
+    ("blocks", "goes"),
+    [
+        ([], False),
+        ([UNSIGNED], False),
+        ([UNSIGNED, {"type": "text", "text": "so"}], False),
+        ([UNSIGNED | {"signature": "sig"}], True),
+        ([{"type": "redacted_thinking", "data": "d"}], True),
+    ],
+)
+async def test_thinking_stays_on_in_a_tool_loop_that_began_with_it_only(
+    blocks: list[dict[str, Any]], goes: bool
+) -> None:
+    made = call(loop(*blocks))
+    body = orjson.loads(await sent(made))
+    assert ("thinking" in body) is goes
+    assert made.dropped == ([] if goes else ["thinking"])
+    seen: list[httpx.Request] = []
+    await provider(b'{"input_tokens":3}', seen).count(call(loop(*blocks)))
+    assert ("thinking" in orjson.loads(seen[0].content)) is goes
+
+
+async def test_thinking_that_adapts_stays_on_in_any_tool_loop() -> None:
+    made = call(loop(thinking={"type": "adaptive"}), model="claude-opus-4-6")
+    assert orjson.loads(await sent(made))["thinking"] == {"type": "adaptive"}
+    assert made.dropped == []
+
+
+async def test_a_new_question_after_a_foreign_tool_loop_may_be_thought_about() -> None:
+    turns = orjson.loads(loop(UNSIGNED))["messages"]
+    more = [{"role": "assistant", "content": "sunny"}, {"role": "user", "content": "b"}]
+    made = call(loop(messages=[*turns, *more]))
+    assert orjson.loads(await sent(made))["thinking"]["budget_tokens"] == 2000
+    assert made.dropped == []

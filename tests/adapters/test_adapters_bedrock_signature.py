@@ -164,16 +164,14 @@ async def test_a_service_that_echoes_all_that_it_was_sent_does_not_leak_it(
     assert caught.value.fault is Fault.BAD_REQUEST
 
 
-async def test_without_its_library_a_request_says_what_to_install(
-    bench: Any, monkeypatch: pytest.MonkeyPatch
+def test_without_its_library_it_says_what_to_install_before_any_request(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "botocore.auth", None)
     nowhere = httpx.MockTransport(lambda request: httpx.Response(500))
     made = build("bedrock", None, None, {}, None, nowhere, VARIABLES)
-    call = bench.chat()
-    with pytest.raises(ProviderError, match=r"turnout\[bedrock\]") as caught:
-        await made.answer(call)
-    assert caught.value.fault is Fault.AUTH and not call.sent
+    assert not made.usable and made.missing == "no botocore (install `turnout[bedrock]`)"
+    assert build("bedrock", None, None, {}, "a-key", nowhere, VARIABLES).usable
 
 
 def test_who_has_no_keys_of_aws_does_not_load_the_library() -> None:

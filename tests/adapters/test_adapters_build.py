@@ -294,3 +294,106 @@ async def test_what_only_steers_is_dropped_and_named(bench: Any, name: str) -> N
     await bench.answering("anthropic", MESSAGE, seen=seen).answer(call)
     assert call.dropped == [name]
     assert name not in orjson.loads(seen[0].content)
+
+
+SIGNING = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "a secret"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "credential", "variables", "missing"),
+    [
+        ("openai", None, {}, "no credential"),
+        ("openai", "a-key", {}, None),
+        ("azure", None, {}, "no credential"),
+        ("azure", "a-key", {}, "no `AZURE_OPENAI_ENDPOINT`"),
+        ("vllm", None, {}, "no `base_url`"),
+        ("bedrock", None, {"AWS_REGION": "us-east-1"}, "no credential"),
+        ("bedrock", None, SIGNING, "no `AWS_REGION`"),
+        ("bedrock", "a-key", {}, "no `AWS_REGION`"),
+        ("bedrock", "a-key", {"AWS_REGION": "us east"}, "no region in `AWS_REGION`"),
+        (
+            "bedrock",
+            None,
+            {**SIGNING, "AWS_DEFAULT_REGION": "us east"},
+            "no region in `AWS_DEFAULT_REGION`",
+        ),
+        (
+            "bedrock",
+            None,
+            {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_REGION": "us-east-1"},
+            "no `AWS_SECRET_ACCESS_KEY`",
+        ),
+        (
+            "bedrock",
+            None,
+            {"AWS_SECRET_ACCESS_KEY": "a secret", "AWS_REGION": "us-east-1"},
+            "no `AWS_ACCESS_KEY_ID`",
+        ),
+        ("bedrock", None, {**SIGNING, "AWS_REGION": "us-east-1"}, None),
+    ],
+)
+def test_a_provider_that_cannot_be_called_names_what_is_missing(
+    kind: str, credential: str | None, variables: dict[str, str], missing: str | None
+) -> None:
+    made = build(kind, None, None, {}, credential, NOWHERE, variables)
+    assert made.missing == missing
+    assert made.usable is (missing is None)
+
+
+# What each says to a path that it does not have, or to a model (`True`).
+NOT_FOUND: list[tuple[bytes, bool]] = [
+    (b"<html>404 models/x was not found</html>", False),
+    (b'{"type":"error","error":{"type":"not_found_error","message":"Not Found"}}', False),
+    (b'{"type":"error","error":{"type":"not_found_error","message":"model: claude-x"}}', True),
+    (b'{"error":{"message":"Invalid URL (POST /models/x)","type":"invalid_request_error"}}', False),
+    (b'{"error":{"message":"x","code":"model_not_found"}}', True),
+    (b'{"error":{"message":"x","code":"DeploymentNotFound"}}', True),
+    (b'{"detail":"Not Found"}', False),
+    (b"", False),
+]
+
+
+@pytest.mark.parametrize(("body", "is_model"), NOT_FOUND)
+async def test_what_is_not_found_is_the_model_only_where_the_provider_says_so(
+    body: bytes, is_model: bool, bench: Any
+) -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(404, content=body))
+    made = build("anthropic", None, "https://host.example", {}, "a-key", transport)
+    with pytest.raises(ProviderError) as caught:
+        await made.answer(bench.chat())
+    thing = "model" if is_model else "address"
+    assert caught.value.message.startswith(f"the provider does not know the {thing} that")
+    assert ("wants `…/v1`" in caught.value.message) is not is_model
+    assert "host.example" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "base_url", "advice"),
+    [
+        ("anthropic", "https://host.example", "`anthropic` wants `…/v1`"),
+        ("gemini", "https://host.example/", "`gemini` wants `…/v1beta`"),
+        ("openai", "https://host.example/api", "`openai` wants `…/v1`"),
+        ("groq", "https://host.example/v1", "`groq` wants `…/openai/v1`"),
+        ("vllm", "https://host.example", "`vllm` wants `…/v1`"),
+        ("azure", "https://host.example/openai/v2", "`azure` wants `…/openai/v1`"),
+        ("anthropic", "https://host.example/a/v1/", None),
+        ("ollama", "https://host.example", None),
+        ("cohere", "https://host.example", None),
+    ],
+)
+async def test_an_address_without_the_kinds_own_path_is_advised_of_it(
+    kind: str, base_url: str, advice: str | None, bench: Any
+) -> None:
+    asked: list[str] = []
+
+    def answered(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return httpx.Response(404)
+
+    made = build(kind, kind, base_url, {}, "a-key", httpx.MockTransport(answered))
+    with pytest.raises(ProviderError) as caught:
+        await made.answer(bench.chat())
+    told = caught.value.message
+    assert "does not know the address" in told and "host.example" not in told
+    assert told.endswith(f"is the path of `base_url` right? {advice} (status 404)") or not advice
+    assert ("base_url" in told) is (advice is not None)

@@ -450,6 +450,12 @@ async def test_the_key_may_have_the_name_that_cohere_gives_it() -> None:
         await provider.answer(_call())
     assert seen[0].headers["authorization"] == "Bearer co-own-key"
     assert "co-own-key" not in caught.value.message
+    elsewhere = build(
+        "house", "cohere", "http://localhost/v1", {}, None, transport, {"CO_API_KEY": "co-own-key"}
+    )
+    with pytest.raises(ProviderError):
+        await elsewhere.answer(_call())
+    assert seen[1].url.host == "localhost" and "authorization" not in seen[1].headers
     assert not build("cohere", None, None, {}, None, transport, {}).usable
     with pytest.raises(ValueError, match="CO_API_KEY"):
         build("cohere", None, None, {}, None, transport, {"CO_API_KEY": "ключ"})

@@ -493,6 +493,77 @@ async def test_of_a_translated_request_nothing_foreign_reaches_who_does_not_know
         assert "reasoning_content" not in text
 
 
+ECHO: dict[str, Any] = {
+    "role": "assistant",
+    "content": "b",
+    "refusal": None,
+    "annotations": [],
+    "x_mine": 1.0,
+    "tool_calls": [
+        {
+            "id": "abcdefghi",
+            "type": "function",
+            "function": {"name": "f", "arguments": "{}"},
+            "x_mine": [],
+        }
+    ],
+}
+ECHOED: dict[str, Any] = ECHO | {
+    "reasoning_content": "r",
+    "reasoning": "r",
+    "prefix": False,
+    "reasoning_details": [{"type": "reasoning.text", "text": "r"}],
+    "thinking_blocks": [{"type": "thinking", "thinking": "r", "signature": "s"}],
+    "tool_calls": [{**ECHO["tool_calls"][0], "extra_content": {"google": {}}}],
+}
+
+
+@pytest.mark.parametrize("kind", ["openai", "azure"])
+async def test_what_the_gateway_put_into_an_answer_goes_to_nobody_who_refuses_it(
+    bench: Any, kind: str
+) -> None:
+    result = {"role": "tool", "tool_call_id": "abcdefghi", "content": "1"}
+    call = bench.chat(messages=[ECHOED, result, USER])
+    sent = await body_of(bench, kind, call)
+    assert sent["messages"] == [ECHO, result, USER]
+    assert call.dropped == []
+
+
+@pytest.mark.parametrize("kind", ["openai", "azure"])
+async def test_a_message_with_nothing_of_the_gateways_passes_byte_for_byte(
+    bench: Any, kind: str
+) -> None:
+    written = b'[{ "role":"assistant","content":"b","x_mine":1e2 , "x":123456789012345678901234}]'
+    call = bench.chat()
+    raw = call.request.raw
+    before = orjson.dumps(call.request.body["messages"])
+    assert before in raw
+    raw = raw.replace(before, written)
+    call = replace(call, request=replace(call.request, raw=raw, body=orjson.loads(raw)))
+    assert written in (await asked(bench, kind, call)).content
+
+
+async def test_groq_gets_an_echo_with_the_one_name_that_it_knows(bench: Any) -> None:
+    echoed = {name: ECHOED[name] for name in ECHOED if name != "annotations"}
+    sent = await body_of(bench, "groq", bench.chat(messages=[echoed, USER]))
+    known = {name: ECHO[name] for name in ECHO if name not in ("refusal", "annotations")}
+    assert sent["messages"] == [known | {"reasoning": "r"}, USER]
+
+
+async def test_who_imitates_openai_gets_an_echo_as_it_came(bench: Any) -> None:
+    sent = await body_of(bench, "vllm", bench.chat(messages=[ECHOED, USER]))
+    assert sent["messages"] == [ECHOED, USER]
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, content=ANSWER)
+
+    unknown = build("mine", None, ADDRESS, {}, "key-0123", httpx.MockTransport(answer))
+    await unknown.answer(bench.chat(messages=[ECHOED, USER]))
+    assert orjson.loads(seen[0].content)["messages"] == [ECHOED, USER]
+
+
 async def test_thinking_that_is_also_said_in_chats_own_words_is_not_lost(bench: Any) -> None:
     for kind in ("openai", "groq", "vllm"):
         call = translated(bench.chat(thinking={"type": "enabled"}, reasoning_effort="low"))

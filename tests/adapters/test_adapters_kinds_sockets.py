@@ -202,6 +202,38 @@ async def test_thinking_comes_under_one_name_whatever_the_provider_calls_it(
     assert text.startswith("simulated answer") and thoughts not in text
 
 
+# What the gateway puts beside the answers of providers with wires of their own.
+SIGNED: dict[str, Any] = {
+    "role": "assistant",
+    "content": None,
+    "reasoning_content": "hm",
+    "thinking_blocks": [{"type": "thinking", "thinking": "hm", "signature": "c2ln"}],
+    "tool_calls": [
+        {
+            "id": "call_a_long_one",
+            "type": "function",
+            "function": {"name": "get_weather", "arguments": '{"city":"Oslo"}'},
+            "extra_content": {"google": {"thought_signature": "c2ln"}},
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+async def test_a_conversation_goes_on_at_each_provider_whoever_answered_before(
+    bench: Any, wire: Wire, kind: str
+) -> None:
+    echoed = [
+        (await wire.answer(one, asking(bench, one, True)))["choices"][0]["message"]
+        for one in THINKERS
+    ]
+    result = {"role": "tool", "tool_call_id": "call_a_long_one", "content": "rain"}
+    question = {"role": "user", "content": "hello brave new world"}
+    messages = [question, *echoed, SIGNED, result, question]
+    answer = await wire.answer(kind, asking(bench, kind, messages=messages, tools=[TOOL]))
+    assert answer["choices"][0]["message"]["content"].endswith("hello brave new world")
+
+
 @pytest.mark.parametrize("kind", MODELS)
 async def test_an_unknown_model_is_the_gateways_matter(
     bench: Any, simulator: SimulatorProcess, wire: Wire, kind: str

@@ -108,6 +108,7 @@ class Failing:
     def __init__(self, name: str, usable: bool, at_once: bool) -> None:
         self.name = name
         self.usable = usable
+        self.missing = None if usable else "no credential"
         self._at_once = at_once
 
     async def count(self, call: Call) -> int | None:

@@ -1,5 +1,6 @@
 """`turnout demo` on a policy of one's own, and the same by hand (`docs/simulator.md`)."""
 
+import argparse
 import json
 import re
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any, get_args
 import pytest
 
 from turnout.simulator.faults import Fault
+from turnout.simulator.launch import configure
 from turnout.simulator.process import SimulatorProcess
 
 from .conftest import Served
@@ -107,6 +109,31 @@ def test_the_demo_says_where_faults_are_ordered(mine: Served) -> None:
     assert control is not None
     post(control.group(1), {"model": "openai/*", "times": 9, "fault": {"kind": "cut", "after": 0}})
     assert ask(mine.url)["x-turnout-model"] == "backup/claude"
+
+
+def test_the_simulators_page_shows_what_the_simulator_prints() -> None:
+    (block,) = re.findall(r"```console\n\$ turnout (.*?)```", PAGE, re.DOTALL)
+    command, *shown = block.splitlines()
+    words = command.split()
+    assert words.pop(0) == "simulator"
+    parser = argparse.ArgumentParser()
+    configure(parser)
+    asked = parser.parse_args(words)
+    # On free ports, for those of the page may be taken here.
+    free = [*words, "--port", "0", "--control-port", "0", "--until-stdin-closes"]
+    program = [sys.executable, "-m", "turnout", "simulator", *free]
+    with subprocess.Popen(
+        program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        printed = [process.stdout.readline().rstrip() for _ in shown]
+        process.stdin.close()
+        assert process.wait(20) == 0
+        assert process.stdout.read() == ""
+    ports = [*range(asked.port, asked.port + len(asked.provider)), asked.control_port]
+    assert shown == [
+        re.sub(r"(?<=:)\d+", str(port), line) for line, port in zip(printed, ports, strict=True)
+    ]
 
 
 def test_the_policy_of_the_simulators_page_is_served_over_a_simulator(

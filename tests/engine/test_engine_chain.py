@@ -302,6 +302,23 @@ def test_a_target_is_never_tried_twice_by_the_chain() -> None:
     ]
 
 
+def test_each_attempt_that_fails_is_told_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    trip = journey(hop("a/m"), hop("b/m"))
+    refused = ProviderError(Fault.AUTH, "the provider refused the gateway's credential", status=401)
+    turn(chain(Scripted("a", [refused]), Scripted("b", [said("yes")])).answer(trip))
+    (told,) = [r.getMessage() for r in caplog.records if r.name == "turnout.attempts"]
+    assert told == f"{trip.request.id}: a/m failed: auth, status 401, {refused.message}"
+
+
+def test_the_reason_of_a_skip_is_what_its_provider_lacks() -> None:
+    class Placeless(Scripted):
+        missing = "no `AWS_REGION`"
+
+    trip = journey(hop("a/m"), hop("b/m"))
+    turn(chain(Placeless("a", [], usable=False), Scripted("b", [said("yes")])).answer(trip))
+    assert trip.attempts[0].reason == "no `AWS_REGION` for `a`"
+
+
 def test_a_hop_without_a_credential_is_skipped_and_named() -> None:
     trip = journey(hop("a/m"), hop("b/m"))
     turn(chain(Scripted("a", [], usable=False), Scripted("b", [said("yes")])).answer(trip))

@@ -46,6 +46,7 @@ class Answering:
 
     def __init__(self, usable: bool = True) -> None:
         self.usable = usable
+        self.missing = None if usable else "no credential"
         self.asked: list[list[str]] = []
         self.fault: Fault | None = None
         self.wait: Callable[[], Awaitable[Any]] | None = None

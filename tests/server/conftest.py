@@ -75,6 +75,7 @@ class StubGateway:
     ready: bool = False
     digest: str = "sha256:" + "0" * 64
     providers: Mapping[str, bool] = field(default_factory=lambda: {"openai": True})
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     async def start(self) -> None:
         self.started += 1

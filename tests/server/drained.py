@@ -25,6 +25,7 @@ class SlowGateway:
     ready = False
     digest = "sha256:0"
     providers: Mapping[str, bool] = {"openai": True}
+    missing: Mapping[str, str] = {}
 
     def __init__(self, log: Path) -> None:
         self.log = log

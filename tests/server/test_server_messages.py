@@ -200,3 +200,15 @@ async def test_models_come_in_pages_forwards_and_backwards(client: httpx.AsyncCl
     for limit in ("0", "x", "1001", "-1"):
         answer = await client.get("/v1/models", headers=VERSION, params={"limit": limit})
         assert_error(answer, 400, "invalid_request_error")
+
+
+@pytest.mark.parametrize(
+    ("path", "theirs"),
+    [("/v1/messages/batches", True), ("/v1/messages/", True), ("/v1/messagesfoo", False)],
+)
+async def test_errors_are_anthropics_below_its_path_and_nowhere_else(
+    client: Any, path: str, theirs: bool
+) -> None:
+    response = await client.post(path, json=BODY)
+    assert ("request-id" in response.headers) is theirs
+    assert ("type" in response.json()) is theirs

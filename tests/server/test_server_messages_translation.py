@@ -162,11 +162,21 @@ MEMBERS: list[tuple[dict[str, Any], dict[str, Any], tuple[str, ...], tuple[str, 
         (),
         (),
     ),
-    ({"container": "c", "mcp_servers": [{}]}, {}, ("container", "mcp_servers"), ()),
+    (
+        {"container": "c", "mcp_servers": [{"name": "m", "authorization_token": "t"}]},
+        {"tools": [{"type": "mcp", "name": "m"}]},
+        ("container", "mcp_servers"),
+        (),
+    ),
     ({"compaction": {"a": 1}, "thread": None}, {}, ("compaction",), ()),
     ({"mcp_servers": [], "context_management": {}, "container": None}, {}, (), ()),
     ({"service_tier": "auto", "speed": "fast", "new": 1}, {}, (), ("speed", "new")),
-    ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, {}, ("tools[0]",), ()),
+    (
+        {"tools": [{"type": "bash_20250124", "name": "bash"}]},
+        {"tools": [{"type": "bash_20250124", "name": "bash"}]},
+        ("tools[0]",),
+        (),
+    ),
     (
         {
             "tools": [
@@ -208,6 +218,19 @@ def test_a_member_is_said_or_named(
     said = as_chat(body | members)
     assert said.body == body | chat
     assert (said.only, said.lost) == (only, lost)
+
+
+def test_what_chat_has_other_names_for_keeps_the_clients_own() -> None:
+    def named(**members: Any) -> Any:
+        turns = [{"role": "user", "content": "a"}]
+        return as_chat({"model": "m", "max_tokens": 9, "messages": turns, **members}).named
+
+    thinking = {"type": "enabled", "budget_tokens": 4000}
+    assert named() == {}
+    assert named(thinking=thinking) == {"reasoning_effort": "thinking"}
+    both = named(thinking=thinking, output_config={"effort": "low"})
+    assert both == {"reasoning_effort": "output_config.effort"}
+    assert named(metadata={"user_id": "u"}) == {"user": "metadata.user_id"}
 
 
 @pytest.mark.parametrize("kind", ["any", "auto", "none", "tool"])
@@ -616,6 +639,51 @@ def test_a_call_is_told_as_soon_as_its_name_is_known() -> None:
         "content_block_stop",
         "content_block_start",
     ]
+
+
+SAID: list[Any] = [
+    {"reasoning": "Hm."},
+    {"thinking_blocks": [{"type": "thinking", "thinking": "Hm.", "signature": "s"}]},
+    {"content": "I look."},
+]
+
+
+@pytest.mark.parametrize("said", SAID, ids=lambda said: next(iter(said)))
+@pytest.mark.parametrize("at", range(1, 1 + len(INTERLEAVED)))
+def test_what_is_said_amid_calls_is_told_and_leaves_the_calls_whole(said: Any, at: int) -> None:
+    chunks = [*INTERLEAVED[:at], chunk(said), *INTERLEAVED[at:], chunk({}, "tool_calls")]
+    message = added_up(b"".join(voiced(chunks)))
+    used = [block["input"] for block in message["content"] if block["type"] == "tool_use"]
+    assert used == [{"x": 1}, {"y": 2}, {"z": 3}]
+    (other,) = [block for block in message["content"] if block["type"] != "tool_use"]
+    assert (other.get("text") or other.get("thinking")) in ("Hm.", "I look.")
+    assert other.get("signature") == ("s" if "thinking_blocks" in said else other.get("signature"))
+
+
+def test_what_is_said_amid_a_call_is_told_as_soon_as_the_call_is_whole() -> None:
+    voice = Translating(request_of({"model": "auto"}))
+    voice.event(piece(0, '{"x":', "a"))
+    assert voice.event(chunk({"content": "I "})) == b""
+    assert voice.event(chunk({"content": "look."})) == b""
+    told = [event.type for event in events_of(voice.event(piece(0, "1}")))]
+    added = "content_block_delta"
+    assert told == [added, "content_block_stop", "content_block_start", added, added]
+
+
+def test_a_call_without_arguments_does_not_keep_what_follows_for_itself() -> None:
+    chunks = [piece(0, "", "a"), chunk({"content": "Done."}), chunk({}, "tool_calls")]
+    message = added_up(b"".join(voiced(chunks)))
+    assert [block["type"] for block in message["content"]] == ["tool_use", "text"]
+    assert (message["content"][0]["input"], message["content"][1]["text"]) == ({}, "Done.")
+
+
+def test_no_more_than_a_bounded_part_of_an_answer_waits_for_a_call() -> None:
+    voice = Translating(request_of({"model": "auto"}))
+    voice.event(piece(0, '{"x":', "a"))
+    with pytest.raises(RequestError) as caught:
+        for _ in range(100):
+            voice.event(chunk({"content": "a" * 1_000_000}))
+    assert (caught.value.status, caught.value.code) == (502, "bad_gateway")
 
 
 def test_thinking_text_and_a_refusal_are_blocks_of_their_own() -> None:

@@ -168,6 +168,31 @@ async def test_a_defect_within_a_stream_becomes_an_error_event(
     assert response.headers["x-request-id"] in caplog.text
 
 
+async def test_what_no_event_of_the_protocol_can_tell_ends_the_stream_in_an_error(
+    serve: Any, stub_gateway: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A tool call that never ends, and more words beside it than are kept until it does."""
+    function = {"name": "f", "arguments": '{"a":'}
+    call = {"index": 0, "id": "call_1", "type": "function", "function": function}
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        choice = {"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}
+        yield b"data: %b\n\n" % json.dumps({"choices": [choice]}).encode()
+        for _ in range(10):
+            yield event("a" * 1_000_000)
+
+    async def answer(request: Request) -> StreamReply:
+        return StreamReply(200, {}, chunks())
+
+    async with serve(stub_gateway(answer)) as served, httpx.AsyncClient() as client:
+        asked = CHAT | {"stream": True, "max_tokens": 9}
+        response = await client.post(f"{served.url}/v1/messages", json=asked)
+    name, _, last = response.content.rstrip().rpartition(b"\n\n")[2].partition(b"\ndata: ")
+    assert name == b"event: error"
+    assert json.loads(last)["error"]["details"] == {"error_code": "bad_gateway"}
+    assert "broke inside" not in caplog.text
+
+
 async def test_many_streams_at_once_keep_to_themselves(serve: Any, stub_gateway: Any) -> None:
     async def answer(request: Request) -> StreamReply:
         name = request.body["user"]

@@ -187,6 +187,102 @@ def test_azure_wants_a_version_or_the_api_without_versions(simulator: SimulatorP
     assert httpx.post(current, json=body).status_code == 401
 
 
+def test_azure_has_responses_in_the_api_without_deployments_only(
+    simulator: SimulatorProcess,
+) -> None:
+    root = simulator.base_url("azure")
+    with openai.OpenAI(
+        base_url=f"{root}/openai/v1",
+        api_key="unused",
+        default_headers={"api-key": "any"},
+        max_retries=0,
+        timeout=10,
+        _strict_response_validation=True,
+    ) as client:
+        answer = client.responses.create(model="gpt-4o", input="hello brave new world")
+        assert answer.output_text.endswith("new world")
+        events = list(client.responses.create(model="gpt-4o", input="hello", stream=True))
+        assert events[-1].type == "response.completed"
+    deployed = f"{root}/openai/deployments/gpt-4o/responses?api-version=2025-04-01-preview"
+    body = {"model": "gpt-4o", "input": "hello"}
+    assert httpx.post(deployed, json=body, headers={"api-key": "any"}).status_code == 404
+
+
+def test_vllm_continues_a_prompt_with_any_of_its_models(simulator: SimulatorProcess) -> None:
+    asked: Any = {"model": "qwen3-8b", "prompt": "hello", "max_tokens": 50}
+    reached: Any = {"base_url": simulator.base_url("vllm"), "api_key": "any", "max_retries": 0}
+    with openai.OpenAI(**reached, _strict_response_validation=True) as client:
+        text = client.completions.create(**asked).choices[0].text
+    # The strict types know no chunk that is not the last, whoever sends it.
+    with openai.OpenAI(**reached) as client:
+        chunks = list(client.completions.create(**asked, stream=True))
+    assert text and "".join(chunk.choices[0].text for chunk in chunks) == text
+
+
+def test_mistral_tells_log_probabilities_when_asked(simulator: SimulatorProcess) -> None:
+    url = simulator.base_url("mistral") + "/chat/completions"
+    asked = {"model": "mistral-large-latest", "messages": HELLO, "logprobs": True}
+    headers = {"authorization": "Bearer any"}
+    answer = httpx.post(url, json={**asked, "top_logprobs": 2}, headers=headers)
+    choice = mistralai.client.models.ChatCompletionResponse.model_validate(answer.json()).choices[0]
+    told: Any = choice.logprobs
+    said: Any = choice.message
+    assert "".join(one.token for one in told.content) == said.content
+    assert {len(one.top_logprobs) for one in told.content} == {2}
+
+
+@pytest.mark.parametrize("kind", ["openai", "azure"])
+@pytest.mark.parametrize(
+    ("members", "place"),
+    [
+        ({"reasoning_content": "r"}, "reasoning_content"),
+        ({"reasoning_details": []}, "reasoning_details"),
+        ({"thinking_blocks": []}, "thinking_blocks"),
+        (
+            {"tool_calls": [{"id": "a", "type": "function", "extra_content": {}}]},
+            "tool_calls[0].extra_content",
+        ),
+        ({"refusal": None, "annotations": [], "audio": None}, None),
+    ],
+)
+def test_openai_refuses_messages_with_extensions_of_others(
+    simulator: SimulatorProcess, kind: str, members: dict[str, Any], place: str | None
+) -> None:
+    path = "/openai/v1/chat/completions" if kind == "azure" else "/chat/completions"
+    echo = {"role": "assistant", "content": "hi", **members}
+    answer = httpx.post(
+        simulator.base_url(kind) + path,
+        json={"model": "gpt-4o", "messages": [echo, *HELLO]},
+        headers={"authorization": "Bearer any", "api-key": "any"},
+    )
+    if place is None:
+        assert answer.status_code == 200
+    else:
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"] == f"messages[0].{place}"
+
+
+@pytest.mark.parametrize("kind", ["deepseek", "groq", "openrouter", "vllm", "xai"])
+def test_models_think_before_they_call(simulator: SimulatorProcess, kind: str) -> None:
+    with openai.OpenAI(
+        base_url=simulator.base_url(kind), api_key="any", max_retries=0, timeout=10
+    ) as client:
+        ask: Any = CALL
+        tools: Any = [TOOL]
+        chunks = client.chat.completions.create(
+            model=THINKING[kind], messages=ask, tools=tools, stream=True
+        )
+        said = [
+            name
+            for chunk in chunks
+            for choice in chunk.choices
+            for name in choice.delta.model_dump(exclude_unset=True, exclude_none=True)
+            if name in ("tool_calls", "reasoning", "reasoning_content")
+        ]
+    assert said[0].startswith("reasoning") and said[-1] == "tool_calls"
+    assert said.index("tool_calls") == len([name for name in said if name != "tool_calls"])
+
+
 @pytest.mark.parametrize("kind", [k for k in IMITATIONS if k not in ("azure", "mistral", "groq")])
 def test_the_others_are_read_by_openais_client(simulator: SimulatorProcess, kind: str) -> None:
     with openai.OpenAI(
@@ -205,3 +301,16 @@ def test_the_others_are_read_by_openais_client(simulator: SimulatorProcess, kind
         called = client.chat.completions.create(model="m", messages=ask, tools=tools)
         call: Any = (called.choices[0].message.tool_calls or [])[0]
         assert orjson.loads(call.function.arguments) == {"city": "Oslo"}
+
+
+def test_mistral_has_a_name_of_its_own_for_the_length_of_vectors(
+    simulator: SimulatorProcess, mistral: Any
+) -> None:
+    made = mistral.embeddings.create(model="codestral-embed", inputs=["a"], output_dimension=256)
+    assert len(made.data[0].embedding) == 256
+    answer = httpx.post(
+        simulator.base_url("mistral") + "/embeddings",
+        json={"model": "codestral-embed", "input": ["a"], "dimensions": 256},
+        headers={"authorization": "Bearer any"},
+    )
+    assert answer.status_code == 422

@@ -99,7 +99,10 @@ def serve(settings: Settings, stop: Stop) -> int:
         log_to_stderr(settings)
 
         def announce(ready: Ready) -> None:
-            print(_announcement(settings, listening, ready.digest, ready.providers), flush=True)
+            told = _announcement(
+                settings, listening, ready.digest, ready.providers, ready.missing
+            )
+            print(told, flush=True)
 
         run_one_or_more = run_worker if settings.workers == 1 else run_workers
         try:
@@ -181,7 +184,11 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def _announcement(
-    settings: Settings, listening: socket.socket, digest: str, providers: Mapping[str, bool]
+    settings: Settings,
+    listening: socket.socket,
+    digest: str,
+    providers: Mapping[str, bool],
+    missing: Mapping[str, str],
 ) -> str:
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
@@ -191,11 +198,11 @@ def _announcement(
     else:
         parts.append(f"policy {settings.policy} ({digest[:19]})")
     usable = [name for name, usable in providers.items() if usable]
-    missing = [name for name, usable in providers.items() if not usable]
     if usable:
         parts.append(f"providers {', '.join(usable)}")
-    if missing:
-        parts.append(f"no credential for {', '.join(missing)}")
+    for reason in dict.fromkeys(missing.values()):
+        lacking = [name for name, told in missing.items() if told == reason]
+        parts.append(f"{reason} for {', '.join(lacking)}")
     if settings.workers > 1:
         parts.append(f"{settings.workers} workers")
     return " · ".join(parts)

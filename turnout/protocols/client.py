@@ -1,7 +1,7 @@
 """The contract of a client protocol: its requests as chat, and the voices that tell an answer."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from turnout.engine.request import Operation, Request, RequestError
@@ -9,11 +9,12 @@ from turnout.engine.request import Operation, Request, RequestError
 
 @dataclass(frozen=True, slots=True)
 class AsChat:
-    """A request said as chat; `only` and `lost` as in `Native`."""
+    """A request said as chat; `only`, `lost` and `named` as in `Native`."""
 
     body: dict[str, Any]
     only: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+    named: Mapping[str, str] = field(default_factory=dict)
 
 
 class Voice(Protocol):

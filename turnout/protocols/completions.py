@@ -4,7 +4,7 @@ Decisions that are not obvious:
 
 - No prompt at all, several prompts, prompts of token numbers, `suffix`, `best_of` and `echo` with
   `logprobs` are beyond chat: only a model of this protocol has them. To be counted and priced they
-  stand in the chat body all the same: prompts joined, a word of one token for each token number,
+  stand in the chat body all the same: texts joined, a word of one token for each token number,
   and as many answers as would be made.
 - Without `max_tokens` the limit is 16, as this protocol says, wherever the request goes.
 - `echo` is done here. `logprobs` are chat's by other names.
@@ -24,7 +24,6 @@ from .fields import (
     Check,
     an_object,
     boolean,
-    check_depth,
     check_members,
     check_model,
     check_temperature,
@@ -57,7 +56,6 @@ _READ = frozenset("prompt suffix echo best_of logprobs".split())
 def check(body: dict[str, Any]) -> None:
     """Check the members that are read here. Raises: RequestError 400."""
     check_model(body)
-    check_depth(body)
     check_members(body, _MEMBERS)
     check_temperature(body)
     prompt = body.get("prompt")
@@ -80,7 +78,8 @@ def as_chat(body: dict[str, Any]) -> AsChat:
     said = {name: body[name] for name in body if name in _SAME and body[name] is not None}
     said.setdefault("max_tokens", _LIMIT)
     prompts = _prompts(body.get("prompt"))
-    said["messages"] = [{"role": "user", "content": "\n".join(prompts)}]
+    texts = [*prompts, body["suffix"]] if body.get("suffix") else prompts
+    said["messages"] = [{"role": "user", "content": "\n".join(texts)}]
     only = [name for name, beyond in _beyond_chat(body, len(prompts)).items() if beyond]
     answers = max(body.get("n") or 1, body.get("best_of") or 1) * len(prompts)
     if answers > 1:

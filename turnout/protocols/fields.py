@@ -6,13 +6,19 @@ Nulls count as absent, as real clients send them for every optional member.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import orjson
+
 from turnout.engine.request import HOTTEST, RequestError
 
 Check = Callable[[Any], str | None]
 """Of a value: what it should be, where it is not."""
 
 _LONGEST_MODEL = 256
-_DEEPEST = 200
+
+_MOST_WRITTEN = 254  # as deep as orjson writes
+
+DEEPEST = 200
+"""How deep a member may be nested: with all that is written around it, it is still written."""
 
 
 def refused(code: str, message: str, param: str) -> RequestError:
@@ -34,25 +40,27 @@ def wrong_type(where: str, expected: str, value: object) -> RequestError:
 
 
 def check_depth(body: Mapping[str, Any]) -> None:
-    """Check that a body can be written again, in the answer too, which orjson does to 254 levels.
-
-    Raises: RequestError 400.
-    """
+    """Check that a body can be written again, in the answer too. Raises: RequestError 400."""
+    if not is_deep(body):
+        return
     for name, value in body.items():
-        level: list[Any] = [value]
-        for _ in range(_DEEPEST):
-            level = [
-                inner
-                for one in level
-                if isinstance(one, dict | list)
-                for inner in (one.values() if isinstance(one, dict) else one)
-            ]
-            if not level:
-                break
-        else:
-            raise refused(
-                "invalid_value", f"`{name}` is nested deeper than {_DEEPEST} levels.", name
-            )
+        if is_deep(value):
+            told = f"`{name}` is nested deeper than {DEEPEST} levels."
+            raise refused("invalid_value", told, name)
+
+
+def is_deep(value: Any) -> bool:
+    """Tell whether a value that was JSON is nested so deep that it may not be written again.
+
+    Writing it is the fastest way to find out, whatever it is.
+    """
+    for _ in range(_MOST_WRITTEN - DEEPEST):
+        value = [value]
+    try:
+        orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return True
+    return False
 
 
 def check_model(body: Mapping[str, Any]) -> None:

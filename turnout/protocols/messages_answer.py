@@ -1,10 +1,13 @@
 """Chat answers told as Anthropic's messages, whole and as a stream of events.
 
 Blocks of a stream stand one after the other: a client may act on a tool's call as soon as its block
-ends. Usage that comes at the end is told at the end, over the zeros of the start.
+ends. What is said while a call is not whole waits until it is. Usage that comes at the end is told
+at the end, over the zeros of the start.
 
 Thinking that nobody signed has an empty signature. Where it comes back to Anthropic, the gateway
 leaves it out.
+
+Over 300 lines because a whole message and a streamed one share what a block is.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,8 +15,9 @@ from typing import Any
 
 import orjson
 
-from turnout.engine.request import Request
+from turnout.engine.request import Request, RequestError
 
+from .fields import is_deep
 from .messages_calls import Calls, Written
 
 Json = dict[str, Any]
@@ -26,6 +30,8 @@ _STOP = {
     "content_filter": "refusal",
 }
 _DATA = b"data: "
+_SAID = ("reasoning_content", "reasoning", "thinking_blocks", "content")
+_MOST_WAITING = 8 * 1024 * 1024  # bytes of chunks
 
 
 class Translated:
@@ -44,6 +50,9 @@ class Translated:
         self._index = -1
         self._calls = Calls()
         self._called = False
+        # What was said while a call was not whole, and the bytes of its chunks.
+        self._waiting: list[Json] = []
+        self._waiting_bytes = 0
 
     def whole(self, body: bytes) -> bytes:
         """The message for a chat completion."""
@@ -63,7 +72,7 @@ class Translated:
         )
 
     def event(self, event: bytes) -> bytes:
-        """The events for one chunk; empty for nothing."""
+        """The events for one chunk; empty for nothing. Raises: RequestError if too much waits."""
         chunk = orjson.loads(event.removeprefix(_DATA))
         told: list[bytes] = []
         if not self._begun:
@@ -73,7 +82,7 @@ class Translated:
         choice = _first(chunk.get("choices"))
         if choice.get("index", 0) == 0:
             delta = _object(choice.get("delta"))
-            told += self._delta(delta)
+            told += self._delta(delta, len(event))
             self._finish = choice.get("finish_reason") or self._finish
         return b"".join(told)
 
@@ -103,7 +112,22 @@ class Translated:
         start = {**self._head(chunk), "content": [], "stop_reason": None, "stop_sequence": None}
         return _event("message_start", message={**start, "usage": _usage(None)})
 
-    def _delta(self, delta: Json) -> Iterator[bytes]:
+    def _delta(self, delta: Json, size: int) -> Iterator[bytes]:
+        if self._open == "tool" and any(map(delta.get, _SAID)) and not self._calls.whole:
+            self._wait(delta, size)
+        else:
+            yield from self._said(delta)
+        if isinstance(refusal := delta.get("refusal"), str):
+            self._refused += refusal
+        for call in _list(delta.get("tool_calls")):
+            if isinstance(call, dict):
+                self._called = True
+                for written in self._calls.take(call):
+                    yield from self._call(written)
+        if self._waiting and self._calls.whole:
+            yield from self._waited()
+
+    def _said(self, delta: Json) -> Iterator[bytes]:
         thought = delta.get("reasoning_content") or delta.get("reasoning")
         if isinstance(thought, str) and thought:
             yield from self._write("thinking", {"type": "thinking_delta", "thinking": thought})
@@ -112,13 +136,18 @@ class Translated:
         text = delta.get("content")
         if isinstance(text, str) and text:
             yield from self._write("text", {"type": "text_delta", "text": text})
-        if isinstance(refusal := delta.get("refusal"), str):
-            self._refused += refusal
-        for call in _list(delta.get("tool_calls")):
-            if isinstance(call, dict):
-                self._called = True
-                for written in self._calls.take(call):
-                    yield from self._call(written)
+
+    def _wait(self, delta: Json, size: int) -> None:
+        self._waiting_bytes += size
+        if self._waiting_bytes > _MOST_WAITING:
+            told = "The provider did not end a tool call; the answer is incomplete."
+            raise RequestError(502, "upstream_error", "bad_gateway", told)
+        self._waiting.append({name: delta[name] for name in _SAID if name in delta})
+
+    def _waited(self) -> Iterator[bytes]:
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        for delta in waiting:
+            yield from self._said(delta)
 
     def _write(self, kind: str, delta: Json) -> Iterator[bytes]:
         if self._open != kind:
@@ -154,6 +183,7 @@ class Translated:
     def _held_back(self) -> Iterator[bytes]:
         for written in self._calls.rest():
             yield from self._call(written)
+        yield from self._waited()
         yield from self._close()
 
     def _start(self, kind: str, block: Json) -> bytes:
@@ -186,11 +216,22 @@ _EMPTY: dict[str, Json] = {
 
 
 def _thoughts(message: Json) -> Iterator[Json]:
-    blocks = [block for block in _list(message.get("thinking_blocks")) if isinstance(block, dict)]
+    blocks = [one for block in _list(message.get("thinking_blocks")) if (one := _proven(block))]
     yield from blocks
     thought = message.get("reasoning_content") or message.get("reasoning")
     if not blocks and isinstance(thought, str) and thought:
         yield {"type": "thinking", "thinking": thought, "signature": ""}
+
+
+def _proven(block: Any) -> Json | None:
+    """A block of thinking with a provider's proof of it; None for anything else."""
+    match block:
+        case {"type": "redacted_thinking", "data": str() as data}:
+            return {"type": "redacted_thinking", "data": data}
+        case {"type": "thinking", "signature": str()}:
+            return {**block, "thinking": block.get("thinking") or ""}
+        case _:
+            return None
 
 
 def _texts(message: Json) -> Iterator[Json]:
@@ -219,7 +260,9 @@ def _input(arguments: object) -> Json:
         parsed = orjson.loads(arguments) if isinstance(arguments, str) else None
     except orjson.JSONDecodeError:
         parsed = None
-    return parsed if isinstance(parsed, dict) else {"arguments": arguments}
+    if isinstance(parsed, dict) and not is_deep(parsed):
+        return parsed
+    return {"arguments": arguments}
 
 
 def _end(finish: object, called: bool, refusal: object) -> Json:

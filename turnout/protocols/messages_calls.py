@@ -1,7 +1,8 @@
 """Calls of tools from the deltas of a chat, in the order in which a message has them.
 
 A block of a message ends before the next begins. A provider may write several calls at the same
-time; then the later ones are held back until the one before them is whole.
+time; then the later ones are held back until the one before them is whole. `whole` tells when
+something else may follow.
 """
 
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from typing import Any, NamedTuple
 import orjson
 
 Json = dict[str, Any]
+
+_ENDS = frozenset("} \t\r\n")
 
 
 class Written(NamedTuple):
@@ -62,6 +65,11 @@ class Calls:
         """What was held back until now."""
         return self._advance(at_the_end=True)
 
+    @property
+    def whole(self) -> bool:
+        """Whether the arguments of each call are an object; of one without any, nobody knows."""
+        return all(call.over or _is_object(call.arguments) for call in self._known.values())
+
     def interrupted(self) -> None:
         """Something else is told: what has begun is over."""
         for call in self._known.values():
@@ -80,6 +88,8 @@ class Calls:
 
 
 def _is_object(text: str) -> bool:
+    if text[-1:] not in _ENDS:  # most pieces: nothing is read again for each of them
+        return False
     try:
         return isinstance(orjson.loads(text), dict)
     except orjson.JSONDecodeError:

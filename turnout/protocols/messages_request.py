@@ -1,7 +1,8 @@
 """A body of Anthropic's Messages said as chat.
 
 What any provider can honour becomes chat's own; what only steers Anthropic is `lost`; what nobody
-else can do (tools that Anthropic runs itself, containers, files of its own) is `only`.
+else can do (tools that Anthropic runs itself, containers, files of its own) is `only`. That stays
+in the chat as it is: nobody is sent it, but the policy sees that it is there, and it is counted.
 
 Where the two differ:
 
@@ -52,6 +53,7 @@ class _Saying:
         self._body = {name: value for name, value in body.items() if value is not None}
         self._only: list[str] = []
         self._lost: list[str] = []
+        self._named: dict[str, str] = {}
 
     def said(self) -> AsChat:
         body = self._body
@@ -68,7 +70,12 @@ class _Saying:
         self._say_thinking(chat)
         self._say_tools(chat)
         chat["messages"] = [*self._system(), *self._messages()]
-        return AsChat(chat, tuple(dict.fromkeys(self._only)), tuple(dict.fromkeys(self._lost)))
+        return AsChat(
+            chat,
+            tuple(dict.fromkeys(self._only)),
+            tuple(dict.fromkeys(self._lost)),
+            self._named,
+        )
 
     # --- parameters ------------------------------------------------------------------------------
 
@@ -82,6 +89,7 @@ class _Saying:
         metadata = self._body.get("metadata", {})
         if isinstance(user := metadata.get("user_id"), str):
             chat["user"] = user
+            self._named["user"] = "metadata.user_id"
         self._lost += [f"metadata.{name}" for name in metadata if name != "user_id"]
 
     def _say_thinking(self, chat: Json) -> None:
@@ -103,12 +111,19 @@ class _Saying:
                 effort = next((name for most, name in _EFFORTS if budget <= most), _MOST_EFFORT)
         if isinstance(effort, str):
             chat["reasoning_effort"] = _MOST_EFFORT if effort == "max" else effort
+            said_so = "effort" in config and config["effort"] is not None
+            self._named["reasoning_effort"] = "output_config.effort" if said_so else "thinking"
 
     def _say_tools(self, chat: Json) -> None:
         tools = self._body.get("tools") or []
         said = [self._tool(number, tool) for number, tool in enumerate(tools)]
-        if functions := [tool for tool in said if tool is not None]:
-            chat["tools"] = functions
+        servers = self._body.get("mcp_servers")
+        for server in servers if isinstance(servers, list) else ():
+            # What these offer is known at Anthropic only; without what authorizes it there.
+            named = server.get("name") if isinstance(server, dict) else None
+            said.append({"type": "mcp", "name": named})
+        if said:
+            chat["tools"] = said
         choice = self._body.get("tool_choice")
         if not isinstance(choice, dict) or "tools" not in chat:
             return
@@ -120,10 +135,10 @@ class _Saying:
         if choice.get("disable_parallel_tool_use") is True:
             chat["parallel_tool_calls"] = False
 
-    def _tool(self, number: int, tool: Json) -> Json | None:
+    def _tool(self, number: int, tool: Json) -> Json:
         if tool.get("type") not in (None, "custom"):
             self._only.append(f"tools[{number}]")
-            return None
+            return tool
         function = {"name": tool.get("name"), "parameters": tool.get("input_schema")}
         for name in ("description", "strict"):
             if tool.get(name) is not None:
@@ -174,7 +189,7 @@ class _Saying:
                 function = {"name": block.get("name"), "arguments": arguments}
                 calls.append({"id": block.get("id"), "type": "function", "function": function})
             else:
-                self._only.append(f"{where}[{number}]")
+                texts += self._foreign(block, f"{where}[{number}]")
         message: Json = {"role": "assistant", "content": _plain(texts) if texts else None}
         if signed := [one for one in thoughts if one.get("signature") or one.get("data")]:
             message["thinking_blocks"] = signed
@@ -217,7 +232,7 @@ class _Saying:
         return {**message, "content": _joined(texts) if texts else ""}, others
 
     def _part(self, block: Json, where: str) -> list[Json]:
-        """A block of the user's as parts of chat; none where nobody else can read it."""
+        """A block of the user's as parts of chat."""
         kind, source = block.get("type"), block.get("source")
         if kind == "text":
             if block.get("citations"):
@@ -230,8 +245,7 @@ class _Saying:
             if isinstance(citations, dict) and citations.get("enabled"):
                 self._lost.append("citations")
             return self._document(block, source, where)
-        self._only.append(where)
-        return []
+        return self._foreign(block, where)
 
     def _document(self, block: Json, source: Json, where: str) -> list[Json]:
         kind = source.get("type")
@@ -249,8 +263,13 @@ class _Saying:
                 for number, inner in enumerate(content)
                 for part in self._part(inner, f"{where}.source.content[{number}]")
             ]
+        return self._foreign(block, where)
+
+    def _foreign(self, block: Json, where: str) -> list[Json]:
+        """A block that nobody else can read."""
         self._only.append(where)
-        return []
+        # Images have a name of their own in chat, by which they are seen.
+        return [{**block, "type": "image_url"} if block.get("type") == "image" else block]
 
 
 def _is_block(value: object) -> bool:

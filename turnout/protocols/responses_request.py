@@ -8,8 +8,8 @@ Decisions that are not obvious:
   providers that do not know the word.
 - Thoughts that a provider signed go to the client and come back in `encrypted_content`, see
   `responses_seal`. What OpenAI itself has encrypted nobody else can read: it is lost elsewhere.
-- Tools and parts that only the provider of this protocol has stay as they are: nobody else will be
-  sent them, and a policy that asks for tools or images sees that they are there.
+- Tools, items and parts that only the provider of this protocol has stay as they are: nobody else
+  will be sent them, but a policy sees that they are there, and they are counted.
 - A stream always asks for usage: a response ends with it.
 
 Over 300 lines because every kind of item and part has its own small translation.
@@ -171,6 +171,7 @@ def _messages(body: Mapping[str, Any], said: _Said) -> list[Json]:
         talk.messages.append({"role": "user", "content": given})
     for index, item in enumerate(given if isinstance(given, list) else ()):
         talk.take(item, f"input[{index}]")
+    talk.take_prompt(body.get("prompt"))
     messages = [message for message in talk.messages if not _is_mere_thought(message)]
     if len(messages) < len(talk.messages):
         said.lost.append("input.reasoning")
@@ -216,6 +217,16 @@ class _Talk:
                 self._say_thoughts(item)
             case _:
                 self._said.only.append(where)
+                self._turn = None
+                self.messages.append({"role": "tool", "content": _foreign(item)})
+
+    def take_prompt(self, prompt: object) -> None:
+        """Say what goes into a prompt that is kept at the provider."""
+        values = prompt.get("variables") if isinstance(prompt, dict) else None
+        given = list(values.values()) if isinstance(values, dict) else []
+        if given:
+            parts = [one if _is_part(one) else {"type": "variable", "text": one} for one in given]
+            self.messages.append({"role": "system", "content": parts})
 
     def _open(self, may_join: Callable[[Json], bool]) -> Json:
         """The assistant's message that an item joins, or a new one."""
@@ -280,6 +291,20 @@ class _Talk:
         if len(parts) == 1 and parts[0].keys() == {"type", "text"}:
             return str(parts[0]["text"])
         return parts
+
+
+def _foreign(item: Mapping[str, Any]) -> list[Any]:
+    """An item that chat has no word for, as parts: what a tool has shown, else the item."""
+    output = item.get("output")
+    if isinstance(output, dict) and "image_url" in output:
+        return [{**output, "type": "input_image"}]
+    if isinstance(output, list) and output and all(map(_is_part, output)):
+        return output
+    return [{**item, "type": type_of(item)}]
+
+
+def _is_part(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("type"), str)
 
 
 def _thoughts(item: Mapping[str, Any]) -> Iterator[str]:

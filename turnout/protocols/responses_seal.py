@@ -31,6 +31,11 @@ def unsealed(encrypted: str) -> list[dict[str, Any]] | None:
         blocks = orjson.loads(base64.urlsafe_b64decode(encrypted[len(SEALED) :]))
     except (binascii.Error, ValueError):
         return None
-    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
-        return None
-    return blocks
+    return blocks if isinstance(blocks, list) and all(map(_is_flat, blocks)) else None
+
+
+def _is_flat(block: object) -> bool:
+    """Whether it may be one of ours: an object, and nothing in it holds more."""
+    return isinstance(block, dict) and not any(
+        isinstance(value, dict | list) for value in block.values()
+    )

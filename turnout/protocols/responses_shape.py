@@ -11,7 +11,6 @@ from .fields import (
     Check,
     an_object,
     boolean,
-    check_depth,
     check_members,
     check_model,
     check_temperature,
@@ -37,7 +36,6 @@ TEXT_PARTS = ("input_text", "output_text", "text")
 def check(body: dict[str, Any]) -> None:
     """Check the members that are read here. Raises: RequestError 400."""
     check_model(body)
-    check_depth(body)
     check_members(body, _MEMBERS)
     check_temperature(body)
     given = body.get("input")

@@ -34,7 +34,7 @@ TELLING: Mapping[str, Callable[[RequestError, str], Told]] = {"/v1/messages": me
 def failed(request: Incoming, error: RequestError) -> HTTPResponse:
     """The response to an error, as the protocol of the request's path tells it."""
     for path, tell in TELLING.items():
-        if request.path.startswith(path):
+        if f"{request.path}/".startswith(f"{path}/"):
             return error_response(request, error, tell)
     return error_response(request, error)
 

@@ -62,6 +62,9 @@ async def _write(
             # Not the client: this worker is being stopped.
             await _end(incoming, station, response, voice.failed(_STOPPING))
         raise
+    except RequestError as failure:
+        # What the provider sent cannot be told in the client's protocol.
+        await _end(incoming, station, response, voice.failed(failure))
     except Exception:
         if transport.is_closing():
             return

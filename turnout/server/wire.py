@@ -59,6 +59,10 @@ class Gateway(Protocol):
     def providers(self) -> Mapping[str, bool]:
         """The providers that may be called, with whether their credential is there."""
 
+    @property
+    def missing(self) -> Mapping[str, str]:
+        """What those of `providers` lack that cannot be called."""
+
     async def start(self) -> None:
         """Begin to serve, in the worker's event loop."""
 

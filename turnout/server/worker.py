@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sanic.application.state import ApplicationServerInfo
@@ -35,11 +35,13 @@ _log = logging.getLogger("turnout.server")
 class Ready:
     """What a worker says when it takes requests.
 
-    `digest` is the policy's. `providers` says of each whether its credential is there.
+    `digest` is the policy's. `providers` says of each whether it can be called, and `missing` what
+    the others lack.
     """
 
     digest: str
     providers: Mapping[str, bool]
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 def log_to_stderr(settings: Settings) -> None:
@@ -98,7 +100,7 @@ async def _serve(
     sys.setswitchinterval(_SWITCH_S)
     try:
         if not stop.asked:
-            on_ready(Ready(gateway.digest, dict(gateway.providers)))
+            on_ready(Ready(gateway.digest, dict(gateway.providers), dict(gateway.missing)))
         await woken.wait()
         await drain(app, server, settings.limits.drain_us / 1e6, stop)
     finally:

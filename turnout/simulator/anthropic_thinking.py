@@ -1,6 +1,7 @@
 """Thinking as Anthropic signs it: what comes back must be what was given out.
 
 A signature holds the whole thought, also where the thought was not shown (`display: omitted`).
+It is Claude's wherever Claude is served: what Anthropic signed, Bedrock takes, and the reverse.
 """
 
 import base64

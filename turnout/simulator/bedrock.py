@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 import orjson
 
+from .anthropic_thinking import check_thought, signature
 from .bedrock_frames import event_frame, exception_frame
 from .bedrock_signature import SECRET, is_signed, verify
 from .received import Received
@@ -164,7 +165,8 @@ class BedrockWire:
         if tool is not None and saying.finish == "stop":
             reason = "tool_use"
         output = saying.tokens + count(thought)
-        return _Said(saying, tool, thought, reason, self._usage(body, output))
+        signed = _signature(model, thought)
+        return _Said(saying, tool, thought, signed, reason, self._usage(body, output))
 
     def _usage(self, body: Json, output: int) -> Json:
         total, (read, written) = _prompt_tokens(body), self._through_cache(body)
@@ -226,11 +228,18 @@ class _Said:
     """What the model says to one request."""
 
     def __init__(
-        self, saying: Saying, tool: str | None, thought: str, reason: str, usage: Json
+        self,
+        saying: Saying,
+        tool: str | None,
+        thought: str,
+        signature: str,
+        reason: str,
+        usage: Json,
     ) -> None:
         self.saying = saying
         self.tool = tool
         self.thought = thought
+        self.signature = signature
         self.reason = reason
         self.usage = usage
 
@@ -238,7 +247,7 @@ class _Said:
 def _blocks(said: _Said) -> list[Json]:
     blocks: list[Json] = []
     if said.thought:
-        told = {"text": said.thought, "signature": signature(said.thought)}
+        told = {"text": said.thought, "signature": said.signature}
         blocks.append({"reasoningContent": {"reasoningText": told}})
     if said.tool is None:
         return [*blocks, {"text": said.saying.text}]
@@ -256,7 +265,7 @@ def _events(said: _Said) -> Iterator[bytes]:
     if said.thought:
         for piece in say(said.thought, None).pieces:
             yield _delta(index, {"reasoningContent": {"text": piece}})
-        yield _delta(index, {"reasoningContent": {"signature": signature(said.thought)}})
+        yield _delta(index, {"reasoningContent": {"signature": said.signature}})
         yield event_frame("contentBlockStop", {"contentBlockIndex": index})
         index += 1
     if said.tool is not None:
@@ -274,8 +283,10 @@ def _delta(index: int, delta: Json) -> bytes:
     return event_frame("contentBlockDelta", {"contentBlockIndex": index, "delta": delta})
 
 
-def signature(thought: str) -> str:
-    """What proves that a thought was thought here."""
+def _signature(model: str, thought: str) -> str:
+    """What proves that a thought was thought by a model; Claude's counts wherever Claude is."""
+    if "anthropic." in model:
+        return signature(thought)
     return base64.b64encode(hmac.digest(b"simulated", thought.encode(), "sha256")).decode()
 
 
@@ -338,7 +349,7 @@ def _check(model: str, body: Json) -> None:
         if not message.get("content"):
             raise Refusal(400, f"The content field in the Message object at {where} is empty.")
         for number, block in enumerate(message["content"]):
-            _check_block(block, f"{where}.{number}")
+            _check_block(model, block, f"{where}.{number}")
     limits = body.get("inferenceConfig") or {}
     if limits.get("maxTokens", 1) < 1 or not 0 <= limits.get("temperature", 1) <= 1:
         raise Refusal(400, "The value at inferenceConfig failed to satisfy constraint")
@@ -361,7 +372,7 @@ def _check_schema(schema: Any) -> None:
         _check_schema(one)
 
 
-def _check_block(block: Json, where: str) -> None:
+def _check_block(model: str, block: Json, where: str) -> None:
     if len(block) != 1:
         raise Refusal(400, f"The content block object at {where} must set one of the keys.")
     if not block.get("text", "-").strip():
@@ -372,7 +383,19 @@ def _check_block(block: Json, where: str) -> None:
             if not block[kind].get("format"):
                 raise Refusal(400, f"The format field at {where} is missing.")
     told = (block.get("reasoningContent") or {}).get("reasoningText")
-    if told is not None and told.get("signature") != signature(told["text"]):
+    if told is not None:
+        _check_thought(model, told, where)
+
+
+def _check_thought(model: str, told: Json, where: str) -> None:
+    thought, signed = told["text"], told.get("signature")
+    if "anthropic." in model:
+        try:
+            check_thought({"type": "thinking", "thinking": thought, "signature": signed}, where)
+        except Refusal as refusal:
+            told_so = f"The model returned the following errors: {refusal.message}"
+            raise Refusal(400, told_so) from None
+    elif signed != _signature(model, thought):
         raise Refusal(400, f"The model returned the following errors: {where}: Invalid `signature`")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from .reply import Refusal
+from .tokens import encode
 from .wire import Ids, check_key
 
 Json = dict[str, Any]
@@ -74,6 +75,14 @@ class Imitation:
     def check_message(self, index: int, message: Json) -> None:
         """Look at one message. Raises: Refusal."""
 
+    def check_vectors(self, body: Json) -> Json:
+        """The body of embeddings as OpenAI would have it. Raises: Refusal."""
+        return body
+
+    def vectors(self, answer: Json) -> Json:
+        """An answer with embeddings in this provider's form."""
+        return answer
+
     def unknown(self, name: str) -> Refusal:
         """The refusal of a member of the body."""
         message = f"Unrecognized request argument supplied: {name}"
@@ -120,13 +129,47 @@ def _on_last(chunks: list[Json], usage: Json) -> list[Json]:
 
 
 def _thought_first(chunks: list[Json], delta: Json) -> list[Json]:
-    """A stream with one delta of thinking behind its first chunk."""
-    first = chunks[0]
-    choice = {**first["choices"][0], "delta": delta, "finish_reason": None}
-    return [first, {**first, "choices": [choice]}, *chunks[1:]]
+    """A stream with one delta of thinking behind the role, before words and calls."""
+    first, *others = chunks
+    choice = first["choices"][0]
+    thought = {**first, "choices": [{**choice, "delta": delta, "finish_reason": None}]}
+    if "tool_calls" not in choice["delta"]:
+        return [first, thought, *others]
+    opening = {"role": "assistant", "content": ""}
+    called = {"tool_calls": choice["delta"]["tool_calls"]}
+    return [
+        {**first, "choices": [{**choice, "delta": opening}]},
+        thought,
+        {**first, "choices": [{**choice, "delta": called}]},
+        *others,
+    ]
 
 
-class Azure(Imitation):
+class OpenAI(Imitation):
+    """OpenAI itself: in messages it refuses what others put there."""
+
+    _STRANGE = frozenset(
+        "reasoning reasoning_content reasoning_details thinking_blocks prefix".split()
+    )
+    _STRANGE_IN_CALLS = frozenset(("extra_content",))
+
+    def check_message(self, index: int, message: Json) -> None:
+        """No extensions of others, in calls neither."""
+        where = f"messages[{index}]"
+        for name in message.keys() & self._STRANGE:
+            raise self._unexpected(f"{where}.{name}")
+        calls = message.get("tool_calls")
+        for number, call in enumerate(calls if isinstance(calls, list) else ()):
+            for name in self._STRANGE_IN_CALLS.intersection(call if isinstance(call, dict) else ()):
+                raise self._unexpected(f"{where}.tool_calls[{number}].{name}")
+
+    @staticmethod
+    def _unexpected(place: str) -> Refusal:
+        told = f"Unknown parameter: '{place}'."
+        return Refusal(400, told, code="unknown_parameter", param=place)
+
+
+class Azure(OpenAI):
     """Its key has a header of its own, and every answer says what the filters found."""
 
     def authorize(self, headers: Mapping[str, str], key: str | None) -> None:
@@ -221,6 +264,9 @@ class Mistral(Imitation):
     )
     roles = _ROLES
     _MEMBERS = frozenset(("role", "content", "tool_calls", "tool_call_id", "name", "prefix"))
+    _OF_VECTORS = frozenset(
+        "model input metadata output_dimension output_dtype encoding_format".split()
+    )
 
     def check_message(self, index: int, message: Json) -> None:
         """Members and ids as it knows them."""
@@ -233,6 +279,16 @@ class Mistral(Imitation):
             if not _SHORT_ID.fullmatch(str(call_id)):
                 told = "Tool call id has to be defined in serving mode: 9 of a-z, A-Z, 0-9"
                 raise Refusal(400, f"{told}, not {call_id}", type="invalid_function_call")
+
+    def check_vectors(self, body: Json) -> Json:
+        """Its own name for how long the vectors are to be."""
+        for name in body.keys() - self._OF_VECTORS:
+            raise self.unknown(name)
+        return {**body, "dimensions": body.get("output_dimension")}
+
+    def vectors(self, answer: Json) -> Json:
+        """With an id, as its chat has one."""
+        return {"id": Ids.new(""), **answer}
 
     def unknown(self, name: str) -> Refusal:
         """As pydantic words it."""
@@ -257,6 +313,7 @@ class Mistral(Imitation):
             elif thinks(body):
                 message["content"] = [_thinking(), {"type": "text", "text": message["content"]}]
             message["prefix"] = False
+            _number_tokens(choice)
         return answer
 
     def stream(self, chunks: list[Json], usage: Json, body: Json) -> tuple[list[bytes], int]:
@@ -265,6 +322,8 @@ class Mistral(Imitation):
             chunks = self._in_one_piece(chunks)
         elif thinks(body):
             chunks = _thought_first(chunks, {"content": [_thinking()]})
+        for chunk in chunks:
+            _number_tokens(chunk["choices"][0])
         chunks = _on_last(chunks, usage)
         return [*map(event, chunks), DONE], _first_finish(chunks)
 
@@ -291,6 +350,13 @@ class Mistral(Imitation):
         told = orjson.loads(message) if error["type"] == "detail" else message
         kind = "invalid_request_error" if error["type"] == "detail" else error["type"]
         return {"object": "error", "message": told, "type": kind, "param": None, "code": "1500"}
+
+
+def _number_tokens(choice: Json) -> None:
+    """Its log probabilities say the numbers of tokens too."""
+    for token in (choice.get("logprobs") or {}).get("content", ()):
+        for one in (token, *token["top_logprobs"]):
+            one["token_id"] = encode(one["token"])[0]
 
 
 def _bare(call: Json) -> Json:

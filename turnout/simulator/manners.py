@@ -85,6 +85,7 @@ MANNERS: dict[str, Manners] = {
         ("gpt-4o", "gpt-4o-mini", "o3-mini", "text-embedding-3-small"),
         {"apim-request-id": "a1b2", "x-ms-region": "Sweden Central", **_RATE},
         {"system_fingerprint": "fp_b705f0c291"},
+        more=frozenset(("responses",)),
         deploys=True,
     ),
     "deepseek": Manners(
@@ -118,7 +119,14 @@ MANNERS: dict[str, Manners] = {
         {"x-ratelimit-limit": "60", "x-ratelimit-reset": "1", **_CLOUDFLARE},
         {},
     ),
-    "vllm": Manners("/v1", ("qwen3-8b", "llama-3.1-8b"), {"server": "uvicorn"}, {}, keyless=True),
+    "vllm": Manners(
+        "/v1",
+        ("qwen3-8b", "llama-3.1-8b"),
+        {"server": "uvicorn"},
+        {},
+        keyless=True,
+        more=frozenset(("completions",)),
+    ),
     "xai": Manners(
         "/v1",
         ("grok-4", "grok-3", "grok-3-mini"),

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote
 import orjson
 
 from .chat_body import checked_chat, last_words, stops
-from .imitations import DONE, IMITATIONS, Imitation
+from .imitations import DONE, IMITATIONS, OpenAI
 from .manners import MANNERS
 from .openai_completions import checked_completion, complete
 from .openai_responses import Responses
@@ -45,7 +45,7 @@ class OpenAIWire:
         """Speak as `provider`, one of `MANNERS`."""
         self.provider = provider
         self._manners = MANNERS[provider]
-        self._imitation = IMITATIONS.get(provider, Imitation())
+        self._imitation = IMITATIONS.get(provider, OpenAI())
         self._known = known
         self.prefix = self._manners.prefix
         self._endpoints = {
@@ -68,7 +68,7 @@ class OpenAIWire:
     def _deployed(self, name: str, path: str) -> Endpoint | None:
         """What can be posted to a deployment; only for a version of the API."""
         endpoint = self._endpoints.get(path)
-        if endpoint is None:
+        if endpoint is None or path == "responses":  # they are in the API without deployments only
             return None
 
         def asked(query: str) -> Endpoint:
@@ -175,6 +175,7 @@ class OpenAIWire:
         return self._responses.answer(body)
 
     def _embeddings(self, body: dict[str, Any]) -> Reply:
+        body = self._imitation.check_vectors(body)
         model = body.get("model")
         if not isinstance(model, str) or not model:
             raise Refusal(400, "you must provide a model parameter")
@@ -191,7 +192,7 @@ class OpenAIWire:
         used = sum(map(count, texts))
         usage = {"prompt_tokens": used, "total_tokens": used}
         answer = {"object": "list", "data": data, "model": model, "usage": usage}
-        return Whole(200, orjson.dumps(answer), self._headers())
+        return Whole(200, orjson.dumps(self._imitation.vectors(answer)), self._headers())
 
     def _admit(self, model: str) -> None:
         if self._known is not None and model not in self._known:

@@ -10,9 +10,6 @@ from .imitations import DONE, event
 from .text import Saying
 from .wire import Ids
 
-# Those that have no log probabilities, and say nothing of it.
-_MUTE = frozenset({"mistral"})
-
 
 @dataclass(slots=True)
 class Turn:
@@ -106,7 +103,7 @@ class Turn:
 
     def _logprobs(self, pieces: tuple[str, ...]) -> dict[str, Any] | None:
         """The log probabilities of a text's tokens, if they were asked for."""
-        if not self.body.get("logprobs") or self.provider in _MUTE or self.tool is not None:
+        if not self.body.get("logprobs") or self.tool is not None:
             return None
         alternatives = self.body.get("top_logprobs") or 0
         tokens = []
