@@ -272,14 +272,39 @@ class Chain:
     async def _answer_once(
         self, journey: Journey, stop: _Stop, number: int, limit_at: float
     ) -> Answered:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        # A whole answer sends nothing while the model thinks: only the hop's limit bounds it.
-        call, attempt = self._begin(journey, stop, number, int((limit_at - began) * 1e6))
+        call, attempt = self._begin_whole(journey, stop, number, limit_at)
+        assert stop.provider is not None and stop.target is not None
+        answer = await self._whole(stop.provider.answer(call), call, attempt, limit_at)
+        attempt.usage = answer.usage
+        output = answer.usage.output if answer.usage is not None else None
+        self._pulse.record(stop.target.id, attempt.took_us, None, output, failed=False)
+        return Answered(stop.target, attempt, answer, call.native, call.limits)
+
+    async def _count_once(
+        self, journey: Journey, stop: _Stop, number: int, limit_at: float
+    ) -> Counted:
+        call, attempt = self._begin_whole(journey, stop, number, limit_at)
         assert stop.provider is not None and stop.target is not None
         try:
+            counted = await self._whole(stop.provider.count(call), call, attempt, limit_at)
+        finally:
+            # Counting is free of charge, whatever became of it.
+            attempt.usage = Usage(0, 0)
+        return Counted(stop.target, attempt, counted)
+
+    def _begin_whole(
+        self, journey: Journey, stop: _Stop, number: int, limit_at: float
+    ) -> tuple[Call, Attempt]:
+        # A whole answer sends nothing while the model thinks: only the hop's limit bounds it.
+        left_s = limit_at - asyncio.get_running_loop().time()
+        return self._begin(journey, stop, number, int(left_s * 1e6))
+
+    async def _whole(self, asked: Awaitable[T], call: Call, attempt: Attempt, limit_at: float) -> T:
+        """What a provider gives in one piece; what becomes of it is noted in the attempt."""
+        began = asyncio.get_running_loop().time()
+        try:
             async with asyncio.timeout_at(limit_at):
-                answer = await stop.provider.answer(call)
+                given = await asked
         except TimeoutError:
             error = ProviderError(Fault.TIMEOUT, f"no answer within {_seconds(limit_at - began)}")
             self._failed(attempt, call, error)
@@ -294,43 +319,10 @@ class Chain:
             _broke(attempt, call)
             raise
         finally:
-            self._pulse.left(stop.target.id)
+            self._pulse.left(attempt.target)
         attempt.outcome = "ok"
         _close(attempt, call)
-        attempt.usage = answer.usage
-        output = answer.usage.output if answer.usage is not None else None
-        self._pulse.record(stop.target.id, attempt.took_us, None, output, failed=False)
-        return Answered(stop.target, attempt, answer, call.native, call.limits)
-
-    async def _count_once(
-        self, journey: Journey, stop: _Stop, number: int, limit_at: float
-    ) -> Counted:
-        now = asyncio.get_running_loop().time()
-        call, attempt = self._begin(journey, stop, number, int((limit_at - now) * 1e6))
-        assert stop.provider is not None and stop.target is not None
-        try:
-            async with asyncio.timeout_at(limit_at):
-                counted = await stop.provider.count(call)
-        except TimeoutError:
-            error = ProviderError(Fault.TIMEOUT, f"no count within {_seconds(limit_at - now)}")
-            self._failed(attempt, call, error)
-            raise error from None
-        except ProviderError as error:
-            self._failed(attempt, call, error)
-            raise
-        except asyncio.CancelledError:
-            _left(attempt, call)
-            raise
-        except Exception:
-            _broke(attempt, call)
-            raise
-        finally:
-            self._pulse.left(stop.target.id)
-            # Counting is free of charge, whatever became of it.
-            attempt.usage = Usage(0, 0)
-        attempt.outcome = "ok"
-        _close(attempt, call)
-        return Counted(stop.target, attempt, counted)
+        return given
 
     async def _open_once(
         self, journey: Journey, stop: _Stop, number: int, limit_at: float, more: bool

@@ -8,7 +8,8 @@ Over 300 lines because what the gateway does and what can be asked of it share i
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,21 +169,12 @@ class Gateway:
         Where that provider has no such call it is our own count. Raises: RequestError.
         """
         passage = await self._decide(request)
-        try:
+        with _recorded(passage):
             counted = await self._chain.count(passage.journey)
-        except RequestError as error:
-            passage.refused(error)
-            raise
-        except asyncio.CancelledError:
-            passage.abandoned()
-            raise
-        except BaseException:
-            passage.broken()
-            raise
-        known = counted.tokens
-        if known is None:
-            by = tokenizer_of(counted.target.model)
-            known = await asyncio.to_thread(tokens.count, request, by)
+            known = counted.tokens
+            if known is None:
+                by = tokenizer_of(counted.target.model)
+                known = await asyncio.to_thread(tokens.count, request, by)
         return passage.counted(counted, known)
 
     def _copy(self, passage: Passage) -> None:
@@ -284,31 +276,13 @@ class Gateway:
         return decide(), fetched.attempts
 
     async def _answer(self, passage: Passage) -> Reply:
-        try:
+        with _recorded(passage):
             answered = await self._chain.answer(passage.journey)
-        except RequestError as error:
-            passage.refused(error)
-            raise
-        except asyncio.CancelledError:
-            passage.abandoned()
-            raise
-        except BaseException:
-            passage.broken()
-            raise
         return passage.answered(answered)
 
     async def _stream(self, passage: Passage) -> StreamReply:
-        try:
+        with _recorded(passage):
             opened = await self._chain.open(passage.journey)
-        except RequestError as error:
-            passage.refused(error)
-            raise
-        except asyncio.CancelledError:
-            passage.abandoned()
-            raise
-        except BaseException:
-            passage.broken()
-            raise
         return passage.opened(opened)
 
     def finish(self, record: DecisionRecord) -> None:
@@ -440,6 +414,22 @@ class Gateway:
                 "latency_ms": None if own_us is None else own_us / 1000,
             },
         }
+
+
+@contextmanager
+def _recorded(passage: Passage) -> Iterator[None]:
+    """Record a passage that ends without an answer, for whatever reason."""
+    try:
+        yield
+    except RequestError as error:
+        passage.refused(error)
+        raise
+    except asyncio.CancelledError:
+        passage.abandoned()
+        raise
+    except BaseException:
+        passage.broken()
+        raise
 
 
 def _model(name: str, owner: str) -> dict[str, Any]:

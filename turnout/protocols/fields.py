@@ -33,7 +33,7 @@ def missing(where: str, instead: str) -> RequestError:
 
 def wrong_type(where: str, expected: str, value: object) -> RequestError:
     """The refusal of a member that is something else than `expected`."""
-    shown = _kind(value)
+    shown = kind_of(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         shown = f"`{value}`"
     return refused("invalid_type", f"`{where}` must be {expected}, not {shown}.", where)
@@ -157,7 +157,7 @@ def whole_up_to(most: int, least: int = 0) -> Check:
     return check
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
     """What JSON calls a value."""
     match value:
         case None:

@@ -11,10 +11,9 @@ import orjson
 
 from turnout.engine.request import Caller, Native, Operation, Request, RequestError
 from turnout.protocols.client import ClientProtocol
-from turnout.protocols.fields import DEEPEST, check_depth
+from turnout.protocols.fields import DEEPEST, check_depth, kind_of
 
 from .guard import check_json
-from .shape import kind_of
 from .wire import Incoming, Station, close_after, refusal
 
 # Never shown to the engine: policies, records and adapters have no use for them.

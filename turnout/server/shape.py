@@ -8,28 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from turnout.engine.request import HOTTEST, RequestError
+from turnout.protocols.fields import kind_of
 
 from .wire import refusal
 
 # What a value should be, where it is not.
 Check = Callable[[Any], str | None]
-
-
-def kind_of(value: object) -> str:
-    """What JSON calls a value."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a string"
-        case list():
-            return "an array"
-        case _:
-            return "an object"
 
 
 def check_chat(body: dict[str, Any]) -> None:
