@@ -2,8 +2,9 @@
 
 Without a path, or ending in `/openai/v1`, an address means the API that has no versions. One that
 ends in `/openai`, `/openai/deployments` or a deployment's name means the older one, whose address
-names deployment and version. A target's model is the name of its deployment, which is anybody's:
-its price is to be declared unless it is the name of a model that the price list has.
+names deployment and version: for all of them `api-version=2025-04-01-preview`, which the gateway
+adds and which does not stand in the address. A target's model is the name of its deployment, which
+is anybody's: its price is to be declared unless it is the name of a model that the price list has.
 """
 
 import re
@@ -37,6 +38,20 @@ class Azure(OpenAIDialect):
     variables = (_ENDPOINT,)
     carries = replace(OpenAIDialect.carries, native=frozenset((Operation.RESPONSES,)))
     lacks = frozenset(("web_search_options", "top_k", "thinking"))
+    example = """\
+# AZURE_OPENAI_API_KEY=…
+# AZURE_OPENAI_ENDPOINT=https://NAME.openai.azure.com; a `base_url` here wins over it
+targets:
+  azure/gpt-4o: {}                # a deployment named after its model: priced as that
+  azure/our-deployment:           # any other name: say what it costs and holds
+    {price: {input: $2.50/Mtok, output: $10/Mtok}, context_window: 128k, max_output: 16k}
+  azure-eu/our-deployment: {price: {input: $2.50/Mtok, output: $10/Mtok}, context_window: 128k}
+providers:
+  azure-eu:                       # a second resource, with AZURE_EU_API_KEY
+    {kind: azure, base_url: "https://OTHER.openai.azure.com/openai/v1"}
+routing_policy:
+  - {name: all, route: azure/gpt-4o, fallback: [azure/our-deployment, azure-eu/our-deployment]}
+"""
     wants = Wants(history=None, refuses=True)
 
     @classmethod

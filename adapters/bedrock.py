@@ -17,7 +17,8 @@ from .bedrock_request import LACKS, converse_body, count_body, model_path
 from .bedrock_signature import NO_SIGNING, signer
 from .dialect_bedrock import Translation, parsed_object, read_converse
 from .kind import Carries, Kind
-from .upstream import END_WAIT_S, USAGE_WAIT_S, Sign
+from .relayed import Relay, relayed
+from .upstream import Events, Sign
 
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
@@ -33,6 +34,21 @@ class Bedrock(Kind):
     key_variable = "AWS_BEARER_TOKEN_BEDROCK"
     variables = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", *_REGIONS)
     lacks = LACKS
+    partly = (
+        "`response_format` with `json_object` (with a `json_schema` it is carried)",
+        "`tool_choice: none` in a conversation with tool calls, and such a one without its `tools`",
+        "images, documents and sound by their address",
+    )
+    example = """\
+# AWS_REGION=us-east-1, and one of these:
+# AWS_BEARER_TOKEN_BEDROCK=… (a Bedrock API key)
+# AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… (with `turnout[bedrock]`)
+targets:
+  bedrock/us.anthropic.claude-sonnet-4-20250514-v1:0:
+    {price: {input: $3/Mtok, output: $15/Mtok, cached: $0.30/Mtok}, context_window: 200k}
+routing_policy:
+  - {name: all, route: "bedrock/us.anthropic.claude-sonnet-4-20250514-v1:0"}
+"""
     carries = Carries(
         embeddings=True,
         images=True,
@@ -87,8 +103,11 @@ class Bedrock(Kind):
         raw = await self._upstream.fetch(path, converse_body(call), call)
         return read_converse(raw, call, self._upstream.secrets)
 
-    async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+    def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         """Generation as chunks. Raises: ProviderError, at any point."""
+        return relayed(partial(self._open, call))
+
+    async def _open(self, call: Call) -> tuple[Events, Relay]:
         translation = Translation(call, self._upstream.secrets)
         events = await self._upstream.open(
             model_path(call.upstream_model, "converse-stream"),
@@ -97,22 +116,7 @@ class Bedrock(Kind):
             event_stream.Parser,
             b"application/vnd.amazon.eventstream",
         )
-        try:
-            while batch := await events.next():
-                for event in batch:
-                    if (chunk := translation.take(event)) is not None:
-                        yield chunk
-                if translation.complete:
-                    events.patient(END_WAIT_S)
-                elif translation.ended:
-                    events.patient(USAGE_WAIT_S)
-            if (chunk := translation.finish()) is not None:
-                yield chunk
-        except ProviderError as error:
-            error.usage = translation.usage
-            raise
-        finally:
-            await events.aclose()
+        return events, translation
 
     async def count(self, call: Call) -> int | None:
         """The model's own count; None where it has none. Raises: ProviderError."""

@@ -29,6 +29,7 @@ class DeepSeek(OpenAIDialect):
         "prompt_cache_retention metadata store service_tier".split()
     )
     wants = Wants(limit="max_tokens", system="system")
+    partly = ("`response_format` with a `json_schema`",)
 
     def departures(self, body: Mapping[str, Any], call: Call) -> Departures:
         """Refuse what would be answered as if it had not been asked."""

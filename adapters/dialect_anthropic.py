@@ -1,6 +1,7 @@
 """The Anthropic wire as an upstream: its own protocol passes through, chat is translated."""
 
 from collections.abc import AsyncGenerator, Mapping
+from functools import partial
 from typing import ClassVar
 
 import orjson
@@ -13,7 +14,9 @@ from .anthropic_native import Relay, counted_body, features, native_body, read_n
 from .anthropic_request import LACKS, count_body, messages_body
 from .dialect_anthropic_chat import Translation, read_message
 from .kind import Carries, Kind
-from .upstream import END_WAIT_S, USAGE_WAIT_S
+from .relayed import Relay as Relaying
+from .relayed import relayed
+from .upstream import Events
 
 __all__ = ["AnthropicDialect", "Translation", "read_message"]
 
@@ -55,8 +58,11 @@ class AnthropicDialect(Kind):
         raw = await self._upstream.fetch("/messages", asked.encoded(), call)
         return read_message(raw, call, secrets, asked.answer_tool)
 
-    async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+    def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         """Generation as chunks. Raises: ProviderError, at any point."""
+        return relayed(partial(self._open, call))
+
+    async def _open(self, call: Call) -> tuple[Events, Relaying]:
         _refuse_embeddings(call)
         secrets = self._upstream.secrets
         relay: Relay | Translation
@@ -71,23 +77,7 @@ class AnthropicDialect(Kind):
         else:
             asked = messages_body(call, self.lacks)
             body, relay = asked.encoded(), Translation(call, secrets, asked.answer_tool)
-        events = await self._upstream.open("/messages", body, call, headers=headers)
-        try:
-            while batch := await events.next():
-                for event in batch:
-                    if (chunk := relay.take(event)) is not None:
-                        yield chunk
-                if relay.complete:
-                    events.patient(END_WAIT_S)
-                elif relay.ended:
-                    events.patient(USAGE_WAIT_S)
-            if (chunk := relay.finish()) is not None:
-                yield chunk
-        except ProviderError as error:
-            error.usage = relay.usage
-            raise
-        finally:
-            await events.aclose()
+        return await self._upstream.open("/messages", body, call, headers=headers), relay
 
     async def count(self, call: Call) -> int | None:
         """The provider's own count of the prompt's tokens. Raises: ProviderError."""

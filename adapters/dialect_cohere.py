@@ -11,6 +11,7 @@ Over 300 lines because answer, stream and embeddings share counts and finish rea
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from functools import partial
 from typing import Any, NamedTuple, TypeGuard
 
 import orjson
@@ -22,8 +23,9 @@ from . import fault
 from .cohere_request import LACKS, chat_body, dumped
 from .kind import Carries, Kind
 from .parameters import refuse_foreign
+from .relayed import Relay, relayed
 from .sse import Event
-from .upstream import END_WAIT_S
+from .upstream import Events
 from .usage import MOST_TOKENS
 from .vectors import embeddings_answer, texts_of
 
@@ -64,27 +66,16 @@ class CohereDialect(Kind):
             raise _explained(error) from None
         return read_chat(raw, call, self._upstream.secrets)
 
-    async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+    def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         """Generation as chunks. Raises: ProviderError, at any point."""
+        return relayed(partial(self._open, call))
+
+    async def _open(self, call: Call) -> tuple[Events, Relay]:
         translation = Translation(call, self._upstream.secrets)
         try:
-            events = await self._upstream.open("/chat", chat_body(call), call)
+            return await self._upstream.open("/chat", chat_body(call), call), translation
         except ProviderError as error:
             raise _explained(error) from None
-        try:
-            while batch := await events.next():
-                for event in batch:
-                    if (chunk := translation.take(event)) is not None:
-                        yield chunk
-                if translation.ended:
-                    events.patient(END_WAIT_S)
-            if (chunk := translation.finish()) is not None:
-                yield chunk
-        except ProviderError as error:
-            error.usage = translation.usage
-            raise
-        finally:
-            await events.aclose()
 
     async def _embedded(self, call: Call) -> Answer:
         """Embeddings, in as many requests as the number of texts makes."""
@@ -306,6 +297,11 @@ class Translation:
         # By Cohere's index: our number of the tool call, and whether arguments came.
         self._tools: dict[int, tuple[int, bool]] = {}
         self._count = 0
+
+    @property
+    def complete(self) -> bool:
+        """Nothing follows the end."""
+        return self.ended
 
     def take(self, event: Event) -> Chunk | None:
         """The client's chunk for one event, if it gives one. Raises: ProviderError."""

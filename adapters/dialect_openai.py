@@ -9,12 +9,12 @@ Over 300 lines because a chat's request, answer and stream share what a delta is
 """
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from functools import partial
 from typing import Any, ClassVar
 
 import orjson
 
-from turnout.engine.provider import Answer, Call, Chunk, ProviderError
+from turnout.engine.provider import Answer, Call, Chunk
 from turnout.engine.request import Operation, Usage
 
 from . import fault
@@ -44,9 +44,11 @@ from .openai_native import NativeWire
 from .openai_request import Departures, Wants, chat_body, messages_for, wants_usage
 from .openai_responses import RESPONSES
 from .parameters import unsupported
+from .relayed import Relay as Relaying
+from .relayed import relayed
 from .splice import splice
 from .sse import Event
-from .upstream import END_WAIT_S, USAGE_WAIT_S
+from .upstream import Events
 from .usage import read_usage, shown_usage
 from .vectors import embeddings_body, read_embeddings
 
@@ -83,33 +85,17 @@ class OpenAIDialect(Kind):
         raw = await self._upstream.fetch(self.path("/chat/completions", call), body, call)
         return read_chat(raw, call, secrets, self.finish)
 
-    async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
-        """Chat as chunks. Raises: ProviderError, at any point."""
+    def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+        """Generation as chunks. Raises: ProviderError, at any point."""
+        return relayed(partial(self._open, call))
+
+    async def _open(self, call: Call) -> tuple[Events, Relaying]:
         if (native := self.native(call)) is not None:
-            path = self.path(native.path, call)
-            async with aclosing(native.stream(self._upstream, path, call)) as passed:
-                async for one in passed:
-                    yield one
-            return
+            return await native.open(self._upstream, self.path(native.path, call), call)
         body = self.chat_body(call)
         relay = Relay(call, self._upstream.secrets, self.finish)
-        events = await self._upstream.open(self.path("/chat/completions", call), body, call)
-        try:
-            while batch := await events.next():
-                for event in batch:
-                    if (chunk := relay.take(event)) is not None:
-                        yield chunk
-                if relay.done:
-                    events.patient(END_WAIT_S)
-                elif relay.complete:
-                    events.patient(USAGE_WAIT_S)
-            if (chunk := relay.finish()) is not None:
-                yield chunk
-        except ProviderError as error:
-            error.usage = relay.usage
-            raise
-        finally:
-            await events.aclose()
+        path = self.path("/chat/completions", call)
+        return await self._upstream.open(path, body, call), relay
 
     def native(self, call: Call) -> NativeWire | None:
         """The protocol that this request passes through in, as it came; None: it goes as chat."""
@@ -242,13 +228,14 @@ def _is_chat(parsed: object) -> bool:
 class Relay:
     """One stream from the provider's events to the client's; no I/O.
 
-    `done`: the provider said that it ended. `usage`: the latest that was reported.
+    `ended`: every choice has; `complete`: the provider said that it ended. `usage`: the latest
+    that was reported.
     """
 
     def __init__(self, call: Call, secrets: tuple[str, ...], finish: Finish) -> None:
         """Start before the first event."""
         self.usage: Usage | None = None
-        self.done = False
+        self.complete = False
         expected = call.request.body.get("n")
         self._expected = expected if type(expected) is int else 1
         self._asked = wants_usage(call.request.body)
@@ -271,16 +258,16 @@ class Relay:
         self._reported: Json | None = None
 
     @property
-    def complete(self) -> bool:
+    def ended(self) -> bool:
         """Whether every choice that began has ended, and as many as were asked for."""
         return len(self._finished) >= self._expected and self._finished >= self._begun
 
     def take(self, event: Event) -> Chunk | None:
         """The client's chunk for one event, if it gives one. Raises: ProviderError."""
-        if self.done:
+        if self.complete:
             return None
         if event.data == _DONE:
-            self.done = True
+            self.complete = True
             return None
         chunk = self._parsed(event)
         if chunk is None:
@@ -323,8 +310,8 @@ class Relay:
 
     def finish(self) -> Chunk | None:
         """The usage chunk, if the client wants one. Raises: ProviderError if the end is early."""
-        ended = self.done and self._finished and self._finished >= self._begun
-        if not (ended or self.complete):
+        closed = self.complete and self._finished and self._finished >= self._begun
+        if not (closed or self.ended):
             raise fault.bad_output("the provider's stream ended early")
         if not self._asked or self._reported is None:
             return None
@@ -339,7 +326,7 @@ class Relay:
         except orjson.JSONDecodeError:
             if is_error:
                 raise fault.from_error({}) from None
-            if self.complete or not event.data.strip():
+            if self.ended or not event.data.strip():
                 return None
             raise fault.bad_output("the provider's stream holds malformed JSON") from None
         if not isinstance(chunk, dict):

@@ -37,7 +37,9 @@ class Kind(ABC):
     """A `Provider` of one kind; dialects subclass it with a wire, kinds with an address.
 
     `variables` are environment variables that it reads beside `key_variable`. `lacks` names the
-    parameters of chat (see `parameters`) that it cannot honour, for any of its models.
+    parameters of chat (see `parameters`) that it cannot honour, for any of its models. `partly`
+    says in words what it refuses of those that it has, and `example` is a policy, where its address
+    needs one; both stand in docs/providers.md.
     """
 
     kind: ClassVar[str]
@@ -48,6 +50,8 @@ class Kind(ABC):
     fixed_headers: ClassVar[Mapping[str, str]] = {}
     lacks: ClassVar[frozenset[str]] = frozenset()
     carries: ClassVar[Carries] = Carries()
+    partly: ClassVar[tuple[str, ...]] = ()
+    example: ClassVar[str] = ""
 
     def __init__(self, name: str, upstream: Upstream, missing: str | None = None) -> None:
         """Speak to this upstream under this provider name; `missing` is what it lacks for that."""

@@ -41,6 +41,10 @@ class Ollama(OpenAIDialect):
         "prompt_cache_retention metadata store service_tier".split()
     )
     wants = Wants(limit="max_tokens", system="system", history="reasoning")
+    partly = (
+        "a `tool_choice` that forces a tool (`required`, or one by its name)",
+        "`logprobs` where the version gives none",
+    )
 
     @classmethod
     def prefix(cls, base_url: str) -> str:

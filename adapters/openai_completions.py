@@ -3,7 +3,7 @@
 Only the model's name changes. A stream is asked for its usage, which the client gets if it asked.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -12,10 +12,11 @@ from turnout.engine.provider import Answer, Call, Chunk
 from turnout.engine.request import Usage
 
 from . import fault
-from .openai_native import Members, NativeWire, as_written, native_of, passed, written_over
+from .openai_native import Members, NativeWire, as_written, native_of, written_over
+from .relayed import Relay
 from .splice import splice
 from .sse import Event
-from .upstream import Upstream
+from .upstream import Events, Upstream
 from .usage import read_usage
 
 Json = dict[str, Any]
@@ -62,8 +63,9 @@ async def _answer(upstream: Upstream, path: str, call: Call) -> Answer:
     return read_completion(raw, call, upstream.secrets)
 
 
-def _stream(upstream: Upstream, path: str, call: Call) -> AsyncGenerator[Chunk, None]:
-    return passed(upstream, path, call, completions_body, CompletionRelay(call, upstream.secrets))
+async def _open(upstream: Upstream, path: str, call: Call) -> tuple[Events, Relay]:
+    relay = CompletionRelay(call, upstream.secrets)
+    return await upstream.open(path, completions_body(call), call), relay
 
 
 def read_completion(raw: bytes, call: Call, secrets: tuple[str, ...]) -> Answer:
@@ -89,12 +91,12 @@ def read_completion(raw: bytes, call: Call, secrets: tuple[str, ...]) -> Answer:
 
 
 class CompletionRelay:
-    """One stream of chunks; `done` once the provider said that it ended."""
+    """One stream of chunks; `complete` once the provider said that it ended."""
 
     def __init__(self, call: Call, secrets: tuple[str, ...]) -> None:
         """Start before the first event."""
         self.usage: Usage | None = None
-        self.done = False
+        self.complete = False
         assert call.request.native is not None
         self._asked = _wants_usage(call.request.native.body)
         self._expected = _answers(call.request.native.body)
@@ -106,16 +108,16 @@ class CompletionRelay:
         self._finished: set[int] = set()
 
     @property
-    def complete(self) -> bool:
+    def ended(self) -> bool:
         """Whether every choice that began has ended, and as many as were asked for."""
         return len(self._finished) >= self._expected and self._finished >= self._begun
 
     def take(self, event: Event) -> Chunk | None:
         """The client's chunk for one event, if it gives one. Raises: ProviderError."""
-        if self.done:
+        if self.complete:
             return None
         if event.data == _DONE:
-            self.done = True
+            self.complete = True
             return None
         chunk = self._parsed(event)
         if chunk is None:
@@ -142,8 +144,8 @@ class CompletionRelay:
 
     def finish(self) -> None:
         """Look whether it was the end. Raises: ProviderError if the end is early."""
-        ended = self.done and self._finished and self._finished >= self._begun
-        if not (ended or self.complete):
+        closed = self.complete and self._finished and self._finished >= self._begun
+        if not (closed or self.ended):
             raise fault.bad_output("the provider's stream ended early")
 
     def _ended(self, choice: Mapping[str, Any]) -> str | None:
@@ -163,7 +165,7 @@ class CompletionRelay:
         except orjson.JSONDecodeError:
             if is_error:
                 raise fault.from_error({}) from None
-            if self.complete or not event.data.strip():
+            if self.ended or not event.data.strip():
                 return None
             raise fault.bad_output("the provider's stream holds malformed JSON") from None
         if not isinstance(chunk, dict):
@@ -196,4 +198,4 @@ def _model(parsed: Mapping[str, Any]) -> str | None:
     return model if isinstance(model, str) and model else None
 
 
-COMPLETIONS = NativeWire("/completions", _says, _answer, _stream)
+COMPLETIONS = NativeWire("/completions", _says, _answer, _open)

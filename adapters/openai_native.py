@@ -4,17 +4,18 @@ A request that a provider can be asked in its own words leaves with them, but fo
 what the policy sets; its answer comes back the same way. Unknown members survive both ways.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
 
 import orjson
 
-from turnout.engine.provider import Answer, Call, Chunk, ProviderError
-from turnout.engine.request import Native, Usage
+from turnout.engine.provider import Answer, Call
+from turnout.engine.request import Native
 
 from .parameters import asks_nothing
+from .relayed import Relay
 from .sse import Event
-from .upstream import END_WAIT_S, USAGE_WAIT_S, Upstream
+from .upstream import Events, Upstream
 
 Members = dict[str, bytes | None]
 """Members to write over a body's, as JSON; None takes one out."""
@@ -29,27 +30,7 @@ class NativeWire(NamedTuple):
     path: str
     says: Callable[[Call], bool]
     answer: Callable[[Upstream, str, Call], Awaitable[Answer]]
-    stream: Callable[[Upstream, str, Call], AsyncGenerator[Chunk, None]]
-
-
-class Relay(Protocol):
-    """One stream from the provider's events to the client's; no I/O."""
-
-    usage: Usage | None
-
-    @property
-    def complete(self) -> bool:
-        """Whether only usage may follow."""
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing that matters may follow."""
-
-    def take(self, event: Event) -> Chunk | None:
-        """The client's chunk for one event, if it gives one. Raises: ProviderError."""
-
-    def finish(self) -> None:
-        """Look whether it was the end. Raises: ProviderError if the end is early."""
+    open: Callable[[Upstream, str, Call], Awaitable[tuple[Events, Relay]]]
 
 
 def native_of(call: Call) -> Native:
@@ -79,31 +60,6 @@ def written_over(call: Call, names: Mapping[str, str | None]) -> Members:
             if call.body[name] != 1:
                 call.dropped.append(name)
     return members
-
-
-async def passed(
-    upstream: Upstream, path: str, call: Call, body: Callable[[Call], bytes], relay: Relay
-) -> AsyncGenerator[Chunk, None]:
-    """The stream that answers a call; `body` makes what is sent.
-
-    Raises: ProviderError, at any point.
-    """
-    events = await upstream.open(path, body(call), call)
-    try:
-        while batch := await events.next():
-            for event in batch:
-                if (chunk := relay.take(event)) is not None:
-                    yield chunk
-            if relay.done:
-                events.patient(END_WAIT_S)
-            elif relay.complete:
-                events.patient(USAGE_WAIT_S)
-        relay.finish()
-    except ProviderError as error:
-        error.usage = relay.usage
-        raise
-    finally:
-        await events.aclose()
 
 
 def as_written(event: Event, data: bytes) -> bytes:

@@ -13,7 +13,7 @@ Decisions that are not obvious:
   must not be held back, nor run twice.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -22,10 +22,11 @@ from turnout.engine.provider import Answer, Call, Chunk, ProviderError
 from turnout.engine.request import SEALED, Usage
 
 from . import fault
-from .openai_native import NativeWire, as_written, native_of, passed, written_over
+from .openai_native import NativeWire, as_written, native_of, written_over
+from .relayed import Relay
 from .splice import splice, splice_inside
 from .sse import Event
-from .upstream import Upstream
+from .upstream import Events, Upstream
 from .usage import is_count
 
 Json = dict[str, Any]
@@ -86,8 +87,9 @@ async def _answer(upstream: Upstream, path: str, call: Call) -> Answer:
     return read_response(raw, call, upstream.secrets)
 
 
-def _stream(upstream: Upstream, path: str, call: Call) -> AsyncGenerator[Chunk, None]:
-    return passed(upstream, path, call, responses_body, ResponseRelay(call, upstream.secrets))
+async def _open(upstream: Upstream, path: str, call: Call) -> tuple[Events, Relay]:
+    relay = ResponseRelay(call, upstream.secrets)
+    return await upstream.open(path, responses_body(call), call), relay
 
 
 # --- answers -------------------------------------------------------------------------------------
@@ -172,25 +174,25 @@ def _item_text(item: object) -> str:
 
 
 class ResponseRelay:
-    """One stream of events; `done` once the response came to an end."""
+    """One stream of events; `complete` once the response came to an end."""
 
     def __init__(self, call: Call, secrets: tuple[str, ...]) -> None:
         """Start before the first event."""
         self.usage: Usage | None = None
-        self.done = False
+        self.complete = False
         self._model = {"model": orjson.dumps(call.shown_model)}
         self._upstream_model: str | None = None
         self._secrets = secrets
         self._content = False
 
     @property
-    def complete(self) -> bool:
-        """Nothing that matters follows the end."""
-        return self.done
+    def ended(self) -> bool:
+        """Its usage comes with its end."""
+        return self.complete
 
     def take(self, event: Event) -> Chunk | None:
         """The client's event for the provider's; None for nothing. Raises: ProviderError."""
-        if self.done or event.data == _DONE:
+        if self.complete or event.data == _DONE:
             return None
         try:
             data = orjson.loads(event.data)
@@ -214,7 +216,7 @@ class ResponseRelay:
             raise _failure(_or_empty(response), self._secrets)
         finish = None
         if kind in ("response.completed", "response.incomplete"):
-            self.done = True
+            self.complete = True
             finish = _finish({**_or_empty(response), "status": kind.partition(".")[2]})
         self._content = self._content or _is_content(kind, data)
         return Chunk(
@@ -228,7 +230,7 @@ class ResponseRelay:
 
     def finish(self) -> None:
         """Look whether it was the end. Raises: ProviderError if the end is early."""
-        if not self.done:
+        if not self.complete:
             raise fault.bad_output("the provider's stream ended early")
 
 
@@ -254,4 +256,4 @@ def _delta_text(kind: str, data: Mapping[str, Any]) -> str:
     return delta if isinstance(delta, str) else ""
 
 
-RESPONSES = NativeWire("/responses", _says, _answer, _stream)
+RESPONSES = NativeWire("/responses", _says, _answer, _open)

@@ -10,6 +10,7 @@ from .events import EventStream, read_events
 from .look import parsed
 
 _EXCERPT = 400
+_UNKNOWN_MODEL = frozenset({"model_not_found", "invalid_model"})
 NOT_OFFERED = frozenset({404, 405, 501})
 
 
@@ -111,6 +112,21 @@ class Exchange:
             return True
         is_about_a_model = "not_found_error" in told and "model" in told
         return "model_not_found" not in told and not is_about_a_model
+
+    def denies(self, model: str) -> str | None:
+        """How this says that nobody knows `model`; None where it says something else."""
+        if self.status not in (400, 404, 422):
+            return None
+        try:
+            error = self.json["error"]
+            names = (error.get("code"), error.get("type"))
+            message = str(error.get("message") or "")
+        except (Failed, KeyError, TypeError, AttributeError):
+            return None
+        is_named = any(name in _UNKNOWN_MODEL for name in names)
+        if not is_named and (self.status != 404 or model not in message):
+            return None
+        return f"status {self.status}: {message}"
 
     def excerpt(self) -> str:
         """The request and the answer in a few lines, without any header that was sent."""

@@ -38,6 +38,11 @@ class Report:
                 found[area.name] = counted
         return found
 
+    @property
+    def answered_by(self) -> Counter[str]:
+        """How many cases each target had a part in, where a gateway says which it asked."""
+        return Counter(name for result in self.results for name in result.answered_by)
+
     def of(self, outcome: Outcome) -> list[Result]:
         """The cases that came out so."""
         return [result for result in self.results if result.outcome is outcome]
@@ -51,6 +56,7 @@ def as_json(report: Report) -> str:
         "embedding_model": report.target.embedding_model,
         "seconds": round(report.seconds, 3),
         "counts": _counts(report.counts),
+        "answered_by": dict(sorted(report.answered_by.items())),
         "areas": {name: _counts(counted) for name, counted in report.by_area.items()},
         "cases": [_case(result) for result in report.results],
     }

@@ -16,6 +16,8 @@ from .exchange import Exchange
 from .suite import AREAS
 
 _HIDDEN = "•••"
+# Areas that ask nothing of the model itself.
+_WITHOUT_THE_MODEL = frozenset({"models", "embeddings"})
 
 
 class Outcome(StrEnum):
@@ -32,7 +34,8 @@ class Result:
     """A case and what came of it.
 
     `seen` says what was seen of a failed case and why another was not asked; `exchange` is the
-    last request of a failed case with its answer, in short.
+    last request of a failed case with its answer, in short. `answered_by` are the targets that a
+    gateway of this kind says were asked (`x-turnout-model`).
     """
 
     case: Case
@@ -40,10 +43,15 @@ class Result:
     ms: float
     seen: str | None = None
     exchange: str | None = None
+    answered_by: tuple[str, ...] = ()
 
 
 class UnreachableError(Exception):
     """Nothing can be asked at the base URL; the message says why."""
+
+
+class UnknownModelError(Exception):
+    """Nobody knows the model there; the message is what was said of it."""
 
 
 async def run(
@@ -58,7 +66,8 @@ async def run(
     """Ask cases, so many at a time, and return their results in the same order.
 
     `told` hears of each as it ends, before it is known what is not offered. The key is in no
-    result. Raises: UnreachableError where the first request gets no answer or the key is refused.
+    result. Raises: UnreachableError where the first request gets no answer or the key is refused;
+    UnknownModelError where cases need a model that nobody knows.
     """
     gate = asyncio.Semaphore(concurrency)
     limits = httpx.Limits(max_connections=None)
@@ -68,13 +77,15 @@ async def run(
         client.headers.clear()
         exchanges = Exchanges(target, client, timeout_s)
         await _reach(target, exchanges)
+        if any(case.area not in _WITHOUT_THE_MODEL for case in cases):
+            await _know(target, exchanges)
 
         async def ask(case: Case) -> tuple[Result, list[Exchange]]:
             async with gate:
                 api = Api(target, exchanges)
                 result = _without(target.key, await _ask(case, api))
                 told(result)
-                return result, api.seen
+                return replace(result, answered_by=_answered_by(api.seen)), api.seen
 
         asked = await asyncio.gather(*map(ask, cases))
     return _with_what_is_not_offered(asked)
@@ -92,6 +103,20 @@ async def _reach(target: Target, exchanges: Exchanges) -> None:
         raise UnreachableError(str(error)) from None
     if target.key and answer.status in (401, 403):
         raise UnreachableError(f"the key is refused with status {answer.status}")
+
+
+async def _know(target: Target, exchanges: Exchanges) -> None:
+    try:
+        said = (await Api(target, exchanges).chat()).denies(target.model)
+    except Failed:
+        return  # the cases tell of it
+    if said is not None:
+        raise UnknownModelError(_hidden(target.key, said))
+
+
+def _answered_by(seen: Sequence[Exchange]) -> tuple[str, ...]:
+    named = (exchange.header("x-turnout-model") for exchange in seen)
+    return tuple(dict.fromkeys(name for name in named if name))
 
 
 async def _ask(case: Case, api: Api) -> Result:
@@ -142,8 +167,12 @@ def _without(key: str | None, result: Result) -> Result:
         return result
 
     def hidden(words: str | None) -> str | None:
-        for secret in dict.fromkeys((key, quote(key, safe=""))):
-            words = None if words is None else words.replace(secret, _HIDDEN)
-        return words
+        return None if words is None else _hidden(key, words)
 
     return replace(result, seen=hidden(result.seen), exchange=hidden(result.exchange))
+
+
+def _hidden(key: str | None, words: str) -> str:
+    for secret in dict.fromkeys((key, quote(key, safe=""))) if key else ():
+        words = words.replace(secret, _HIDDEN)
+    return words

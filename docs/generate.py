@@ -151,11 +151,18 @@ def providers() -> str:
             "|---|---|---|---|",
             *(_home(kind) for kind in kinds),
             "",
+            "A `base_url` is a prefix, path included, without `?` and `#`; only the path of the",
+            "call is appended. Written without a path, `azure` and `ollama` get their own",
+            "(`/openai/v1`, `/v1`), and `cohere` gets `/v2` wherever it is missing. Nothing is",
+            "added for the others: a gateway in front may serve them at its root. Where the path",
+            "is what is wrong, trace and log say which one the kind has.",
+            "",
             "## What they carry",
             "",
             "Every one streams and answers chat. `count`: its own count of a prompt's tokens.",
             "*As they are*: protocols beside chat whose requests and answers pass through; the",
-            "others are translated. *Signatures*: thinking that a client sends back is taken up.",
+            "others are translated. *Signatures*: thinking that a client sends back is taken up;",
+            "that of Claude counts at `anthropic` and `bedrock`, whichever of them gave it.",
             "",
             "| kind | stream | tools | images | by address | audio | documents | JSON schema "
             "| reasoning | signatures | embeddings | count | as they are |",
@@ -209,7 +216,10 @@ def _losses(kind: type[Kind]) -> Iterable[str]:
     refused = sorted(name for name in kind.lacks if PARAMETERS[name].shapes)
     dropped = sorted(kind.lacks - set(refused))
     yield from (f"### `{kind.kind}`", "", told, "")
+    if kind.example:
+        yield from ("```yaml", kind.example.rstrip("\n"), "```", "")
     yield f"- refused: {_named(refused)}"
+    yield from (f"- refused in part: {'; '.join(kind.partly)}",) if kind.partly else ()
     yield f"- dropped: {_named(dropped)}"
     yield ""
 

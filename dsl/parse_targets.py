@@ -58,11 +58,11 @@ def providers(draft: Draft, node: Node) -> tuple[tree.ProviderEntry, ...]:
         if "/" in name.value:
             help = "write the provider alone, its models under `targets:`"
             draft.find("RP010", f"`{traps.shown(name.value)}` names a target", name.span, help)
+        kind = draft.text(values["kind"], "`kind`") if "kind" in values else None
         url = draft.text(values["base_url"], "`base_url`") if "base_url" in values else None
         if url is not None:
-            _base_url(draft, url)
+            _base_url(draft, url, (name if kind is None else kind).value)
         headers = _headers(draft, values["headers"]) if "headers" in values else {}
-        kind = draft.text(values["kind"], "`kind`") if "kind" in values else None
         span = entry.key.span.to(entry.value.span)
         found.append(tree.ProviderEntry(name, kind, url, headers, span))
     return tuple(found)
@@ -104,16 +104,25 @@ def _variables(draft: Draft, text: tree.Text) -> None:
             )
 
 
-def _base_url(draft: Draft, url: tree.Text) -> None:
+def _base_url(draft: Draft, url: tree.Text, kind: str) -> None:
     _variables(draft, url)
     scheme, separator, rest = url.value.partition("://")
     if not separator or scheme.lower() not in ("http", "https"):
         if not url.value.startswith("${"):
             help = "write the whole address, such as `https://api.example.com/v1`"
             draft.find("RP010", "`base_url` is not a web address", url.span, help)
-    authority = rest.partition("/")[0]
-    if "@" in authority or _SECRET.search(_VARIABLE.sub("", rest)):
+    written = _VARIABLE.sub("", rest)
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    if "@" in authority or _SECRET.search(written):
         _secret(draft, "this address", url.span)
+    elif (mark := next((mark for mark in "?#" if mark in written), None)) is not None:
+        help = "end it before; what the server wants beside a path goes into `headers`"
+        if kind == "azure" and "api-version" in written:
+            help = "end it before: the gateway adds `api-version` where the address needs it"
+        draft.find("RP010", f"`base_url` is a prefix, with no `{mark}` in it", url.span, help)
+    elif separator and not authority:
+        help = "write the whole address, such as `https://api.example.com/v1`"
+        draft.find("RP010", "`base_url` names no host", url.span, help)
 
 
 def _headers(draft: Draft, node: Node) -> dict[str, tree.Text]:

@@ -180,10 +180,11 @@ class Targets:
             declare = f"declare `{provider}` under `providers:` with `kind` and `base_url`" + (
                 "" if is_priced else ", and its price under `targets:`"
             )
-            # A name of the catalogue may still have another word for a provider that is known.
-            is_ours = (self._schema.catalog.close_to(name) or "").endswith(f"/{model}")
-            guess = None
-            if row is None or (is_ours and self._schema.catalog.close_to(name) != name):
+            # The price list may have another word for a provider that is known here.
+            ours = self._schema.catalog.close_to(name) or name
+            is_ours = ours != name and ours.partition("/")[2] == model
+            guess = f"did you mean `{ours}`?" if is_ours else None
+            if row is None and guess is None:
                 guess = self._guess(name) or (close and self._guess(meant))
             raise Refused(
                 "RP301",

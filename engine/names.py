@@ -11,7 +11,7 @@ from difflib import get_close_matches
 
 from cachetools import LRUCache
 
-from turnout.dsl.core import REQUESTED, Choice, Hop, Program, Split
+from turnout.dsl.core import REQUESTED, Hop, Program
 from turnout.dsl.schema import Catalog, Target, Tariff
 
 from .catalog.table import MAKERS, PROVIDER_ALIASES
@@ -155,7 +155,7 @@ def _parts(name: str) -> Iterator[str]:
 
 
 def _is_part(name: str, known: str) -> bool:
-    """Whether a known model's name holds another of its provider: `b/nova-pro`, `b/a.nova-pro-v1`."""
+    """Whether a known name holds another's model at the same provider: `b/x-1`, `b/a.x-1-v1`."""
     provider, slash, model = name.partition("/")
     theirs, _, whole = known.partition("/")
     return bool(slash and model) and provider == theirs and f".{model}-" in f".{whole}-"
@@ -176,18 +176,12 @@ def reached(program: Program, usable: Iterable[str]) -> frozenset[str]:
 
 
 def _hops(program: Program) -> Iterator[Hop]:
+    """The targets that routes and chains name alone: among several, `requested` is none."""
     yield from program.chain
     for clause in program.clauses:
         yield from clause.plan.fallback or ()
-        match clause.plan.route:
-            case Hop() as hop:
-                yield hop
-            case Choice(candidates=candidates):
-                yield from (candidate.hop for candidate in candidates)
-            case Split(arms=arms):
-                yield from (arm.hop for arm in arms)
-            case _:
-                pass
+        if isinstance(clause.plan.route, Hop):
+            yield clause.plan.route
 
 
 def _not_found(name: str, close: str | None) -> RequestError:

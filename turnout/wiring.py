@@ -124,9 +124,18 @@ def build_gateway(settings: Settings) -> Gateway:
         Spent(store),
     )
     if not any(gateway.providers.values()):
-        variables = ", ".join(f"`{key_variable(name)}`" for name in gateway.providers)
-        raise SettingsError((f"no provider has a credential: set one of {variables}",))
+        raise SettingsError(_unusable(gateway.missing))
     return gateway
+
+
+def _unusable(missing: Mapping[str, str]) -> tuple[str, ...]:
+    """Why no provider can be called: those whose variables are there in part, and the others."""
+    bare = [name for name, lacking in missing.items() if lacking == "no credential"]
+    told = [f"{lacking} for `{name}`" for name, lacking in missing.items() if name not in bare]
+    if bare:
+        variables = ", ".join(f"`{key_variable(name)}`" for name in bare)
+        told.append(f"no provider has a credential: set one of {variables}")
+    return tuple(told)
 
 
 def _open_store(settings: Settings) -> Store:

@@ -7,8 +7,9 @@ Azure's OpenAI models cost what OpenAI's do: `azure/gpt-4o` has the price, the w
 abilities of `openai/gpt-4o` unless Azure's part of the price list has a row of its own, which wins.
 A deployment that is named otherwise is declared under `targets:`. Fireworks' own models are known
 with and without `accounts/fireworks/models/`; Bedrock's by the ids of AWS, inference profiles
-included (`eu.amazon.nova-pro-v1:0`), whose region can cost more than `global`. What goes upstream is
-the name as written, but for our own aliases.
+included (`eu.amazon.nova-pro-v1:0`), whose region can cost more than `global`; so can an id without
+one, which is of the region that is asked. What goes upstream is the name as written, but for our
+own aliases.
 """
 
 import re
@@ -286,7 +287,7 @@ def _closest(word: str, known: Iterable[str], least: float = _ALIKE) -> str | No
 
 
 def _part_of(word: str, known: Iterable[str]) -> str | None:
-    """The shortest name of which this is a whole part, as `nova-pro` is of `amazon.nova-pro-v1:0`."""
+    """The shortest name of which this is a whole part: `nova-pro` of `amazon.nova-pro-v1:0`."""
     if len(word) < _SHORTEST_PART:
         return None
     whole = re.compile(rf"(?:^|[./:]){re.escape(word.lower())}(?:$|[-./:@])")

@@ -28,14 +28,38 @@ def test_all_passed_is_exit_code_0(gateway: Served, capsys: pytest.CaptureFixtur
 def test_a_failure_is_exit_code_1_and_says_what_was_seen(
     gateway: Served, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("--base-url", f"{gateway.url}/v1", "--model", "no-such-model")
-    assert main(["conformance", *words, "--case", "request.a-seed-is-taken", "--key", KEY]) == 1
+    case = "embeddings.a-string-is-embedded"
+    words = ("--embedding-model", "no-such-model", "--case", case, "--key", KEY)
+    assert ask(gateway, *words) == 1
     told = capsys.readouterr().out
-    assert "failed request.a-seed-is-taken" in told
-    assert "expected  `seed` is taken." in told
+    assert f"failed {case}" in told
+    assert "expected  " in told
     assert "seen      status 404" in told
-    assert "source    OpenAI OpenAPI specification" in told
+    assert "source    OpenAI" in told
     assert KEY not in told
+
+
+def test_a_model_that_nobody_knows_ends_the_run_with_one_line_and_exit_code_2(
+    gateway: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--base-url", f"{gateway.url}/v1", "--model", "nonsense", "--key", KEY)
+    assert main(["conformance", *words]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "the model `nonsense` is not known there (status 404: " in told.err
+    assert len(told.err.strip().splitlines()) == 2
+    assert KEY not in told.err
+    # What asks nothing of the model is asked all the same.
+    assert main(["conformance", *words, "--only", "models"]) == 0
+
+
+def test_it_is_told_which_targets_answered(
+    gateway: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask(gateway, "--case", "request.a-seed-is-taken") == 0
+    assert "answered by: openai/gpt-4o (1 case)\n" in capsys.readouterr().out
+    assert ask(gateway, "--case", "request.a-seed-is-taken", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["answered_by"] == {"openai/gpt-4o": 1}
 
 
 def test_the_forms_are_written_to_a_file(

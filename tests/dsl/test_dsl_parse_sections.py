@@ -298,3 +298,34 @@ def test_the_keys_of_rules_and_of_the_file_are_among_the_sections() -> None:
     assert paths[()] is POLICY
     assert paths["routing_policy", "*"] is RULE
     assert set(paths["routing_policy", "*", "route", "ramp"].names) == {"from", "to"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "message", "help"),
+    [
+        ("{kind: openai, base_url: 'https://x.example/v1?a=b'}", "with no `?` in it", "`headers`"),
+        ("{kind: openai, base_url: 'https://x.example/v1#b'}", "with no `#` in it", "`headers`"),
+        ("{kind: openai, base_url: 'https://${TURNOUT_VAR_X}?a=b'}", "with no `?` in it", "end it"),
+        ("{kind: openai, base_url: 'https:///v1'}", "names no host", "the whole address"),
+        ("{kind: openai, base_url: 'x.example/v1'}", "is not a web address", "the whole address"),
+        (
+            "{kind: azure, base_url: 'https://x.example/openai?api-version=2024-10-21'}",
+            "with no `?` in it",
+            "the gateway adds `api-version`",
+        ),
+    ],
+)
+def test_an_address_that_the_gateway_would_refuse_is_refused_where_it_is_written(
+    entry: str, message: str, help: str
+) -> None:
+    (found,) = findings(f"providers:\n  house: {entry}\n" + RULES)
+    assert (found.code, found.severity) == ("RP010", "error")
+    assert message in found.message and help in (found.help or "")
+
+
+def test_an_address_may_hold_variables_and_a_path() -> None:
+    addresses = ("https://x.example/a/v1", "${TURNOUT_VAR_URL}", "https://${TURNOUT_VAR_HOST}/v1")
+    for address in addresses:
+        assert not findings(
+            f"providers:\n  house: {{kind: openai, base_url: '{address}'}}\n" + RULES
+        )

@@ -1,15 +1,16 @@
+import re
 import subprocess
 import sys
 from datetime import date
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnout.dsl.schema import Tariff
 from turnout.engine.catalog import AS_OF, KINDS, PROVIDERS, PricedCatalog, language_schema
-from turnout.engine.catalog.prices import dearest, nano_usd
+from turnout.engine.catalog.prices import Prices, dearest, nano_usd
 from turnout.engine.catalog.table import ALIASES, BARE, MODELS
 
 ON = date(2026, 11, 21)
@@ -136,6 +137,21 @@ def test_every_name_of_the_table_has_a_price_and_a_window() -> None:
         "openai/ft:gpt-4o-2024-08-07:acme::abc",
         "openai/ft:gpt-4o-2024-08-06",
         "openai/ft:nope:acme::abc",
+        "gemini/claude-sonnet-4-5",
+        "google/claude-opus-4",
+        "gemini/anthropic/claude-sonnet-4",
+        "gemini/gemma-4-26b-a4b-it-maas",
+        "xai/x-ai/grok-4.5",
+        "bedrock/claude-sonnet-5",
+        "bedrock/regional.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        "bedrock/mars.amazon.nova-pro-v1:0",
+        "bedrock/amazon.nova-pro-v2:0",
+        "bedrock/us.us.amazon.nova-pro-v1:0",
+        "azure/gpt-oss-120b",
+        "azure/ft:gpt-4o-2024-08-06:acme::abc",
+        "azure/claude-sonnet-4-5",
+        "fireworks/models/llama-v3p1-8b-instruct",
+        "fireworks/glm-5p1-fast",
         "groq/llama-3-8",
         "groq/Llama-3-8b",
         "ollama/nothing-like-it",
@@ -211,6 +227,16 @@ def test_abilities_say_only_what_is_known() -> None:
         ("antropic/claude-sonet", "anthropic/claude-sonnet"),
         ("anthropic/claude-sonnet-4-20250514x", "anthropic/claude-sonnet-4-20250514"),
         ("olama/qwen2.5:14b", "ollama/qwen2.5:14b"),
+        ("claude-4-sonnet", "anthropic/claude-sonnet-4"),
+        ("gemini/claude-sonnet-4-5", "anthropic/claude-sonnet-4-5"),
+        ("google/gemini-2.5-flash", "gemini/gemini-2.5-flash"),
+        ("google/gemini-2.5-flsh", "gemini/gemini-2.5-flash"),
+        ("aws/amazon.nova-pro-v1:0", "bedrock/amazon.nova-pro-v1:0"),
+        ("bedrock/nova-pro", "bedrock/amazon.nova-pro-v1:0"),
+        ("bedrock/claude-sonnet-4-5", "bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        ("bedrock/eu.amazon.nova-pro-v1", "bedrock/eu.amazon.nova-pro-v1:0"),
+        ("fireworks/llama-v3p1-8b-instrct", "fireworks/llama-v3p1-8b-instruct"),
+        ("azure/gpt-4o-mni", "azure/gpt-4o-mini"),
         ("openai/zzzzz", None),
         ("xyz/qqq", None),
         ("", None),
@@ -242,6 +268,119 @@ def test_the_built_in_mapping_sends_bare_names_to_their_makers() -> None:
     }
     assert {name: names[name].id for name in expected} == expected
     assert set(expected) <= set(names)
+
+
+EVERY = tuple(PROVIDERS)
+IN_ORDER = {
+    name: target.id for name, target in CATALOG.requestable(EVERY).items() if "/" not in name
+}
+
+
+@settings(max_examples=25)
+@given(st.permutations(EVERY))
+def test_a_bare_name_means_the_same_in_every_order_of_providers(order: list[str]) -> None:
+    names = CATALOG.requestable(order)
+    assert {name: names[name].id for name in IN_ORDER} == IN_ORDER
+    assert {name for name in names if "/" not in name} == set(IN_ORDER)
+
+
+@pytest.mark.parametrize(
+    ("family", "maker"),
+    [
+        ("claude", "anthropic"),
+        ("gpt", "openai"),
+        ("gemini", "gemini"),
+        ("gemma", "gemini"),
+        ("mistral", "mistral"),
+        ("grok", "xai"),
+        ("deepseek", "deepseek"),
+        ("command", "cohere"),
+    ],
+)
+def test_a_bare_name_goes_to_its_maker_or_to_nobody(family: str, maker: str) -> None:
+    bare = {name: full.partition("/")[0] for name, full in IN_ORDER.items()}
+    assert {whose for name, whose in bare.items() if name.startswith(family)} == {maker}
+    without = CATALOG.requestable([one for one in EVERY if one != maker])
+    assert [name for name in without if name.startswith(family) and "/" not in name] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["claude-4-sonnet", "llama-3.1-8b", "zai-glm-5-3", "x-ai/grok-4.5"]
+)
+@pytest.mark.parametrize("order", [EVERY, tuple(reversed(EVERY))])
+def test_a_name_that_its_maker_lacks_goes_nowhere(name: str, order: tuple[str, ...]) -> None:
+    assert name not in CATALOG.requestable(order)
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "gpt-4.1-mini", "gpt-5.2", "o3-pro", "gpt-35-turbo"])
+def test_openais_models_cost_the_same_at_azure(model: str) -> None:
+    azure = CATALOG.find(f"azure/{model}")
+    listed = Prices(ON).find("openai", model)
+    assert azure is not None and listed is not None
+    assert (azure.provider, azure.model, azure.tariff) == ("azure", model, listed.tariff)
+    if (own := CATALOG.find(f"openai/{model}")) is not None:
+        assert (azure.context_window, azure.max_output) == (own.context_window, own.max_output)
+        assert azure.abilities == own.abilities
+
+
+def test_a_row_of_azures_own_wins() -> None:
+    for model in Prices(ON).names("azure"):
+        target, listed = CATALOG.find(f"azure/{model}"), Prices(ON).find("azure", model)
+        assert target is not None and listed is not None
+        assert target.tariff == listed.tariff
+
+
+@pytest.mark.parametrize(
+    ("model", "dollars"),
+    [
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "3.3"),
+        ("eu.anthropic.claude-sonnet-4-5-20250929-v1:0", "3.3"),
+        ("apac.anthropic.claude-sonnet-4-5-20250929-v1:0", "3.3"),
+        ("global.anthropic.claude-sonnet-4-5-20250929-v1:0", "3"),
+        ("anthropic.claude-sonnet-4-5-20250929-v1:0", "3.3"),
+        ("us.anthropic.claude-sonnet-4-6", "3.3"),
+        ("anthropic.claude-opus-4-6-v1", "5.5"),
+        ("us.anthropic.claude-opus-4-5-20251101-v1:0", "5.5"),
+        ("anthropic.claude-3-5-sonnet-20241022-v2:0", "3"),
+        ("us.anthropic.claude-3-5-sonnet-20241022-v2:0", "3"),
+        ("amazon.nova-pro-v1:0", "0.8"),
+        ("eu.amazon.nova-pro-v1:0", "0.8"),
+        ("us.amazon.nova-2-lite-v1:0", "0.33"),
+        ("global.amazon.nova-2-lite-v1:0", "0.3"),
+        ("meta.llama3-1-70b-instruct-v1:0", "0.72"),
+        ("us.meta.llama3-1-70b-instruct-v1:0", "0.72"),
+        ("amazon.titan-embed-text-v2:0", "0.02"),
+    ],
+)
+def test_bedrocks_ids_cost_what_their_region_costs_and_go_as_they_are(
+    model: str, dollars: str
+) -> None:
+    target = CATALOG.find(f"bedrock/{model}")
+    assert target is not None and target.tariff is not None
+    assert target.tariff.input == nano_usd(Decimal(dollars))
+    assert target.model == model
+    assert target.context_window
+
+
+def test_no_key_of_a_group_is_a_name_of_bedrocks() -> None:
+    listed = list(CATALOG.listed("bedrock"))
+    assert "amazon.nova-pro-v1:0" in listed
+    assert [name for name in listed if not re.match(r"(global\.)?[a-z0-9-]+\.[a-z]", name)] == []
+    assert [name for name in listed if name.startswith(("regional.", "claude"))] == []
+
+
+def test_fireworks_models_are_known_by_their_short_names_too() -> None:
+    short, long = (
+        CATALOG.find(f"fireworks/{path}llama-v3p1-8b-instruct")
+        for path in ("", "accounts/fireworks/models/")
+    )
+    assert short is not None and long is not None
+    assert short.tariff == long.tariff == Tariff(200_000_000, 200_000_000)
+    assert short.context_window == long.context_window == 131_000
+    assert short.model == "llama-v3p1-8b-instruct"
+    listed = list(CATALOG.listed("fireworks"))
+    assert "llama-v3p1-8b-instruct" in listed
+    assert [name for name in listed if "/models/" in name] == []
 
 
 def test_only_the_given_providers_are_requestable() -> None:

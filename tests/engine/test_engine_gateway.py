@@ -193,7 +193,7 @@ async def test_a_client_that_leaves_in_the_middle_pays_for_what_it_saw(bench: An
     assert groq.closed == 1
 
 
-async def test_a_stream_that_breaks_says_why(bench: Any) -> None:
+async def test_a_stream_that_breaks_says_why(bench: Any, caplog: pytest.LogCaptureFixture) -> None:
     broken: list[Any] = [*spoken("one")[:2], ProviderError(Fault.CONNECT, "the connection broke")]
     one = await bench(Scripted("groq", [broken]))
     reply = await one.gateway.generate(one.request(stream=True))
@@ -203,6 +203,8 @@ async def test_a_stream_that_breaks_says_why(bench: Any) -> None:
     assert (failure.message, failure.code) == ("the connection broke", "bad_gateway")
     record = one.records[0]
     assert (record.outcome, record.attempts[0].fault) == ("cut", "connect")
+    (told,) = [line.getMessage() for line in caplog.records if line.name == "turnout.attempts"]
+    assert told.startswith(record.id) and told.endswith("failed: connect, the connection broke")
     assert record.attempts[0].usage.estimated
 
 

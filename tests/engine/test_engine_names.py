@@ -5,7 +5,7 @@ import pytest
 from turnout.dsl.check import compile_policy
 from turnout.dsl.source import Source
 from turnout.engine.catalog import language_schema
-from turnout.engine.names import NAMES_KEPT, Names
+from turnout.engine.names import NAMES_KEPT, Names, reached
 from turnout.engine.request import RequestError
 
 SCHEMA = language_schema()
@@ -102,3 +102,78 @@ def test_names_of_the_policy_are_listed_whoever_is_usable() -> None:
     listed = names().listed(frozenset({"openai"}))
     assert "local/tiny" not in listed
     assert {"small", "gpt-4", "house"} <= set(listed)
+
+
+BOTH = frozenset({"local", "openai"})
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("gpt-4o-mni", "gpt-4o-mini"),
+        ("GPT4o", "gpt-4o"),
+        ("Small", "small"),
+        ("auto ", "auto"),
+        ("openai/gpt-4o-mni", "openai/gpt-4o-mini"),
+        ("local/tinny", None),  # whoever answers for free has any model
+        ("zzzzz", None),
+        ("gpt-4o-mini" * 20, None),
+    ],
+)
+def test_a_refused_name_comes_with_the_one_most_like_it(name: str, meant: str | None) -> None:
+    known = names()
+    if name.startswith("local/"):
+        assert known.resolve(name, lambda: BOTH).target is not None
+        return
+    with pytest.raises(RequestError) as caught:
+        known.resolve(name, lambda: BOTH)
+    expected = "" if meant is None else f" Did you mean `{meant}`?"
+    assert caught.value.message.endswith(expected or ".")
+    assert ("Did you mean" in caught.value.message) == bool(expected)
+    assert meant is None or known.resolve(meant).name == meant
+
+
+@pytest.mark.parametrize(
+    ("name", "usable", "meant"),
+    [
+        ("claude-4-sonnet", ("anthropic",), "claude-sonnet-4"),
+        ("claude-sonet-4", ("openai",), None),
+        ("google/gemini-2.5-flash", ("gemini", "openrouter"), "gemini/gemini-2.5-flash"),
+        ("bedrock/nova-pro", ("bedrock",), "bedrock/amazon.nova-pro-v1:0"),
+        ("bedrock/nova-pro", ("openai",), None),
+    ],
+)
+def test_only_what_can_be_asked_for_is_suggested(
+    name: str, usable: tuple[str, ...], meant: str | None
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        names().resolve(name, lambda: frozenset(usable))
+    assert ("Did you mean" in caught.value.message) == (meant is not None)
+    assert meant is None or f"Did you mean `{meant}`?" in caught.value.message
+
+
+REQUESTED = "  - {name: rest, route: requested}\n"
+FIXED = "  - {name: fixed, condition: tokens < 100, route: groq/llama-3-8b}\n"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        REQUESTED,
+        "  - {name: rest, route: openai/gpt-4o}\nfallback_chain: [{to: requested}]\n",
+        "  - {name: rest, route: openai/gpt-4o, fallback: [requested]}\n",
+    ],
+)
+def test_where_the_requested_model_is_given_the_makers_are_needed_too(rest: str) -> None:
+    program = compile_policy(Source("test", f"routing_policy:\n{FIXED}{rest}"), SCHEMA)
+    needed = reached(program, frozenset({"together", "ollama"}))
+    assert {"groq", "openai", "anthropic", "gemini", "together"} <= needed
+    assert needed.isdisjoint({"ollama", "vllm", "azure", "bedrock", "openrouter"})
+
+
+def test_a_policy_of_fixed_targets_needs_their_providers_alone() -> None:
+    program = compile_policy(
+        Source("test", f"routing_policy:\n{FIXED}  - {{name: rest, route: openai/gpt-4o}}\n"),
+        SCHEMA,
+    )
+    assert reached(program, frozenset({"together"})) == {"groq", "openai"}

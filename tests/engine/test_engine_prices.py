@@ -87,12 +87,13 @@ def test_every_name_costs_what_the_library_calculates_on_every_day_of_a_change(
     provider: Provider,
 ) -> None:
     infos = {info.id: info for info in provider.models}
-    names = [n for n in Prices(ON).names(provider.id) if not n.startswith("ft:")]
+    shown = [n for n in Prices(ON).names(provider.id) if not n.startswith("ft:")]
+    names = [*shown, *Prices(ON).profiles(provider.id)]
     for name in names:
         found = Prices(ON).find(provider.id, name)
         assert found is not None
         info = infos[found.id]
-        assert info.is_match(name)
+        assert info is next(one for one in provider.models if one.is_match(name))
         assert found.window == info.context_window
         for day in days(info):
             entry = Prices(day).find(provider.id, name)

@@ -143,7 +143,19 @@ def test_a_sample_before_and_after_has_the_same_fields(
     file.write_text(SNIPPETS["compare"].replace(THE_GATEWAY, gateway.url))
     told = run(sys.executable, str(file), cwd=tmp_path, BEFORE=simulator.base_url("openai"))
     assert told.count("the same fields") == 2
-    assert "gpt-4o, " in told
+    assert "gpt-4o, " in told and "only" not in told
+
+
+def test_a_sample_from_another_provider_names_the_fields_that_differ(
+    gateway: Served, simulator: SimulatorProcess, tmp_path: Path
+) -> None:
+    file = tmp_path / "compare.py"
+    file.write_text(SNIPPETS["compare"].replace(THE_GATEWAY, gateway.url))
+    told = run(sys.executable, str(file), cwd=tmp_path, BEFORE=simulator.base_url("groq"))
+    assert told.count("other fields") == 2
+    assert "\n  only before: answer.usage.queue_time: float\n" in told
+    assert "\n  only now: answer.choices[].message.annotations[]" not in told
+    assert "\n  only now: answer.usage.prompt_tokens_details.cached_tokens: int\n" in told
 
 
 def test_the_trace_of_a_request_is_told(gateway: Served, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from turnout.simulator.imitations import IMITATIONS
 from turnout.simulator.process import SimulatorProcess
+from turnout.simulator.vectors import vector_size
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "hello brave new world"}]
 CALL: list[dict[str, Any]] = [{"role": "user", "content": "call get_weather in Oslo"}]
@@ -314,3 +315,30 @@ def test_mistral_has_a_name_of_its_own_for_the_length_of_vectors(
         headers={"authorization": "Bearer any"},
     )
     assert answer.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "thinks"),
+    [
+        ("openai/gpt-4o", {}, False),
+        ("openai/gpt-4o", {"reasoning_effort": "low"}, True),
+        ("openai/gpt-4o", {"reasoning": {"max_tokens": 100}}, True),
+        ("openai/gpt-4o", {"reasoning": {"effort": "none"}}, False),
+        ("deepseek/deepseek-r1", {}, True),
+        ("deepseek/deepseek-r1", {"reasoning_effort": "none"}, False),
+    ],
+)
+def test_openrouter_thinks_as_it_is_asked_in_either_form(
+    model: str, asked: dict[str, Any], thinks: bool
+) -> None:
+    body = {"model": model, **asked}
+    answer: dict[str, Any] = {"choices": [{"finish_reason": "stop", "message": {}}]}
+    said = IMITATIONS["openrouter"].whole(answer, body)["choices"][0]["message"]
+    assert ("reasoning" in said) is thinks
+
+
+def test_vectors_are_as_long_as_the_models() -> None:
+    assert vector_size({}, "mistral-embed") == 1024
+    assert vector_size({}, "text-embedding-3-large") == 3072
+    assert vector_size({}, "text-embedding-3-small") == 1536
+    assert vector_size({"dimensions": 256}, "text-embedding-3-small") == 256

@@ -182,3 +182,49 @@ def test_what_is_played_reads_neither_address_nor_header_nor_key_of_its_own(tmp_
     providers = build_providers(given, load_program(given))
     assert set(providers) == {"house", *played}
     assert all(provider.usable for provider in providers.values())
+
+
+def test_makers_without_a_key_are_told_where_the_requested_model_is_given(tmp_path: Path) -> None:
+    policy = (
+        "routing_policy:\n  - {name: small, condition: tokens < 100, route: groq/llama-3-8b}\n"
+        "  - {name: rest, route: requested}\n"
+    )
+    gateway = build_gateway(settings(tmp_path, policy, {"GROQ_API_KEY": "k-1"}))
+    assert gateway.providers["groq"]
+    assert {"openai", "anthropic"} <= set(gateway.missing)
+    assert gateway.missing["openai"] == "no credential"
+
+
+def test_no_model_is_listed_of_a_provider_that_cannot_be_called(tmp_path: Path) -> None:
+    policy = "routing_policy:\n  - {name: rest, route: requested}\n"
+    gateway = build_gateway(settings(tmp_path, policy, {"GROQ_API_KEY": "k-1"}))
+    assert {model["owned_by"] for model in gateway.models()} == {"turnout", "groq", "ollama"}
+
+
+def test_the_gateway_says_what_each_provider_of_its_policy_lacks(tmp_path: Path) -> None:
+    policy = (
+        "targets:\n  bedrock/m: {price: 0, context_window: 8k}\n"
+        "  azure/m: {price: 0, context_window: 8k}\n"
+        "routing_policy:\n  - {name: all, route: openai/gpt-4, fallback: [bedrock/m, azure/m]}\n"
+    )
+    environment = {
+        "OPENAI_API_KEY": "k-1",
+        "AZURE_OPENAI_API_KEY": "k-2",
+        "AWS_ACCESS_KEY_ID": "k-3",
+        "AWS_REGION": "us-east-1",
+    }
+    gateway = build_gateway(settings(tmp_path, policy, environment))
+    lacking = {"azure": "no `AZURE_OPENAI_ENDPOINT`", "bedrock": "no `AWS_SECRET_ACCESS_KEY`"}
+    assert gateway.missing == lacking
+    assert gateway.providers == {"azure": False, "bedrock": False, "openai": True}
+
+
+def test_a_gateway_that_can_call_nobody_says_which_variable_is_not_there(tmp_path: Path) -> None:
+    policy = (
+        "targets:\n  bedrock/m: {price: 0, context_window: 8k}\n"
+        "routing_policy:\n  - {name: all, route: bedrock/m}\n"
+    )
+    environment = {"AWS_BEARER_TOKEN_BEDROCK": "k", "AWS_REGION": "us east"}
+    with pytest.raises(SettingsError) as raised:
+        build_gateway(settings(tmp_path, policy, environment))
+    assert raised.value.problems == ("no region in `AWS_REGION` for `bedrock`",)

@@ -24,7 +24,7 @@ from turnout.conformance.api import Target
 from turnout.conformance.case import Case
 from turnout.conformance.page import as_html
 from turnout.conformance.report import Report, as_json, as_junit
-from turnout.conformance.run import Outcome, Result, UnreachableError
+from turnout.conformance.run import Outcome, Result, UnknownModelError, UnreachableError
 from turnout.conformance.run import run as ask
 from turnout.conformance.suite import AREAS, chosen
 
@@ -156,6 +156,11 @@ def _asked(target: Target, cases: Sequence[Case], arguments: argparse.Namespace)
             f"nothing can be asked at `{printable(target.base_url)}`: {printable(str(error))}",
             help="is it running, and is the key right?",
         ) from None
+    except UnknownModelError as error:
+        raise CommandError(
+            f"the model `{printable(target.model)}` is not known there ({printable(str(error))})",
+            help="`--model` takes a name of its `models`, as its clients write it",
+        ) from None
     finally:
         progress.close()
     return Report(target, results, time.monotonic() - started)
@@ -196,6 +201,9 @@ def _as_text(report: Report, palette: Palette) -> str:
     lines += [*_table(report, palette), ""]
     for reason, count in _reasons(report).items():
         lines.append(f"skipped: {plural(count, 'case')}: {printable(reason)}")
+    if answered := report.answered_by.most_common():
+        told = ", ".join(f"{printable(name)} ({plural(n, 'case')})" for name, n in answered)
+        lines.append(f"answered by: {told}")
     lines.append(_summary(report))
     return "\n".join(lines) + "\n"
 

@@ -99,9 +99,7 @@ def serve(settings: Settings, stop: Stop) -> int:
         log_to_stderr(settings)
 
         def announce(ready: Ready) -> None:
-            told = _announcement(
-                settings, listening, ready.digest, ready.providers, ready.missing
-            )
+            told = _announcement(settings, listening, ready.digest, ready.providers, ready.missing)
             print(told, flush=True)
 
         run_one_or_more = run_worker if settings.workers == 1 else run_workers

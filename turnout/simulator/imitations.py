@@ -481,7 +481,11 @@ class OpenRouter(Imitation):
 
     @staticmethod
     def _thinks(body: Json) -> bool:
-        return thinks(body) or isinstance(body.get("reasoning"), dict)
+        given = body.get("reasoning")
+        if isinstance(given, dict):
+            return given.get("enabled") is not False and given.get("effort") != "none"
+        effort = body.get("reasoning_effort")
+        return effort != "none" and (thinks(body) or effort is not None)
 
     def error(self, error: Json, status: int) -> Json:
         """The status is the code."""

@@ -11,6 +11,9 @@ from typing import Any
 from .reply import Refusal
 from .tokens import encoding
 
+# By what a model has in its name.
+_SIZES = {"nomic": 768, "mistral-embed": 1024, "large": 3072}
+
 
 def vector_size(body: dict[str, Any], model: str) -> int:
     """Return the `dimensions` asked for, or the model's own. Raises: Refusal."""
@@ -19,7 +22,7 @@ def vector_size(body: dict[str, Any], model: str) -> int:
         if size < 1:
             raise Refusal(400, f"{size} is less than the minimum of 1 - 'dimensions'")
         return size
-    return 768 if "nomic" in model else 3072 if "large" in model else 1536
+    return next((size for name, size in _SIZES.items() if name in model), 1536)
 
 
 @lru_cache(maxsize=256)
