@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
-import orjson
-
 from turnout.engine.provider import Fault, ProviderError
+
+from .misshapen import arguments, bad
 
 Json = dict[str, Any]
 
@@ -81,7 +81,7 @@ def _assistant(message: Mapping[str, Any], where: str) -> list[Json]:
                 "type": "tool_use",
                 "id": _tool_id(tool.get("id")),
                 "name": function.get("name"),
-                "input": _arguments(function.get("arguments"), f"{where}.tool_calls[{number}]"),
+                "input": arguments(function.get("arguments"), f"{where}.tool_calls[{number}]"),
             }
         )
     return blocks
@@ -100,18 +100,6 @@ def _thoughts(blocks: object) -> Iterable[Json]:
 
 def _tool_id(given: object) -> object:
     return _NO_ID.sub("_", given) if isinstance(given, str) else given
-
-
-def _arguments(text: object, where: str) -> Json:
-    if not text:
-        return {}
-    try:
-        arguments = orjson.loads(text) if isinstance(text, str) else None
-    except orjson.JSONDecodeError:
-        arguments = None
-    if not isinstance(arguments, dict):
-        bad(f"{where}.function.arguments", "a tool call's `arguments` must be a JSON object")
-    return arguments
 
 
 def _tool_result(message: Mapping[str, Any], where: str) -> Json:
@@ -196,8 +184,3 @@ def each(items: object, where: str) -> Iterable[Json]:
 def unsupported(param: str, message: str) -> NoReturn:
     """Refuse what this wire cannot carry."""
     raise ProviderError(Fault.UNSUPPORTED, message, param=param)
-
-
-def bad(param: str, message: str) -> NoReturn:
-    """Refuse what no provider could make sense of."""
-    raise ProviderError(Fault.BAD_REQUEST, message, param=param)

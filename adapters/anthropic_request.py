@@ -17,9 +17,10 @@ import orjson
 
 from turnout.engine.provider import Call
 
-from .anthropic_blocks import bad, conversation, each, unsupported
+from .anthropic_blocks import conversation, each, unsupported
 from .anthropic_models import Model, model
 from .anthropic_thinking import thinking
+from .misshapen import bad
 from .parameters import PARAMETERS, honoured
 
 Json = dict[str, Any]

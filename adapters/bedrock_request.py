@@ -10,16 +10,17 @@ import hashlib
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 import orjson
 
-from turnout.engine.provider import Call, Fault, ProviderError
+from turnout.engine.provider import Call
 
 from . import fault
 from .bedrock_reasoning import additional, maker, verifies_thinking
 from .dialect_bedrock import PACKED
+from .misshapen import arguments, bad
 from .parameters import honoured, unsupported
 from .schemas import closed
 
@@ -117,7 +118,7 @@ def _written(request: Json) -> bytes:
     try:
         return orjson.dumps(request)
     except orjson.JSONEncodeError:
-        _bad("messages", "the request holds text that is not valid Unicode")
+        bad("messages", "the request holds text that is not valid Unicode")
 
 
 # --- parameters ----------------------------------------------------------------------------------
@@ -239,7 +240,7 @@ def _conversation(messages: object, model: str) -> tuple[list[Json], list[Json]]
         elif role == "function":
             raise unsupported(where, "messages of the role `function` are not supported here")
         else:
-            _bad(f"{where}.role", f"`{role}` is not a role")
+            bad(f"{where}.role", f"`{role}` is not a role")
         if turns and turns[-1]["role"] == role:
             turns[-1]["content"] += blocks
         elif blocks:
@@ -283,9 +284,9 @@ def _assistant(message: Mapping[str, Any], where: str, model: str) -> list[Json]
         function = tool.get("function")
         if not isinstance(function, dict):
             raise unsupported(where, "only tool calls of the type `function` are supported here")
-        arguments = _arguments(function.get("arguments"), f"{where}.tool_calls[{number}]")
+        given = arguments(function.get("arguments"), f"{where}.tool_calls[{number}]")
         use = {"toolUseId": _tool_id(tool.get("id")), "name": function.get("name")}
-        blocks.append({"toolUse": {**use, "input": arguments}})
+        blocks.append({"toolUse": {**use, "input": given}})
     return blocks
 
 
@@ -302,18 +303,6 @@ def _thoughts(blocks: object) -> Iterable[Json]:
             if packed == data:
                 packed = b64encode(data.encode("utf-8", "replace")).decode()
             yield {"reasoningContent": {"redactedContent": packed}}
-
-
-def _arguments(text: object, where: str) -> Json:
-    if not text:
-        return {}
-    try:
-        arguments = orjson.loads(text) if isinstance(text, str) else None
-    except orjson.JSONDecodeError:
-        arguments = None
-    if not isinstance(arguments, dict):
-        _bad(f"{where}.function.arguments", "a tool call's `arguments` must be a JSON object")
-    return arguments
 
 
 def _tool_id(given: object) -> str:
@@ -362,7 +351,7 @@ def _block(part: Json, where: str) -> Json:
     given = part.get(kind) if isinstance(kind, str) else None
     if kind in ("text", "refusal"):
         if not isinstance(given, str):
-            _bad(f"{where}.content", f"a part of the type `{kind}` needs its text")
+            bad(f"{where}.content", f"a part of the type `{kind}` needs its text")
         return {"text": given}
     if kind == "image_url" and isinstance(given, dict):
         media_type, data = _data_url(given.get("url"), where, "an image")
@@ -402,14 +391,10 @@ def _data_url(url: object, where: str, thing: str) -> tuple[str, str]:
                 return media_type, data
             if media_type.startswith("text/"):
                 return media_type, b64encode(unquote_to_bytes(data)).decode()
-    _bad(f"{where}.content", f"{thing} is given as a base64 `data:` URL")
+    bad(f"{where}.content", f"{thing} is given as a base64 `data:` URL")
 
 
 def _each(items: object, where: str) -> list[Json]:
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        _bad(where, f"`{where}` must be a list of objects")
+        bad(where, f"`{where}` must be a list of objects")
     return items
-
-
-def _bad(param: str, message: str) -> NoReturn:
-    raise ProviderError(Fault.BAD_REQUEST, message, param=param)

@@ -9,12 +9,13 @@ Over 300 lines because every part of a message has its own small translation.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import orjson
 
-from turnout.engine.provider import Call, Fault, ProviderError
+from turnout.engine.provider import Call
 
+from .misshapen import bad
 from .parameters import honoured, unsupported
 
 Json = dict[str, Any]
@@ -71,7 +72,7 @@ def dumped(body: Json) -> bytes:
     try:
         return orjson.dumps(body)
     except orjson.JSONEncodeError:
-        _bad("messages", "the request holds text that is not valid Unicode")
+        bad("messages", "the request holds text that is not valid Unicode")
 
 
 # --- parameters ----------------------------------------------------------------------------------
@@ -248,7 +249,7 @@ def _conversation(messages: object, dropped: list[str]) -> list[Json]:
         elif role == "function":
             raise unsupported(where, "messages of the role `function` are not supported here")
         else:
-            _bad(f"{where}.role", f"`{role}` is not a role")
+            bad(f"{where}.role", f"`{role}` is not a role")
     hoisted = "\n".join(text for text in system if text)
     if not turns and not hoisted:
         raise unsupported("messages", "this provider needs a message that is not empty")
@@ -297,7 +298,7 @@ def _tool_call(tool: Mapping[str, Any], where: str) -> Json:
     except orjson.JSONDecodeError:
         parsed = None
     if not isinstance(parsed, dict):
-        _bad(f"{where}.function.arguments", "a tool call's `arguments` must be a JSON object")
+        bad(f"{where}.function.arguments", "a tool call's `arguments` must be a JSON object")
     return {
         "id": tool.get("id"),
         "type": "function",
@@ -347,7 +348,7 @@ def _text_part(part: Mapping[str, Any], where: str) -> Json:
         )
     text = part.get(kind)
     if not isinstance(text, str):
-        _bad(f"{where}.content", f"a part of the type `{kind}` needs its text")
+        bad(f"{where}.content", f"a part of the type `{kind}` needs its text")
     return {"type": "text", "text": text}
 
 
@@ -356,7 +357,7 @@ def _image(part: Mapping[str, Any], where: str) -> Json:
     image = part.get("image_url")
     url = image.get("url") if isinstance(image, dict) else None
     if not isinstance(url, str) or not url.startswith(("https://", "http://", "data:")):
-        _bad(f"{where}.content", "an image is given as an `https://` or base64 `data:` URL")
+        bad(f"{where}.content", "an image is given as an `https://` or base64 `data:` URL")
     shown: Json = {"url": url}
     if isinstance(image, dict) and image.get("detail") is not None:
         shown["detail"] = image["detail"]
@@ -365,9 +366,5 @@ def _image(part: Mapping[str, Any], where: str) -> Json:
 
 def _each(items: object, where: str) -> Iterable[Json]:
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        _bad(where, f"`{where}` must be a list of objects")
+        bad(where, f"`{where}` must be a list of objects")
     return items
-
-
-def _bad(param: str, message: str) -> NoReturn:
-    raise ProviderError(Fault.BAD_REQUEST, message, param=param)

@@ -10,14 +10,13 @@ wrote gets the value that Google documents for it.
 import mimetypes
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 
-from turnout.engine.provider import Fault, ProviderError
-
 from .gemini_thinking import Family
+from .misshapen import arguments, bad
 from .parameters import unsupported
 
 Json = dict[str, Any]
@@ -72,7 +71,7 @@ class _Turns:
         elif role == "function":
             raise unsupported(where, "messages of the role `function` are not supported here")
         else:
-            _bad(f"{where}.role", f"`{role}` is not a role")
+            bad(f"{where}.role", f"`{role}` is not a role")
 
     def _append(self, role: str, results: bool, parts: list[Json]) -> None:
         if not parts:
@@ -107,8 +106,8 @@ class _Turns:
             raise unsupported(where, "only tool calls of the type `function` are supported here")
         name, call_id = function.get("name"), tool.get("id")
         if not isinstance(name, str):
-            _bad(f"{where}.function.name", "a tool call needs the `name` of its function")
-        call: Json = {"name": name, "args": _arguments(function.get("arguments"), where)}
+            bad(f"{where}.function.name", "a tool call needs the `name` of its function")
+        call: Json = {"name": name, "args": arguments(function.get("arguments"), where)}
         if isinstance(call_id, str):
             call["id"] = call_id
             self._called[call_id] = name
@@ -122,7 +121,7 @@ class _Turns:
         call_id = call_id if isinstance(call_id, str) else None
         name = self._called.get(call_id, message.get("name"))
         if not isinstance(name, str):
-            _bad(
+            bad(
                 f"{where}.tool_call_id",
                 f"`{where}` answers no tool call of an earlier message; "
                 "give the `id` of one as `tool_call_id`",
@@ -157,7 +156,7 @@ class _Turns:
         held = part.get(kind) if isinstance(kind, str) else None
         if kind in ("text", "refusal"):
             if not isinstance(held, str):
-                _bad(f"{where}.content", f"a part of the type `{kind}` needs its text")
+                bad(f"{where}.content", f"a part of the type `{kind}` needs its text")
             return {"text": held}
         if kind == "image_url" and isinstance(held, dict):
             if held.get("detail") not in (None, "auto"):
@@ -166,7 +165,7 @@ class _Turns:
         if kind == "input_audio" and isinstance(held, dict):
             name, data = held.get("format"), held.get("data")
             if not (isinstance(name, str) and _FORMAT.fullmatch(name) and isinstance(data, str)):
-                _bad(f"{where}.content", "audio needs its `data` in base64 and its `format`")
+                bad(f"{where}.content", "audio needs its `data` in base64 and its `format`")
             return {"inlineData": {"mimeType": f"audio/{name}", "data": data}}
         if kind == "file" and isinstance(held, dict) and "file_data" in held:
             return _media(held["file_data"], where)
@@ -186,7 +185,7 @@ def _media(url: object, where: str) -> Json:
         if head.startswith("data:") and head.endswith(";base64") and comma:
             media_type = head[5:-7].partition(";")[0]
             return {"inlineData": {"mimeType": media_type, "data": data}}
-    _bad(f"{where}.content", "media is given as an `https://` or base64 `data:` URL")
+    bad(f"{where}.content", "media is given as an `https://` or base64 `data:` URL")
 
 
 def _guessed(url: str) -> Json:
@@ -204,18 +203,6 @@ def _signature(holder: Mapping[str, Any]) -> str | None:
     return signature if isinstance(signature, str) and signature else None
 
 
-def _arguments(text: object, where: str) -> Json:
-    if not text:
-        return {}
-    try:
-        arguments = orjson.loads(text) if isinstance(text, str) else None
-    except orjson.JSONDecodeError:
-        arguments = None
-    if not isinstance(arguments, dict):
-        _bad(f"{where}.function.arguments", "a tool call's `arguments` must be a JSON object")
-    return arguments
-
-
 def _response(text: str) -> Json:
     """A result as the object that Gemini wants: the object that it is, or one around it."""
     try:
@@ -227,9 +214,5 @@ def _response(text: str) -> Json:
 
 def _each(items: object, where: str) -> Iterable[Json]:
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        _bad(where, f"`{where}` must be a list of objects")
+        bad(where, f"`{where}` must be a list of objects")
     return items
-
-
-def _bad(param: str, message: str) -> NoReturn:
-    raise ProviderError(Fault.BAD_REQUEST, message, param=param)

@@ -47,7 +47,7 @@ from turnout.dsl.schema import Attribute, Type, Value
 from turnout.dsl.snapshot import LARGEST
 from turnout.dsl.walk import reads
 
-EXAMPLES = int(os.environ.get("TURNOUT_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("TURNOUT_EXAMPLES", "120"))
 thorough = settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

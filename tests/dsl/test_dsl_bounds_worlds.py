@@ -32,7 +32,7 @@ from turnout.engine.request import Caller, Operation, Request, RequestError
 from .conftest import Language
 
 CHUNKS = 8
-POLICIES = max(64, EXAMPLES // 8) // CHUNKS * CHUNKS
+POLICIES = max(32, EXAMPLES // 8) // CHUNKS * CHUNKS
 MOST = 4_000  # snapshots of a world
 # What the chain asks of a request, whatever the conditions read.
 OF_CHAIN: dict[str, tuple[Value | None, ...]] = {

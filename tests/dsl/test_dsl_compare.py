@@ -21,7 +21,7 @@ from turnout.dsl.snapshot import Snapshot
 
 from .conftest import Language
 
-PAIRS = max(30, EXAMPLES // 4)
+PAIRS = max(20, EXAMPLES // 4)
 
 TARGETS = ("openai/gpt-4", "openai/gpt-4o", "groq/llama-3-8b", "groq/llama-3-70b")
 HEAD = """attributes: {tier: [free, pro]}

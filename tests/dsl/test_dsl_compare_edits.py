@@ -33,7 +33,7 @@ from turnout.dsl.snapshot import Snapshot
 
 from .conftest import Language
 
-PAIRS = max(15, EXAMPLES // 32)  # of each of 17 kinds of edits
+PAIRS = max(9, EXAMPLES // 32)  # of each of 17 kinds of edits
 
 # --- edits ---------------------------------------------------------------------------------------
 

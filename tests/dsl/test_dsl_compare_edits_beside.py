@@ -24,7 +24,7 @@ from turnout.dsl.snapshot import Snapshot
 
 from .conftest import Language
 
-PAIRS = max(12, EXAMPLES // 32)
+PAIRS = max(8, EXAMPLES // 32)
 GUARDED = "own/b"
 HALVES = (0, 5_000)  # buckets; each stands for half of all
 

@@ -36,7 +36,7 @@ TIERS = ("free", "pro", "default")
 CUTS = (100, 500, 2_000)
 TARGETS = ("openai/gpt-4", "openai/gpt-4o", "groq/llama-3-8b", "anthropic/claude-sonnet")
 CHUNKS = 12
-POLICIES = max(96, EXAMPLES // 8) // CHUNKS * CHUNKS
+POLICIES = max(48, EXAMPLES // 8) // CHUNKS * CHUNKS
 
 
 # --- policies by chance ---------------------------------------------------------------------------

@@ -36,7 +36,7 @@ from turnout.dsl.walk import reads
 from .conftest import SCHEMA, TODAY, Language
 
 CHUNKS = 24
-POLICIES = max(312, EXAMPLES // 4) // CHUNKS * CHUNKS
+POLICIES = max(156, EXAMPLES // 4) // CHUNKS * CHUNKS
 AT_LEAST = POLICIES * 350  # snapshots
 
 

@@ -20,7 +20,7 @@ from turnout.dsl.worlds import worlds
 from .conftest import Language
 
 CHUNKS = 12
-SNAPSHOTS = max(12_000, EXAMPLES * 24) // CHUNKS * CHUNKS
+SNAPSHOTS = max(6_000, EXAMPLES * 24) // CHUNKS * CHUNKS
 OF_A_POLICY = 100
 
 
