@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from heapq import nsmallest
 
 from cachetools import LRUCache
 
@@ -138,7 +139,10 @@ class _Alike:
         shared = Counter(
             known for part in set(_parts(plain)) for known in self._having.get(part, ())
         )
-        few = [known for known, _ in shared.most_common(_GUESSES)]
+        # Of those that share as much, the ones of about this length: the same at every start.
+        few = nsmallest(
+            _GUESSES, shared, lambda known: (-shared[known], abs(len(known) - len(plain)), known)
+        )
         words = sorted(plain.split("-"))
         meant = next((known for known in few if sorted(known.split("-")) == words), None)
         if meant is None:
