@@ -37,6 +37,7 @@ class Bare:
     def __init__(self, chunks: int) -> None:
         """Make the answers."""
         self.providers = {"openai": True}
+        self.missing: dict[str, str] = {}
         self._whole = said("an answer").body
         self._events = [chunk.data for chunk in spoken(*["word "] * chunks) if chunk.data]
 
