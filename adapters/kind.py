@@ -119,3 +119,7 @@ class Kind(ABC):
     async def count(self, call: Call) -> int | None:
         """The provider's own count of the prompt's tokens; None: it has none."""
         return None
+
+    async def models(self, patience_us: int) -> list[str] | None:
+        """The models that the provider lists, free of charge; None: it has no such call."""
+        return None

@@ -75,6 +75,10 @@ class Scripted:
         """Nothing: a script does not count."""
         return None
 
+    async def models(self, patience_us: int) -> list[str] | None:
+        """Nothing: a script lists no models."""
+        return None
+
     async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         """Play the next step as a stream. Raises: ProviderError."""
         try:

@@ -5,6 +5,7 @@ import itertools
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +17,9 @@ from turnout.adapters import build
 from turnout.adapters.scripted import Scripted, said, spoken
 from turnout.dsl.interpret.compiled import compile_program
 from turnout.engine import ledger, tokens
-from turnout.engine.gateway import Gateway, make_live
+from turnout.engine.gateway import Gateway
 from turnout.engine.journal import Journal
+from turnout.engine.live import make_live
 from turnout.engine.policy import Policy
 from turnout.engine.provider import Call
 from turnout.engine.pulse import Pulse
@@ -44,7 +46,7 @@ def by_stage(body: bytes, chunks: int, repeat: int) -> list[Stage]:
     """Time the stages of a chat body that is answered whole, and of one with so many chunks."""
     path = Path(turnout.policies.__file__).with_name("first.yml")
     program = Policy.load(path).program
-    live, table = make_live(program), Pulse().tick(program.targets)
+    live, table = make_live(program, {}), Pulse().tick(program.targets)
     index_of, decider = compile_program(program), live.decider
     tokens.warm()
     fresh = _requests(body)
@@ -174,7 +176,9 @@ async def _engine(
             name: Scripted(name, [usage_step] * repeat * (_ROUNDS + 1)) for name in _TARGETS
         }
         journal = Journal(open_store(Path(home)), capacity=1_000_000)
-        gateway = Gateway(live, providers, journal, Pulse(), records.append, lambda _: None)
+        gateway = Gateway(
+            replace(live, providers=providers), journal, Pulse(), records.append, lambda _: None
+        )
         await gateway.start()
         rounds = []
         fresh = iter(_requests(body, stream=chunks is not None))

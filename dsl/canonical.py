@@ -145,7 +145,8 @@ def reopen(text: str, today: Schema) -> tuple[Source, Schema]:
 def _row(target: Target) -> dict[str, Any]:
     row = asdict(target)
     row["abilities"] = dict(target.abilities)
-    del row["strict"]  # the policy's own word, which no catalogue has
+    # The policy's own words, which no catalogue has.
+    del row["strict"], row["concurrency"]
     return row
 
 

@@ -396,13 +396,28 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """What the file says of a tenant. Money in nano-USD; rates per minute."""
+    """What the file says of a tenant. Money in nano-USD; rates per minute.
+
+    `concurrency`: its requests under way at a time, of all workers together.
+    """
 
     name: str
     tier: str | None = None
     region: str | None = None
     rpm: int | None = None
     tpm: int | None = None
+    concurrency: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Breaking:
+    """When a target's breaker opens, and for how long: the section `breakers`.
+
+    `failures` in a row open it; after `cool_down_us` one attempt may try whether it can close.
+    """
+
+    failures: int = 10
+    cool_down_us: int = 15_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -482,3 +497,4 @@ class Program:
     budget_wait_us: int = 2_000_000
     strict: bool = False
     cache: Cache | None = None
+    breaking: Breaking = Breaking()

@@ -112,7 +112,8 @@ class Target:
     `id` is the name as written (`groq/llama-3-8b`), `model` the provider's own name that goes
     upstream. `tariff` None: no price is known, and lint refuses the target. Windows in tokens,
     None where unknown. `abilities` holds only what is declared or catalogued. `strict`: whether
-    parameters that it lacks refuse a request (None: as the policy says).
+    parameters that it lacks refuse a request (None: as the policy says). `concurrency`: attempts
+    under way at a time, of all workers together.
     """
 
     id: str
@@ -127,6 +128,7 @@ class Target:
     owner: str | None = None
     tags: tuple[str, ...] = ()
     strict: bool | None = None
+    concurrency: int | None = None
 
 
 class Catalog(Protocol):

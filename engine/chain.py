@@ -28,11 +28,13 @@ from turnout.dsl.routes import NEEDS
 from turnout.dsl.schema import Target, Value
 from turnout.dsl.snapshot import Snapshot
 
+from .breakers import Breakers
 from .complaint import Complaints
 from .provider import FAULTS, Answer, Call, Chunk, Fault, Provider, ProviderError
 from .pulse import Pulse
 from .record import Attempt
 from .request import Operation, Request, RequestError, Sets, Usage
+from .seats import Boundless, Seats
 
 T = TypeVar("T")
 Guard = Callable[[Mapping[str, Value | None]], Value | None]
@@ -78,6 +80,7 @@ class Journey:
     limits: Mapping[str, str] = field(default_factory=dict)
     sets: Sets = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
+    providers: Mapping[str, Provider] = field(default_factory=dict)
     ends_at: float = math.inf
 
 
@@ -137,12 +140,13 @@ class _Stop:
 
 
 class Chain:
-    """The runner of plans over a set of configured providers."""
+    """The runner of plans; one per worker."""
 
-    def __init__(self, providers: Mapping[str, Provider], pulse: Pulse) -> None:
-        """Use these providers by name; report every attempt to the pulse."""
-        self._providers = providers
+    def __init__(self, pulse: Pulse, breakers: Breakers, seats: Seats | None = None) -> None:
+        """Report every attempt to the pulse and the breakers; hold to seats of targets."""
         self._pulse = pulse
+        self._breakers = breakers
+        self._seats = seats or Boundless()
         self._complaints = Complaints()
 
     async def answer(self, journey: Journey) -> Answered:
@@ -244,7 +248,7 @@ class Chain:
                 return _Stop(index, hop, None, None, "the client left the choice to the policy")
         else:
             target = journey.program.targets[hop.target]
-        provider = self._providers.get(target.provider)
+        provider = journey.providers.get(target.provider)
         stop = _Stop(index, hop, target, provider, None)
         if (limit := journey.limits.get(target.id)) is not None:
             stop.excluded = f"the limit `{limit}` keeps it out"
@@ -278,6 +282,7 @@ class Chain:
         attempt.usage = answer.usage
         output = answer.usage.output if answer.usage is not None else None
         self._pulse.record(stop.target.id, attempt.took_us, None, output, failed=False)
+        self._breakers.succeeded(stop.target.id)
         return Answered(stop.target, attempt, answer, call.native, call.limits)
 
     async def _count_once(
@@ -374,6 +379,7 @@ class Chain:
         finally:
             if not (held and held[-1].content):
                 self._pulse.left(stop.target.id)
+        self._breakers.succeeded(stop.target.id)
         attempt.ttft_us = took_us(attempt, journey.request)
         attempt.sent = call.sent
         attempt.dropped = call.losses
@@ -426,8 +432,7 @@ class Chain:
         attempt.usage = error.usage
         error.limits = call.limits
         self._complaints.failed(call.request.id, attempt.target, error)
-        if error.fault is Fault.RATE_LIMIT:
-            self._pulse.limited(attempt.target, error.retry_after_us)
+        self._breakers.failed(attempt.target, error)
         # The caller's own mistake says nothing about the target.
         if FAULTS[error.fault].breaker:
             self._pulse.record(attempt.target, attempt.took_us, None, None, failed=True)

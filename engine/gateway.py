@@ -8,33 +8,35 @@ Over 300 lines because what the gateway does and what can be asked of it share i
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from turnout.dsl.choose import Option
 from turnout.dsl.core import Clause, Program, Reject
 from turnout.dsl.interpret.traced import trace as traced
-from turnout.dsl.schema import Type
+from turnout.dsl.schema import Type, Value
 from turnout.dsl.units import format_value
 
 from . import tokens, trace
+from .breakers import Breakers
 from .chain import Chain, Journey
-from .decide import Decider, Decision
+from .decide import Decision
 from .destination import explained, is_expired, route_of
-from .embedding import Embedder, Fetched, leave_out, put
+from .embedding import Fetched, leave_out, put
 from .journal import Journal
 from .latch import Latches
+from .live import Live
 from .mirror import Mirrors
-from .names import Names, Requested, reached
+from .names import Requested, reached
 from .observed import Observed
 from .passage import Passage
-from .provider import Provider
+from .provider import ProviderError
 from .pulse import Pulse
 from .readers import NotFetched
 from .record import Attempt, DecisionRecord, Late, PulseTable
 from .request import NOTHING_SET, Operation, Reply, Request, RequestError, StreamReply
+from .seats import Seats
 from .spent import NOTHING_SPENT, Spent
 from .state.store import StoreError
 from .tokenizers import tokenizer_of
@@ -42,21 +44,18 @@ from .tokenizers import tokenizer_of
 _log = logging.getLogger("turnout.gateway")
 
 TICK_S = 1.0
+LOOK_S = 0.1  # between two looks at what the other workers tell; a tick is so many of them
 MIRROR_PATIENCE_S = 5.0  # how long a gateway that closes waits for copies under way
+_PAUSE_S = 5.0  # after a companion broke
 
 
-@dataclass(frozen=True, slots=True)
-class Live:
-    """The program in force, with what was made of it. Replaced whole, never changed."""
+class Companion(Protocol):
+    """Work that goes on beside requests for as long as the gateway serves."""
 
-    program: Program
-    decider: Decider
-    names: Names
+    name: str
 
-
-def make_live(program: Program) -> Live:
-    """Make a program ready to serve."""
-    return Live(program, Decider(program), Names(program, program.schema.catalog))
+    async def run(self) -> None:
+        """Work until cancelled. What it raises is logged, and it begins anew a while later."""
 
 
 class Gateway:
@@ -68,73 +67,110 @@ class Gateway:
     def __init__(
         self,
         live: Live,
-        providers: Mapping[str, Provider],
         journal: Journal,
         pulse: Pulse,
         on_record: Callable[[DecisionRecord], None],
         on_tick: Callable[[int], None],
         on_late: Callable[[Late], None] = lambda _: None,
         spent: Spent = NOTHING_SPENT,
+        breakers: Breakers | None = None,
+        seats: Seats | None = None,
     ) -> None:
-        """Serve a program over providers by name.
+        """Serve a program.
 
         `on_record` sees each finished record, `on_tick` once a second how many wait to be written,
         `on_late` an attempt that ended after its record. `spent` is what budgets are read from.
         """
         self._live = live
-        self._providers = providers
         self._journal = journal
         self._pulse = pulse
         self._on_record = on_record
         self._on_tick = on_tick
         self._on_late = on_late
-        self._chain = Chain(providers, pulse)
+        self._breakers = breakers or Breakers()
+        self._breakers.follow(live.program.breaking)
+        self._chain = Chain(pulse, self._breakers, seats)
         self._mirrors = Mirrors(self._chain, pulse)
-        self._embedder = Embedder(live.program, providers)
         self._latches = Latches(live.program)
         self._spent = spent
         self._expired: dict[str, int] = {}  # rules, and the day they were last warned of
         self._table = self._tick_now()
-        self._ticker: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._companions: Sequence[Companion] = ()
         self._started_ns = time.monotonic_ns()
         self._programs = trace.Programs(live.program.schema)
         self.ready = False
 
     # --- life ------------------------------------------------------------------------------------
 
+    def accompany(self, *companions: Companion) -> None:
+        """Let these work beside requests, from the start on."""
+        self._companions = (*self._companions, *companions)
+
     async def start(self) -> None:
-        """Archive the policy, warm what is slow at first use, and start the pulse."""
+        """Archive the policy, warm what is slow at first use, and start what goes on beside."""
         program = self._live.program
         self._journal.archive(program.digest, program.canonical)
         self._journal.put_pulse(self._table)
         await asyncio.to_thread(tokens.warm)
         await self._refresh_spent()
-        self._ticker = asyncio.create_task(self._tick(), name="pulse")
+        self._tasks = [
+            asyncio.create_task(self._tick(), name="pulse"),
+            *(asyncio.create_task(_kept_up(one), name=one.name) for one in self._companions),
+        ]
         self.ready = True
 
     async def close(self) -> None:
-        """Let copies end, stop the pulse, and write out everything that is still queued."""
+        """Let copies end, stop what goes on beside, and write out everything still queued."""
         self.ready = False
         await self._mirrors.drain(MIRROR_PATIENCE_S)
-        if self._ticker is not None:
-            self._ticker.cancel()
-            await asyncio.gather(self._ticker, return_exceptions=True)
-        await self._embedder.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._live.embedder.close()
         await asyncio.to_thread(self._journal.close)
 
+    async def switch(self, live: Live) -> None:
+        """Decide by another program from now on; requests under way keep theirs."""
+        program = live.program
+        self._journal.archive(program.digest, program.canonical)
+        before, self._live = self._live, live
+        self._latches = Latches(program, held=self._latches.held)
+        self._breakers.follow(program.breaking)
+        self._look()
+        if before.embedder is not live.embedder:
+            await before.embedder.close()
+
     async def _tick(self) -> None:
+        ticked_at = 0.0
+        now = asyncio.get_running_loop().time
         while True:
-            await asyncio.sleep(TICK_S)
-            self._table = self._tick_now()
-            # At once: a record that refers to it may be written before the ledger was read.
-            self._journal.put_pulse(self._table)
-            await self._refresh_spent()
-            self._on_tick(self._journal.counts.waiting)
+            await asyncio.sleep(LOOK_S)
+            changed = self._breakers.look()
+            due = now() - ticked_at >= TICK_S
+            if changed or due:
+                self._look()
+            if due:
+                ticked_at = now()
+                await self._refresh_spent()
+                self._on_tick(self._journal.counts.waiting)
+
+    def _look(self) -> None:
+        self._table = self._tick_now()
+        # At once: a record that refers to it may be written before the ledger was read.
+        self._journal.put_pulse(self._table)
 
     def _tick_now(self) -> PulseTable:
-        program = self._live.program
-        unusable = frozenset(n for n, provider in self._providers.items() if not provider.usable)
-        table = self._pulse.tick(program.targets, program.slots.values(), unusable)
+        live = self._live
+        program = live.program
+        unusable = live.unusable
+        states: dict[str, Value] = {
+            f"usable({id})": False
+            for id, target in program.targets.items()
+            if target.provider in unusable
+        }
+        states |= self._breakers.values()
+        table = self._pulse.tick(program.targets, program.slots.values(), states)
         return self._latches.over(table)
 
     async def _refresh_spent(self) -> None:
@@ -226,6 +262,7 @@ class Gateway:
         journey = Journey(
             request=seen.request,
             program=decision.program,
+            providers=live.providers,
             hops=found.hops,
             route=found.route,
             requested=requested.target,
@@ -267,7 +304,7 @@ class Gateway:
             return live.decider.decide(seen)
 
         try:
-            await self._embedder.fetch(request, _kept_from_embedding(live, seen), fetched)
+            await live.embedder.fetch(request, _kept_from_embedding(live, seen), fetched)
         except asyncio.CancelledError:
             # The client left, but a call was made for it: that is kept, with the decision as it
             # would have been without an answer.
@@ -297,9 +334,10 @@ class Gateway:
         self._journal.put_late(late)
         self._on_late(late)
 
-    def fell_silent(self, target: str, took_us: int) -> None:
-        """Tell the pulse that a stream broke after its first content."""
-        self._pulse.record(target, took_us, None, None, failed=True)
+    def fell_silent(self, attempt: Attempt, error: ProviderError) -> None:
+        """Tell the pulse and the breaker that a stream broke after its first content."""
+        self._pulse.record(attempt.target, attempt.took_us, None, None, failed=True)
+        self._breakers.failed(attempt.target, error)
 
     def streamed(self, attempt: Attempt) -> None:
         """Tell the pulse of a stream that came to its end."""
@@ -324,7 +362,7 @@ class Gateway:
         return self._live.names.listed(self._usable())
 
     def _usable(self) -> frozenset[str]:
-        return frozenset(n for n, provider in self._providers.items() if provider.usable)
+        return self._live.usable
 
     async def explain(self, request: Request) -> dict[str, Any]:
         """The decision on a chat body with the value of every sub-expression; calls nobody."""
@@ -393,14 +431,14 @@ class Gateway:
         named = reached(self._live.program, self._usable())
         return {
             name: provider.usable
-            for name, provider in sorted(self._providers.items())
+            for name, provider in sorted(self._live.providers.items())
             if name in named or not named
         }
 
     @property
     def missing(self) -> Mapping[str, str]:
         """What those of `providers` lack that cannot be called, to be read before `for …`."""
-        found = {name: self._providers[name].missing for name in self.providers}
+        found = {name: self._live.providers[name].missing for name in self.providers}
         return {name: missing for name, missing in found.items() if missing is not None}
 
     def health(self) -> dict[str, Any]:
@@ -414,6 +452,16 @@ class Gateway:
                 "latency_ms": None if own_us is None else own_us / 1000,
             },
         }
+
+
+async def _kept_up(companion: Companion) -> None:
+    """Run a companion, anew where it breaks: requests do not depend on it."""
+    while True:
+        try:
+            await companion.run()
+        except Exception:
+            _log.exception("%s broke and begins anew", companion.name)
+        await asyncio.sleep(_PAUSE_S)
 
 
 @contextmanager

@@ -24,12 +24,17 @@ class Latches:
     Cost: 1 µs for each latch.
     """
 
-    def __init__(self, program: Program, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
-        """Hold nothing yet."""
+    def __init__(
+        self,
+        program: Program,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+        held: Mapping[str, int] | None = None,
+    ) -> None:
+        """Hold nothing yet, or what another program's latches `held` under the same keys."""
         self._now_ns = now_ns
         self._latches = program.latches
         self._tests = {latch.key: compile_term(latch.test) for latch in program.latches}
-        self._until_ns: dict[str, int] = {}
+        self._until_ns = {key: ns for key, ns in (held or {}).items() if key in self._tests}
         keys = reads(latch.test for latch in program.latches)
         # Before anything was measured these are known, as they are for a request.
         self._known: Mapping[str, Value] = {

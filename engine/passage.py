@@ -33,7 +33,7 @@ class Books(Protocol):
     def finish_late(self, late: Late) -> None:
         """Take an attempt that ended after its request's record was made."""
 
-    def fell_silent(self, target: str, took_us: int) -> None:
+    def fell_silent(self, attempt: Attempt, error: ProviderError) -> None:
         """Note that a stream broke after its first content."""
 
     def streamed(self, attempt: Attempt) -> None:
@@ -132,6 +132,7 @@ class Passage:
         attempt = opened.attempt
         output: list[str] = []
         outcome, status_error = "disconnect", "client_left"
+        broke: ProviderError | None = None
         idle = IdleClock(opened.idle_us, opened.ends_at)
         try:
             for chunk in opened.held:
@@ -149,7 +150,7 @@ class Passage:
                     yield chunk.data
             outcome, status_error = "ok", ""
         except ProviderError as error:
-            outcome, status_error = "cut", error.fault.value
+            outcome, status_error, broke = "cut", error.fault.value, error
             attempt.fault, attempt.reason = error.fault.value, error.message
             opened.complain(error)
             if error.usage is not None:
@@ -167,8 +168,8 @@ class Passage:
             price(attempt, opened.target)
             if outcome == "ok":
                 self._books.streamed(attempt)
-            elif outcome == "cut":
-                self._books.fell_silent(attempt.target, attempt.took_us)
+            elif broke is not None:
+                self._books.fell_silent(attempt, broke)
             try:
                 self._record(200, outcome, opened.target, error=status_error or None)
             finally:

@@ -221,6 +221,13 @@ class Provider(Protocol):
         Raises: ProviderError.
         """
 
+    async def models(self, patience_us: int) -> list[str] | None:
+        """The models that the provider lists, free of charge; None: it has no such call.
+
+        An answer that is no list is a fault, so that it says: reached, and the key is taken.
+        Raises: ProviderError.
+        """
+
     def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         """Generation as chunks; the closing `[DONE]` is not among them.
 

@@ -11,7 +11,7 @@ Over 300 lines because what is recorded and what a tick makes of it stand side b
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from turnout.dsl.core import REQUESTED, Slot
@@ -24,12 +24,7 @@ _RING = 512  # samples kept of a target; more in the window means the newest of 
 # Beyond those of the policy, clients can name any number of targets (`ft:` models).
 _MOST_UNLISTED = 500
 
-UNHEALTHY_AFTER = 5  # failures in a row
-COOL_DOWN_NS = 30_000_000_000  # after the last of them it is taken for healthy, until the next
-LONGEST_LIMIT_US = 3_600_000_000  # a Retry-After beyond an hour counts as an hour
-
 # What holds where a table says nothing: these stand in a table only where they are otherwise.
-# There are no breakers yet, so `breaker` is `closed` for every target.
 DEFAULTS: Mapping[str, Value] = {
     "healthy": True,
     "breaker": "closed",
@@ -71,34 +66,17 @@ class _Ring:
 class _Course:
     """How one target has been doing: samples, and what is true of it at this moment."""
 
-    __slots__ = ("failed_at_ns", "failures", "inflight", "limited_until_ns", "ring", "windows")
+    __slots__ = ("inflight", "ring", "windows")
 
     def __init__(self, windows_us: Iterable[int]) -> None:
         self.ring = _Ring()
         self.windows = {us: Window(us * 1_000) for us in windows_us}
-        self.failures = 0  # in a row
-        self.failed_at_ns = 0
-        self.limited_until_ns: int | None = None
         self.inflight = 0
 
     def add(self, sample: _Sample) -> None:
         self.ring.add(sample)
         for window in self.windows.values():
             window.add(sample.at_ns, sample.took_us, sample.ttft_us, sample.failed)
-        if sample.failed:
-            self.failures += 1
-            self.failed_at_ns = sample.at_ns
-        else:
-            self.failures = 0
-
-    def state(self, now_ns: int) -> Iterator[tuple[str, Value]]:
-        """What is otherwise than `DEFAULTS`."""
-        if self.failures >= UNHEALTHY_AFTER and now_ns - self.failed_at_ns < COOL_DOWN_NS:
-            yield "healthy", False
-        if self.limited_until_ns is not None and now_ns < self.limited_until_ns:
-            yield "rate_limited", True
-        if self.inflight:
-            yield "inflight", self.inflight
 
 
 class Pulse:
@@ -154,13 +132,6 @@ class Pulse:
         if course is not None and course.inflight:
             course.inflight -= 1
 
-    def limited(self, target: str, retry_after_us: int | None) -> None:
-        """Note a refusal for the rate (429), and how long the target asked to wait, if it did."""
-        course = self._course(target)
-        if course is not None and retry_after_us is not None:
-            wait_us = min(max(retry_after_us, 0), LONGEST_LIMIT_US)
-            course.limited_until_ns = self._now_ns() + wait_us * 1_000
-
     def _course(self, target: str) -> _Course | None:
         """The course of a target; None where clients made up too many."""
         course = self._courses.get(target)
@@ -183,13 +154,14 @@ class Pulse:
         self,
         targets: Mapping[str, Target],
         slots: Iterable[Slot] = (),
-        unusable: frozenset[str] = frozenset(),
+        states: Mapping[str, Value] | None = None,
     ) -> PulseTable:
         """The live values of these targets now; the same table as before if nothing changed.
 
         `slots` are those that the program may read: they say which windows are wanted beside the
         usual one, and whether targets that only clients named are wanted too (`requested`).
-        `unusable` names the providers without a credential.
+        `states` are values of targets that are not measured, by key: they go into the table as
+        they are (`breaker(…)`, `healthy(…)`, `rate_limited(…)`, `usable(…)`).
 
         Shape: keys `p50(…)` to `p99(…)`, `ttft.p50(…)`, `ttft.p95(…)`, `error_rate(…)` and
         `expected_output(…)`, the last being the median of output tokens, not yet limited by what a
@@ -203,8 +175,6 @@ class Pulse:
         self._watch(frozenset(slot.window_us for slot in slots if slot.window_us is not None))
         for target in targets.values():
             self._measure(target.id, target.expected, values, reasons)
-            if target.provider in unusable:
-                values[f"usable({target.id})"] = False
         asked = [slot for slot in slots if slot.argument == REQUESTED]
         if asked:
             for id in self._courses.keys() - self._listed:
@@ -215,6 +185,7 @@ class Pulse:
                     target_row = targets.get(id)
                     expected = target_row.expected if target_row is not None else Expected()
                     self._measure_window(slot, id, expected, values, reasons)
+        values |= states or {}
         if values != self._table.values or reasons != self._table.reasons or not self._ticks:
             self._ticks += 1
             id = f"pulse_{self._worker}_{self._ticks}"
@@ -256,9 +227,8 @@ class Pulse:
             ("expected_output", len(outputs), _percentile(outputs, 50), expected.output),
         ):
             self._put(f"{name}({id})", count, measured, prior, values, reasons)
-        if course is not None:
-            for name, value in course.state(self._now_ns()):
-                values[f"{name}({id})"] = value
+        if course is not None and course.inflight:
+            values[f"inflight({id})"] = course.inflight
 
     def _measure_window(
         self,

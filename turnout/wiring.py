@@ -16,9 +16,10 @@ from turnout.dsl.diagnostic import PolicyError
 from turnout.dsl.lint.run import lint
 from turnout.dsl.source import Source, Span
 from turnout.engine.catalog import language_schema
-from turnout.engine.gateway import Gateway, make_live
+from turnout.engine.gateway import Gateway
 from turnout.engine.include import beside
 from turnout.engine.journal import Journal
+from turnout.engine.live import make_live
 from turnout.engine.metrics import of_process
 from turnout.engine.provider import Provider
 from turnout.engine.pulse import Pulse
@@ -114,8 +115,7 @@ def build_gateway(settings: Settings) -> Gateway:
     metrics = of_process()
     store = _open_store(settings)
     gateway = Gateway(
-        make_live(program),
-        providers,
+        make_live(program, providers),
         Journal(store),
         Pulse(),
         metrics.observe,

@@ -24,6 +24,7 @@ from turnout.dsl.interpret.compiled import compile_term
 from turnout.dsl.prove import Prover
 from turnout.dsl.schema import Value
 from turnout.dsl.snapshot import Snapshot
+from turnout.engine.breakers import Breakers
 from turnout.engine.chain import Chain, Journey
 from turnout.engine.provider import Answer, Call, Fault, ProviderError
 from turnout.engine.pulse import Pulse
@@ -110,6 +111,9 @@ class Failing:
         self.usable = usable
         self.missing = None if usable else "no credential"
         self._at_once = at_once
+
+    async def models(self, patience_us: int) -> list[str] | None:
+        return None
 
     async def count(self, call: Call) -> int | None:
         return None
@@ -217,7 +221,8 @@ class Sent:
         providers = {
             name: Failing(name, self._is_usable(name, seen), at_once) for name in PROVIDERS
         }
-        chain = Chain(providers, Pulse())
+        journey.providers = providers
+        chain = Chain(Pulse(), Breakers())
 
         async def walk() -> None:
             with pytest.raises(RequestError):

@@ -13,8 +13,9 @@ from turnout.dsl.core import REQUESTED, Clocks, Const, Hop, Program
 from turnout.dsl.schema import Schema, Target, Tariff, Type
 from turnout.dsl.snapshot import Snapshot
 from turnout.dsl.source import Source, Span
-from turnout.engine.chain import Chain, IdleClock, Journey
-from turnout.engine.provider import FAULTS, Call, Chunk, Fault, ProviderError
+from turnout.engine.breakers import Breakers
+from turnout.engine.chain import Answered, Chain, IdleClock, Journey, Opened
+from turnout.engine.provider import FAULTS, Call, Chunk, Fault, Provider, ProviderError
 from turnout.engine.pulse import Pulse
 from turnout.engine.request import Caller, Operation, Request, RequestError
 
@@ -120,8 +121,24 @@ def journey(
     )
 
 
-def chain(*providers: Scripted) -> Chain:
-    return Chain({p.name: p for p in providers}, Pulse())
+def chain(*providers: Scripted) -> "Over":
+    return Over({p.name: p for p in providers})
+
+
+class Over(Chain):
+    """A chain whose journeys go over these providers."""
+
+    def __init__(self, providers: Mapping[str, Provider], breakers: Breakers | None = None) -> None:
+        super().__init__(Pulse(), breakers or Breakers())
+        self._over = providers
+
+    async def answer(self, journey: Journey) -> Answered:
+        journey.providers = self._over
+        return await super().answer(journey)
+
+    async def open(self, journey: Journey) -> Opened:
+        journey.providers = self._over
+        return await super().open(journey)
 
 
 def told(trip: Journey, *providers: Scripted) -> tuple[RequestError, float]:

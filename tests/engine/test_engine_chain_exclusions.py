@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -9,10 +10,11 @@ import pytest
 from turnout.adapters.scripted import Pause, Scripted, said, spoken
 from turnout.dsl.check import compile_policy
 from turnout.dsl.source import Source
+from turnout.engine.breakers import Breakers
 from turnout.engine.catalog import language_schema
-from turnout.engine.chain import HELD_CHUNKS, Chain, Journey
+from turnout.engine.chain import HELD_CHUNKS, Answered, Chain, Journey, Opened
 from turnout.engine.decide import Decider
-from turnout.engine.provider import Chunk, Fault, ProviderError
+from turnout.engine.provider import Chunk, Fault, Provider, ProviderError
 from turnout.engine.pulse import Pulse
 from turnout.engine.request import Caller, Operation, Request, RequestError
 
@@ -61,8 +63,24 @@ def journey(
     return Journey(asked, program, found.hops, found.route, None, seen, 1, decider.guards)
 
 
-def chain(*providers: Scripted) -> Chain:
-    return Chain({provider.name: provider for provider in providers}, Pulse())
+def chain(*providers: Scripted) -> "Over":
+    return Over({p.name: p for p in providers})
+
+
+class Over(Chain):
+    """A chain whose journeys go over these providers."""
+
+    def __init__(self, providers: Mapping[str, Provider], breakers: Breakers | None = None) -> None:
+        super().__init__(Pulse(), breakers or Breakers())
+        self._over = providers
+
+    async def answer(self, journey: Journey) -> Answered:
+        journey.providers = self._over
+        return await super().answer(journey)
+
+    async def open(self, journey: Journey) -> Opened:
+        journey.providers = self._over
+        return await super().open(journey)
 
 
 CANNOT: list[tuple[str, dict[str, Any], str]] = [

@@ -42,9 +42,10 @@ from turnout.dsl.schema import Type
 from turnout.dsl.source import Source, Span
 from turnout.engine.attributes import BY_NAME
 from turnout.engine.catalog import language_schema
-from turnout.engine.gateway import Gateway, make_live
+from turnout.engine.gateway import Gateway
 from turnout.engine.journal import Journal
 from turnout.engine.ledger import entries, entries_of
+from turnout.engine.live import make_live
 from turnout.engine.provider import Answer, Fault, ProviderError
 from turnout.engine.pulse import Pulse
 from turnout.engine.record import DecisionRecord, Late
@@ -116,8 +117,7 @@ class Bench:
         self.providers = {one.name: one for one in providers}
         self.pulse = Pulse(min_samples=1)
         self.gateway = Gateway(
-            make_live(made),
-            self.providers,
+            make_live(made, self.providers),
             Journal(open_store(home)),
             self.pulse,
             self.records.append,

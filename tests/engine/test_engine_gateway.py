@@ -16,9 +16,10 @@ from turnout.dsl.source import Source
 from turnout.dsl.units import format_usd
 from turnout.engine import tokens
 from turnout.engine.catalog import language_schema
-from turnout.engine.gateway import Gateway, make_live
+from turnout.engine.gateway import Gateway
 from turnout.engine.journal import Journal
 from turnout.engine.ledger import charge, entries, usage_source
+from turnout.engine.live import make_live
 from turnout.engine.provider import Answer, Call, Fault, ProviderError
 from turnout.engine.pulse import Pulse
 from turnout.engine.record import DecisionRecord
@@ -55,8 +56,7 @@ class Bench:
         self.journal = Journal(open_store(home))
         self.pulse = Pulse()
         self.gateway = Gateway(
-            make_live(self.program),
-            {provider.name: provider for provider in providers},
+            make_live(self.program, {provider.name: provider for provider in providers}),
             self.journal,
             self.pulse,
             self.records.append,
@@ -211,7 +211,7 @@ async def test_a_stream_that_breaks_says_why(bench: Any, caplog: pytest.LogCaptu
 async def test_a_request_that_was_sent_and_not_answered_may_have_cost_the_worst(bench: Any) -> None:
     one = await bench(Scripted("groq", [Pause()]))
     task = asyncio.create_task(one.gateway.generate(one.request(max_tokens=100)))
-    while not one.gateway._providers["groq"].calls:
+    while not one.gateway._live.providers["groq"].calls:
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -34,6 +34,9 @@ class Counting(Scripted):
         super().__init__(name, [])
         self._counted = counted
 
+    async def models(self, patience_us: int) -> list[str] | None:
+        return None
+
     async def count(self, call: Call) -> int | None:
         call.sent = True
         self.calls.append(call)

@@ -88,7 +88,7 @@ def test_a_target_that_was_never_called_is_unknown(pulse: Pulse) -> None:
 def test_failures_count_for_the_error_rate_and_not_for_the_latency(pulse: Pulse) -> None:
     feed(pulse, [1] * 6, failed=True)
     table = pulse.tick(targets("a"))
-    assert table.values == {"error_rate(a)": 10_000, "healthy(a)": False}
+    assert table.values == {"error_rate(a)": 10_000}
     assert table.reasons["p95(a)"] == "0 of 4 samples"
 
 
@@ -183,46 +183,6 @@ def test_targets_that_clients_make_up_do_not_fill_the_memory(pulse: Pulse) -> No
 # --- the state of a target -----------------------------------------------------------------------
 
 
-def test_five_failures_in_a_row_make_a_target_unhealthy_and_a_success_heals_it(
-    pulse: Pulse,
-) -> None:
-    feed(pulse, [1] * 4, failed=True)
-    feed(pulse, [1])
-    feed(pulse, [1] * 4, failed=True)
-    assert "healthy(a)" not in pulse.tick(targets("a")).values
-    feed(pulse, [1], failed=True)
-    assert pulse.tick(targets("a")).values["healthy(a)"] is False
-    feed(pulse, [1])
-    assert "healthy(a)" not in pulse.tick(targets("a")).values
-
-
-def test_an_unhealthy_target_gets_another_chance_after_the_cool_down_and_only_one(
-    pulse: Pulse, clock: Clock
-) -> None:
-    feed(pulse, [1] * 5, failed=True)
-    clock.now_ns = 29 * SECOND
-    assert pulse.tick(targets("a")).values["healthy(a)"] is False
-    clock.now_ns = 30 * SECOND
-    assert "healthy(a)" not in pulse.tick(targets("a")).values
-    feed(pulse, [1], failed=True)
-    assert pulse.tick(targets("a")).values["healthy(a)"] is False
-
-
-def test_a_target_is_rate_limited_as_long_as_it_asked_to_wait(pulse: Pulse, clock: Clock) -> None:
-    pulse.limited("a", None)
-    assert "rate_limited(a)" not in pulse.tick(targets("a")).values
-    pulse.limited("a", 3_000_000)
-    assert pulse.tick(targets("a")).values["rate_limited(a)"] is True
-    clock.now_ns = 3 * SECOND
-    assert "rate_limited(a)" not in pulse.tick(targets("a")).values
-
-
-def test_a_retry_after_of_years_counts_as_an_hour(pulse: Pulse, clock: Clock) -> None:
-    pulse.limited("a", 10**18)
-    clock.now_ns = 3_600 * SECOND
-    assert "rate_limited(a)" not in pulse.tick(targets("a")).values
-
-
 def test_attempts_under_way_are_counted(pulse: Pulse) -> None:
     pulse.entered("a")
     pulse.entered("a")
@@ -233,8 +193,8 @@ def test_attempts_under_way_are_counted(pulse: Pulse) -> None:
     assert "inflight(a)" not in pulse.tick(targets("a")).values
 
 
-def test_a_target_without_a_credential_is_not_usable(pulse: Pulse) -> None:
-    values = pulse.tick(targets("a"), unusable=frozenset({"p"})).values
+def test_what_is_told_of_a_target_beside_measures_is_in_the_table(pulse: Pulse) -> None:
+    values = pulse.tick(targets("a"), states={"usable(a)": False}).values
     assert values == {"usable(a)": False}
 
 

@@ -13,8 +13,9 @@ from turnout.dsl.check import compile_policy
 from turnout.dsl.destination import reached
 from turnout.dsl.source import Source
 from turnout.engine.catalog import language_schema
-from turnout.engine.gateway import Gateway, make_live
+from turnout.engine.gateway import Gateway
 from turnout.engine.journal import Journal
+from turnout.engine.live import make_live
 from turnout.engine.policy import Policy
 from turnout.engine.pulse import Pulse
 from turnout.engine.record import DecisionRecord
@@ -68,8 +69,7 @@ async def asked(home: Path, form: str, region: str) -> DecisionRecord:
     records: list[DecisionRecord] = []
     providers = {name: Scripted(name, [said("x")]) for name in ("groq", "openai", "anthropic")}
     gateway = Gateway(
-        make_live(PROGRAM),
-        providers,
+        make_live(PROGRAM, providers),
         Journal(open_store(home)),
         Pulse(),
         records.append,

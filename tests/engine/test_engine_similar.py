@@ -52,6 +52,9 @@ class Answering:
         self.wait: Callable[[], Awaitable[Any]] | None = None
         self.answer_with: Callable[[list[str]], Any] = lambda texts: [VECTORS[t] for t in texts]
 
+    async def models(self, patience_us: int) -> list[str] | None:
+        return None
+
     async def count(self, call: Call) -> int | None:
         return None
 

@@ -1,0 +1,33 @@
+"""Bounds on what is under way at a time, by name: a target's attempts, a tenant's requests.
+
+A seat is taken before something begins and left when it is over. The seats of a name hold for all
+workers together.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+Leave = Callable[[], None]
+
+
+class Seats(Protocol):
+    """Seats by name; used from one event loop."""
+
+    async def take(self, name: str, seats: int, patience_s: float) -> Leave | None:
+        """A seat among so many of this name, waited for no longer than `patience_s`.
+
+        What is returned gives the seat back and must be called once; None: there was none in time,
+        or too many wait already.
+        """
+
+
+class Boundless:
+    """Seats without a bound."""
+
+    async def take(self, name: str, seats: int, patience_s: float) -> Leave | None:
+        """There is always one."""
+        return _nothing
+
+
+def _nothing() -> None:
+    return None
