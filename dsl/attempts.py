@@ -18,6 +18,7 @@ from .logic import FALSE, TRUE, all_of, any_of, is_not_false, is_true, negation
 from .paths import EMBEDDINGS, Path, Paths
 from .routes import NEEDS
 from .schema import Target, Type
+from .vocabulary import BREAKER_OPEN
 from .walk import plan_terms, reads
 
 KIND = Read("request_type", Type.ENUM)
@@ -27,10 +28,9 @@ _USABLE = "usable"
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A target of a hop. `stands`: it is not passed over; `is_tried`: its turn comes, too."""
+    """A target of a hop. `is_tried`: its turn comes, and it is not passed over."""
 
     path: Path
-    stands: Term
     is_tried: Term
 
 
@@ -41,11 +41,6 @@ class Try:
     hop: Hop
     is_fallback: bool
     ways: tuple[Way, ...]
-
-    @property
-    def stands(self) -> Term:
-        """Where the chain has it among the hops that are left."""
-        return any_of(way.stands for way in self.ways)
 
     @property
     def is_tried(self) -> Term:
@@ -63,11 +58,16 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Sendings:
-    """All that may be sent for a request that a rule takes."""
+    """All that may be sent for a request that a rule takes.
+
+    `instead` are the hops where the breaker of the route's target is open, if some of them are
+    entered only then.
+    """
 
     tries: tuple[Try, ...]
     copy: Sent | None
     embedding: Sent | None
+    instead: tuple[Try, ...] = ()
 
 
 class Attempts:
@@ -93,10 +93,12 @@ class Attempts:
 
     def of(self, clause: Clause | None, embeds: bool) -> Sendings:
         """What is sent where the rule fires; `embeds`: its decision has needed an embedding."""
+        tries = list(self._tries(clause))
         return Sendings(
-            tuple(_entered(list(self._tries(clause)))),
+            tuple(_entered(tries)),
             self._copy(clause),
             self._embedding(clause) if embeds or self._reads_fetched(clause) else None,
+            tuple(_entered_instead(tries)),
         )
 
     def reads_fetched(self, keys: Sequence[str]) -> bool:
@@ -112,7 +114,7 @@ class Attempts:
 
     def _way(self, path: Path) -> Way:
         serves = TRUE if path.row is None else self._can_serve(path.row)
-        return Way(path, all_of((path.stands, serves)), all_of((path.when, serves)))
+        return Way(path, all_of((path.when, serves)))
 
     def _copy(self, clause: Clause | None) -> Sent | None:
         mirror = None if clause is None else clause.plan.mirror
@@ -205,6 +207,28 @@ def _entered(tries: list[Try]) -> Iterator[Try]:
         is_first = all_of((is_first, negation(entered.is_tried)))
 
 
+def _entered_instead(tries: list[Try]) -> Iterator[Try]:
+    """The hops behind a route that was passed by; none where they are those behind one that failed.
+
+    Until one is tried, only those are entered whose `catch` lets that be a reason.
+    """
+    left = [one.hop for one in tries if not one.is_fallback and _catches_open(one.hop)]
+    behind = [one for one in tries if one.is_fallback]
+    if not any(_shares_none(route, one.hop) for route in left for one in behind):
+        return
+    is_first: Term = TRUE
+    for one in behind:
+        if not _catches_open(one.hop):
+            is_blocked = is_first if one.hop.catch else TRUE
+            one = replace(one, ways=_without(one, is_blocked))
+        yield one
+        is_first = all_of((is_first, negation(one.is_tried)))
+
+
+def _catches_open(hop: Hop) -> bool:
+    return hop.catch is None or BREAKER_OPEN in hop.catch
+
+
 def _without(one: Try, is_blocked: Term) -> tuple[Way, ...]:
     return tuple(
         replace(way, is_tried=all_of((way.is_tried, negation(is_blocked)))) for way in one.ways
@@ -212,7 +236,10 @@ def _without(one: Try, is_blocked: Term) -> tuple[Way, ...]:
 
 
 def _shares_none(route: Hop, behind: Hop) -> bool:
-    """Whether no fault that leaves the route enters the hop."""
+    """Whether no fault that leaves the route enters the hop, where the route was tried.
+
+    A breaker that is open is none: of its target nothing was tried.
+    """
     if route.catch is None or (behind.catch is None and route.catch):
         return False
-    return behind.catch is None or route.catch.isdisjoint(behind.catch)
+    return behind.catch is None or route.catch.isdisjoint(behind.catch - {BREAKER_OPEN})

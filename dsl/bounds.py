@@ -3,7 +3,8 @@
 Every hop that may be tried is, with all its retries, and every attempt is billed like the worst
 case that is reserved for it: the prompt at most the window, the output at its bound. What the
 gateway would pass over is not tried (`attempts`). A stream that has begun may go on to the
-deadline; the time here ends with its first content.
+deadline; the time here ends with its first content. A request is tried MOST_ATTEMPTS times at most:
+where retries could come to more, the attempts say so, and dollars and time are an upper bound.
 
 Over 300 lines because the three measures add up the same hops.
 """
@@ -29,6 +30,7 @@ from .core import (
     Term,
 )
 from .cost import TOKENS, worst_case_cost
+from .hops import MOST_ATTEMPTS
 from .interpret.traced import value_of, values
 from .interval import bounds as interval_of
 from .logic import FALSE, TRUE, all_of, any_of, is_true, negation
@@ -43,7 +45,6 @@ Measure = Literal["dollars", "time", "attempts"]
 MEASURES: tuple[Measure, ...] = ("dollars", "time", "attempts")
 FASTER = 4  # how many times more cases are asked about at once where the last came to nothing
 _ENDLESS = 10**9  # tokens; no prompt and no answer is as long
-_PATIENCE_US = 2_000_000  # while another hop is left, a wait before a retry is shorter
 N = Read("n", Type.NUMBER)
 MAX_TOKENS = Read("max_tokens", Type.NUMBER)
 _IS_STREAM = is_true(Read("stream", Type.BOOL))
@@ -200,6 +201,18 @@ class _Bounding:
         return term is not FALSE and not isinstance(prover.sample(term), Proved)
 
     def _bound(self, prover: Prover, clause: Clause | None, sent: Sendings) -> Bound:
+        found = self._of(prover, clause, sent)
+        if not sent.instead:
+            return found
+        other = self._of(prover, clause, replace(sent, tries=sent.instead))
+        return replace(
+            found,
+            dollars=_worse(found.dollars, other.dollars),
+            time=_worse(found.time, other.time),
+            attempts=_worse(found.attempts, other.attempts),
+        )
+
+    def _of(self, prover: Prover, clause: Clause | None, sent: Sendings) -> Bound:
         limit = None if clause is None else clause.plan.sets.get("max_tokens")
         # What a rule sets, it sets for every hop; the snapshot keeps what the client wrote.
         longest = _count(limit) if isinstance(limit, int) else None
@@ -223,13 +236,19 @@ class _Bounding:
                 for _, one in first
             ]
             dollars = _worst(prover, [*cases, _Case(none_of_them, behind, most)])
-        fewer = self._count_behind(sent)
-        most = self._most(fewer)
+        at_hops, beside = self._count_behind(sent), self._count_beside(sent)
+        most = self._most(at_hops)
+        most_beside = self._most(beside)
         cases = [
-            _Case(bill.when, _plus(_count(bill.times), fewer), bill.times + most)
+            _Case(
+                bill.when,
+                _plus(_at_most(_plus(_count(bill.times), at_hops), bill.times + most), beside),
+                min(bill.times + most, MOST_ATTEMPTS) + most_beside,
+            )
             for _, bill in first
         ]
-        nowhere = _Case(none_of_them, fewer, most)
+        behind_alone = _plus(_at_most(at_hops, most), beside)
+        nowhere = _Case(none_of_them, behind_alone, min(most, MOST_ATTEMPTS) + most_beside)
         attempts = _worst(prover, [*cases, nowhere], dollars.witness)
         clocks = _Clocks(self._program, sent)
         times = {id(one): clocks.beginning_with(one) for one, _ in first}
@@ -322,34 +341,35 @@ class _Bounding:
         return is_long if self._is_one_answer else any_of((is_long, _is_endless(N)))
 
     def _count_behind(self, sent: Sendings) -> Term:
-        """The attempts beside those at a route's own target."""
+        """The attempts at the hops behind a route's own target."""
         parts = [
             _where(one.is_tried, _count(1 + one.hop.retries), Type.NUMBER)
             for one in sent.tries
             if one.is_fallback
         ]
-        single = (one for one in (sent.copy, sent.embedding) if one is not None)
-        parts += [_where(one.is_sent, _count(1), Type.NUMBER) for one in single]
         return _sum(parts, Type.NUMBER)
+
+    def _count_beside(self, sent: Sendings) -> Term:
+        """The calls beside the hops, which the bound on attempts is not about."""
+        single = (one for one in (sent.copy, sent.embedding) if one is not None)
+        return _sum([_where(one.is_sent, _count(1), Type.NUMBER) for one in single], Type.NUMBER)
 
 
 class _Clocks:
     """How long a request takes: hop after hop, each as long as its clock lets it.
 
-    A default holds only while a hop is left: one that the chain does not pass over, whatever its
-    own condition says.
+    A default holds only while another hop is left, and none is where the breakers of all others are
+    open: so a hop whose clock is not written may take whatever is left of the deadline.
     """
 
     def __init__(self, program: Program, sent: Sendings) -> None:
         self._deadline = Const(program.deadline_us, Type.DURATION)
-        self._is_left: Term = FALSE
         self._behind: Term = Const(0, Type.DURATION)
         self._fallbacks = [one for one in sent.tries if one.is_fallback]
         self._wait_us = 0
         for one in reversed(self._fallbacks):
-            with_it = _plus(_clocked(one, self._is_left, self._deadline), self._behind)
+            with_it = _plus(_clocked(one, self._deadline), self._behind)
             self._behind = _choice(one.is_tried, with_it, self._behind)
-            self._is_left = any_of((self._is_left, one.stands))
         self._before: Term = Const(0, Type.DURATION)
         if sent.embedding is not None and program.embedding is not None:
             self._wait_us = program.embedding.timeout_us
@@ -368,24 +388,18 @@ class _Clocks:
         """The time where the route's own target is tried first; None: where there is none."""
         whole = self._behind
         if first is not None:
-            whole = _plus(_clocked(first, self._is_left, self._deadline), whole)
+            whole = _plus(_clocked(first, self._deadline), whole)
         return _plus(self._before, Arithmetic("min", whole, self._deadline, Type.DURATION))
 
 
-def _clocked(one: Try, is_left: Term, deadline: Const) -> Term:
+def _clocked(one: Try, deadline: Const) -> Term:
     """The longest that a hop may take until it has failed."""
-    clocks, retries = one.hop.clocks, one.hop.retries
-    own = Const(clocks.timeout_us, Type.DURATION)
-    first = Const((1 + retries) * clocks.ttft_us + retries * _PATIENCE_US, Type.DURATION)
-    limit = own if clocks.written_timeout else _choice(is_left, own, deadline)
-    # A stream's attempts end at its first content; the last hop's waits have no bound of their own.
-    if clocks.written_ttft and not retries:
-        has_first: Term = _IS_STREAM
-    else:
-        has_first = all_of((_IS_STREAM, is_left))
-    if int(first.value or 0) >= int(own.value or 0) and clocks.written_timeout:
+    clocks = one.hop.clocks
+    limit = Const(clocks.timeout_us, Type.DURATION) if clocks.written_timeout else deadline
+    # The one attempt at a stream ends at its first content; waits before others have no bound.
+    if not clocks.written_ttft or one.hop.retries or clocks.ttft_us >= int(limit.value or 0):
         return limit
-    return _choice(has_first, Arithmetic("min", first, limit, Type.DURATION), limit)
+    return _choice(_IS_STREAM, Const(clocks.ttft_us, Type.DURATION), limit)
 
 
 def _steps(tariff: Tariff) -> tuple[Tariff, ...]:
@@ -432,6 +446,13 @@ def _worst(prover: Prover, cases: Sequence[_Case], near: Snapshot | None = None)
     return best
 
 
+def _worse(one: Worst, other: Worst) -> Worst:
+    """The worse of two; open where one of them is, and the other has an end."""
+    worst = max((one, other), key=lambda w: (w.kind == "unbounded", w.kind != "never", w.value))
+    is_open = "open" in (one.kind, other.kind) and worst.kind != "unbounded"
+    return Worst("open", worst.value, worst.witness) if is_open else worst
+
+
 def _may_beat(case: _Case, best: Worst) -> bool:
     return best.kind == "never" or case.most > best.value
 
@@ -462,6 +483,13 @@ def _choice(test: Term, then: Term, otherwise: Term) -> Term:
     if isinstance(test, Const):
         return then if test.value is True else otherwise
     return If(test, then, otherwise, then.type)
+
+
+def _at_most(attempts: Term, most: int) -> Term:
+    """So many attempts, of which `most` is a bound, and never more than a request has."""
+    if most <= MOST_ATTEMPTS:
+        return attempts
+    return Arithmetic("min", attempts, _count(MOST_ATTEMPTS), Type.NUMBER)
 
 
 def _times(count: int, amount: Term) -> Term:

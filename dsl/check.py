@@ -178,6 +178,7 @@ class _Check:
                 budget_wait_us=declared.BUDGET_WAIT_US if wait_us is None else wait_us,
                 cache=cache,
                 strict=policy.parameters == STRICT,
+                breaking=declared.breaking(policy),
             ),
             findings,
         )

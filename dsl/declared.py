@@ -1,4 +1,4 @@
-"""The sections beside the rules: limits, invariants, lists, embeddings, tenants, budgets, cache.
+"""The sections beside the rules, each against the names of the policy.
 
 Each function reads one section against the policy's names and gives what it means; what is wrong is
 handed to `take`, and then what comes back is not used.
@@ -9,7 +9,7 @@ from itertools import chain
 
 from . import tree
 from .agree import shown
-from .core import Budget, Cache, Embedding, Invariant, Limit, Tenant, Term
+from .core import Breaking, Budget, Cache, Embedding, Invariant, Limit, Tenant, Term
 from .diagnostic import Diagnostic, Related
 from .nearest import suggestion
 from .refusal import Refused
@@ -88,7 +88,19 @@ def tenants(
             None if entry.region is None else entry.region.value,
             entry.rpm,
             entry.tpm,
+            entry.concurrency,
         )
+
+
+def breaking(policy: tree.Policy) -> Breaking:
+    """`breakers`: what is not written is as built in."""
+    entry, built_in = policy.breakers, Breaking()
+    if entry is None:
+        return built_in
+    return Breaking(
+        built_in.failures if entry.failures is None else entry.failures,
+        built_in.cool_down_us if entry.cool_down_us is None else entry.cool_down_us,
+    )
 
 
 def written_budgets(policy: tree.Policy) -> tuple[tree.BudgetEntry, ...]:

@@ -50,6 +50,8 @@ _WRITTEN = {
     "region": "eu",
     "tier": "pro",
     "ttl": "1h",
+    "failures": "10",
+    "concurrency": "20",
     "expect": "cheap_for_simple",
     "given": "{tokens: 80}",
     "include": "[models.yml]",

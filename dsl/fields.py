@@ -181,9 +181,11 @@ class Reader:
         )
         return None
 
-    def duration_us(self, node: Node, what: str) -> int | None:
-        """A duration above zero, in microseconds."""
-        return self._quantity(node, what, Type.DURATION, least=1)
+    def duration_us(
+        self, node: Node, what: str, least: int = 1, most: int | None = None
+    ) -> int | None:
+        """A duration above zero and within bounds, in microseconds."""
+        return self._quantity(node, what, Type.DURATION, least, most)
 
     def count(self, node: Node, what: str, least: int = 1, most: int | None = None) -> int | None:
         """A whole number within bounds."""
@@ -306,7 +308,8 @@ class Reader:
         if text is None:
             return None
         help = _WANTED[wanted][1]
-        if most is not None:
+        is_few = wanted is Type.NUMBER and most is not None
+        if is_few:
             help = "write a small whole number, such as `2`"
         try:
             type_, value = parse_quantity(text.value)
@@ -317,17 +320,21 @@ class Reader:
         if value == 0 and text.value == "0" and wanted in (Type.RATE, Type.MONEY):
             return 0
         if type_ is not wanted:
-            if most is not None:
+            if is_few:
                 self.find("RP111", f"`{shown(text.value)}` is not a count", text.span, help)
             else:
                 self._wrong_unit(text, what, type_, wanted)
             return None
         if value < least:
-            bound = "must be above zero" if least == 1 else f"must be at least {least}"
-            self.find("RP010", f"{what} {bound}", text.span, help)
+            bound = "above zero"
+            if least > 1:
+                bound = f"at least {format_value(least, wanted)}"
+                help = f"write `{format_value(least, wanted)}`"
+            self.find("RP010", f"{what} must be {bound}", text.span, help)
             return None
         if most is not None and value > most:
-            self.find("RP010", f"{what} must be at most {most}", text.span, f"write `{most}`")
+            bound = format_value(most, wanted)
+            self.find("RP010", f"{what} must be at most {bound}", text.span, f"write `{bound}`")
             return None
         return value
 

@@ -92,6 +92,7 @@ def _policy(draft: Draft, root: MapNode, sources: tuple[Source, ...]) -> tree.Po
         budget_wait_us=draft.duration_us(wait, "`budget_wait`") if wait else None,
         parameters=strict.value if strict else None,
         cache=parse_sections.cache(draft, top["cache"]) if "cache" in top else None,
+        breakers=parse_sections.breakers(draft, top["breakers"]) if "breakers" in top else None,
         document={e.key.text: draft.data(e.value) for e in root.entries},  # all is read by now
         key_spans=key_spans,
         sources=sources,

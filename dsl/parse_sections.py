@@ -1,7 +1,7 @@
-"""The smaller sections: attributes, names, lists, limits, invariants, budgets, tenants, tests.
+"""The smaller sections: all but rules and hops, providers, targets and models.
 
 What does not belong here: rules and hops (`parse_rules`), providers and targets (`parse_targets`).
-Over 300 lines because there are eleven of them, none of which would fill a file.
+Over 300 lines because there are twelve of them, none of which would fill a file.
 """
 
 import re
@@ -15,6 +15,7 @@ from .expression import KEYWORDS
 from .source import Span
 from .vocabulary import (
     ACTION,
+    BREAKERS,
     BUDGET,
     CACHE,
     EMBED,
@@ -29,6 +30,10 @@ from .vocabulary import (
 
 _ASSIGNED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\s+=(?!=)")
 _T = TypeVar("_T")
+# More failures in a row than this are seen by no one; a breaker that opens for less than a second
+# spares nothing, and one that opens for longer than an hour forgets its target.
+MOST_FAILURES = 1_000
+COOL_DOWNS_US = (1_000_000, 3_600_000_000)
 _Step = tuple[int, Literal["alert", "reject"]]
 
 
@@ -153,6 +158,19 @@ def cache(draft: Draft, node: Node) -> tree.CacheEntry | None:
     )
 
 
+def breakers(draft: Draft, node: Node) -> tree.BreakersEntry | None:
+    """The section `breakers`."""
+    values = draft.section(node, BREAKERS)
+    if values is None:
+        return None
+    failures, wait = values.get("failures"), values.get("cool_down")
+    return tree.BreakersEntry(
+        failures=draft.count(failures, "`failures`", most=MOST_FAILURES) if failures else None,
+        cool_down_us=draft.duration_us(wait, "`cool_down`", *COOL_DOWNS_US) if wait else None,
+        span=node.span,
+    )
+
+
 # --- money ---------------------------------------------------------------------------------------
 
 
@@ -233,6 +251,9 @@ def tenants(draft: Draft, node: Node) -> tuple[tree.TenantEntry, ...]:
                 tpm=draft.count(values["tpm"], "`tpm`") if "tpm" in values else None,
                 budget=budget,
                 span=entry.key.span.to(entry.value.span),
+                concurrency=draft.count(values["concurrency"], "`concurrency`")
+                if "concurrency" in values
+                else None,
             )
         )
     return tuple(found)

@@ -246,7 +246,7 @@ def _target(draft: Draft, name: tree.Text, values: dict[str, Node], span: Span) 
     tags = draft.texts(values["tags"], "`tags`", "a tag") if "tags" in values else ()
     counts = {
         key: draft.count(values[key], f"`{key}`")
-        for key in ("context_window", "max_output")
+        for key in ("context_window", "max_output", "concurrency")
         if key in values
     }
     clocks = {
@@ -279,6 +279,7 @@ def _target(draft: Draft, name: tree.Text, values: dict[str, Node], span: Span) 
         owner=owner.value if owner else None,
         tags=tags,
         parameters=parameters.value if parameters else None,
+        concurrency=counts.get("concurrency"),
     )
 
 

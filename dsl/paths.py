@@ -44,8 +44,7 @@ class Path:
     `when` is true exactly where it is tried, if all before it failed. `target` is the id of a
     target of the program; of `requested`, each that it may stand for has its own path, REQUESTED
     itself stands for all that nobody listed. `row` is the target itself, which the program need not
-    hold where it was asked for; None of those that nobody listed. `stands` is the same as `when`
-    but for the hop's own condition, which is asked only once its turn has come.
+    hold where it was asked for; None of those that nobody listed.
     """
 
     hop: Hop
@@ -53,7 +52,6 @@ class Path:
     when: Term
     is_fallback: bool
     row: Target | None = None
-    stands: Term = TRUE
 
 
 def fires(program: Program, index: int) -> Term:
@@ -174,7 +172,7 @@ class Paths:
         for index, place in enumerate(places):
             is_open = all_of((is_open, place.is_open))
             for way in place.ways:
-                stands = all_of(
+                when = all_of(
                     (
                         is_open,
                         way.chosen,
@@ -183,20 +181,17 @@ class Paths:
                         TRUE
                         if embeddings is FALSE
                         else any_of((negation(embeddings), before.has_their_model(way))),
+                        TRUE if way.hop.when is None else is_true(way.hop.when),
                     )
                 )
-                when = all_of((stands, TRUE if way.hop.when is None else is_true(way.hop.when)))
                 if when is not FALSE:
                     is_behind = is_fallback or index > 0
-                    yield Path(way.hop, way.target, when, is_behind, way.row, stands)
+                    yield Path(way.hop, way.target, when, is_behind, way.row)
             before.add(place)
 
 
 def _where(term: Term, found: Iterator[Path]) -> Iterator[Path]:
-    return (
-        replace(path, when=all_of((term, path.when)), stands=all_of((term, path.stands)))
-        for path in found
-    )
+    return (replace(path, when=all_of((term, path.when))) for path in found)
 
 
 def _of_embeddings(clause: Clause) -> bool:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from .core import (
     REQUESTED,
+    Breaking,
     Budget,
     Cache,
     Embedding,
@@ -176,7 +177,7 @@ def _acts_as_a_whole(section: str, name: str, old: Program, new: Program) -> boo
         return False
     if section == "tenant":
         rates = (program.tenants[name] for program in (old, new) if name in program.tenants)
-        return any((one.rpm, one.tpm) != (None, None) for one in rates)
+        return any({one.rpm, one.tpm, one.concurrency} != {None} for one in rates)
     return _acts(section, "")
 
 
@@ -367,6 +368,7 @@ def _target(target: Target) -> Parts:
             ("owner", target.owner),
             ("tags", _listed(target.tags) if target.tags else None),
             ("parameters", None if target.strict is None else _strictness(target.strict)),
+            ("concurrency", _value(target.concurrency, Type.NUMBER)),
             ("expected p95", _value(expected.p95_us, Type.DURATION)),
             ("expected ttft", _value(expected.ttft_us, Type.DURATION)),
             ("expected output", _value(expected.output, Type.NUMBER)),
@@ -418,7 +420,7 @@ def _invariant(invariant: Invariant) -> Parts:
 
 
 def _tenant(tenant: Tenant) -> Parts:
-    rates = (("rpm", tenant.rpm), ("tpm", tenant.tpm))
+    rates = (("rpm", tenant.rpm), ("tpm", tenant.tpm), ("concurrency", tenant.concurrency))
     return _parts(
         (
             ("tier", tenant.tier),
@@ -426,6 +428,11 @@ def _tenant(tenant: Tenant) -> Parts:
             *((name, _value(rate, Type.NUMBER)) for name, rate in rates),
         )
     )
+
+
+def _breaking(breaking: Breaking) -> Parts:
+    failures = format_value(breaking.failures, Type.NUMBER)
+    return {"failures": failures, "cool_down": _duration(breaking.cool_down_us)}
 
 
 def _budget(budget: Budget) -> Parts:
@@ -474,6 +481,7 @@ _SECTIONS: tuple[tuple[str, Callable[[Program], Mapping[str, Parts]]], ...] = (
     ("timezone", lambda program: {"": _plain(program.timezone)}),
     ("deadline", lambda program: {"": _plain(_duration(program.deadline_us))}),
     ("parameters", lambda program: {"": _plain(_strictness(program.strict))}),
+    ("breakers", lambda program: {"": _breaking(program.breaking)}),
     ("budget_wait", lambda program: {"": _plain(_duration(program.budget_wait_us))}),
     ("provider", lambda program: _all(program.providers, _provider)),
     ("target", lambda program: _all(program.targets, _target)),

@@ -38,6 +38,7 @@ class Targets:
         self._schema = schema
         self._written = {entry.name.value: entry for entry in policy.targets}
         self._own: dict[str, tree.ProviderEntry] = {e.name.value: e for e in policy.providers}
+        self._models = {entry.name.value: entry.to.value for entry in policy.models}
         self._requestable: Mapping[str, Target] | None = None
 
     @property
@@ -165,7 +166,8 @@ class Targets:
                 "RP301",
                 f"`{name}` is no target",
                 span,
-                (f"did you mean `{word}`?" if word else self._guess(name))
+                self._stands_for(name)
+                or (f"did you mean `{word}`?" if word else self._guess(name))
                 or "write `provider/model`, such as `openai/gpt-4`",
             )
         own = self._own.get(provider)
@@ -224,6 +226,17 @@ class Targets:
                 f"did you mean `{close}`? declare `{name}` under `targets:` if not",
             )
 
+    def _stands_for(self, name: str) -> str | None:
+        """What to write for a name that clients ask by: it leads to one target, never further."""
+        met = {name}
+        to = self._models.get(name)
+        while to in self._models and to not in met:
+            met.add(to)
+            to = self._models[to]
+        if to is None or "/" not in to or to in met:
+            return None
+        return f"`models:` is for clients alone: write `{to}`"
+
     def _guess(self, name: str) -> str | None:
         known = self._known_like(name)
         # What the catalogue finds alike may be more edits away: another provider's same model.
@@ -276,6 +289,7 @@ def _overlay(base: Target, entry: tree.TargetEntry) -> Target:
         owner=base.owner if entry.owner is None else entry.owner,
         tags=tuple(tag.value for tag in entry.tags) or base.tags,
         strict=None if entry.parameters is None else entry.parameters == STRICT,
+        concurrency=entry.concurrency,
     )
 
 

@@ -333,6 +333,7 @@ class TargetEntry:
     owner: str | None = None
     tags: tuple[Text, ...] = ()
     parameters: str | None = None
+    concurrency: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,6 +397,16 @@ class TenantEntry:
     rpm: int | None
     tpm: int | None
     budget: BudgetEntry | None
+    span: Span
+    concurrency: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BreakersEntry:
+    """The section `breakers`: `{failures: 10, cool_down: 15s}`; None where nothing was written."""
+
+    failures: int | None
+    cool_down_us: int | None
     span: Span
 
 
@@ -469,4 +480,5 @@ class Policy:
     budget_wait_us: int | None = None
     parameters: str | None = None
     cache: CacheEntry | None = None
+    breakers: BreakersEntry | None = None
     sources: tuple[Source, ...] = ()  # the main file first, then the included ones

@@ -31,6 +31,12 @@ FAULTS = (
 )
 """What `catch` may name; each is the value of a `Fault` of the engine."""
 
+BREAKER_OPEN = "breaker_open"
+COUNTED = frozenset(
+    ("timeout", "ttft_timeout", "connect", "5xx", "overloaded", "rate_limit", "bad_output")
+)
+"""The faults that count against a target, so that its breaker opens after so many of them."""
+
 ABILITIES = ("vision", "audio", "tools", "json", "embeddings", "sampling")
 """What a target may be declared able to do, or not."""
 
@@ -450,6 +456,15 @@ PARAMETERS = Words(
     ("lenient", "strict"),
     {"drop": "lenient", "loose": "lenient", "ignore": "lenient", "refuse": "strict"},
 )
+_AT_A_TIME = dict.fromkeys(
+    ("max_parallel_requests", "max_concurrency", "parallel", "max_concurrent", "parallel_requests"),
+    "concurrency",
+)
+_TO_THE_TOP = "write it at the top of the file, for all targets: `breakers: {failures: 10}`"
+_BREAKERS_MISPLACED = dict.fromkeys(
+    ("breakers", "breaker", "circuit_breaker", "cool_down", "cooldown", "allowed_fails"),
+    _TO_THE_TOP,
+)
 _TARGET_KEYS = (
     Key("price", Either((Value.FREE, PRICE)), "what its tokens cost, over the catalogue"),
     Key("context_window", Value.COUNT, "how many tokens go in and come out at most"),
@@ -465,8 +480,10 @@ _TARGET_KEYS = (
     Key("embeddings", Value.FLAG, "whether it makes embeddings"),
     Key("sampling", Value.FLAG, "whether it takes `temperature` and the like"),
     Key("parameters", PARAMETERS, "what becomes of parameters it lacks, over the policy's"),
+    Key("concurrency", Value.COUNT, "how many attempts it gets at a time, from all workers"),
 )
 _TARGET_MEANT = {
+    **_AT_A_TIME,
     "window": "context_window",
     "context": "context_window",
     "max_tokens": "max_output",
@@ -474,11 +491,12 @@ _TARGET_MEANT = {
     "cost": "price",
     "images": "vision",
 }
-TARGET = Section("a target", _TARGET_KEYS, _TARGET_MEANT)
+TARGET = Section("a target", _TARGET_KEYS, _TARGET_MEANT, _BREAKERS_MISPLACED)
 MODEL = Section(
     "a model",
     (Key("target", Value.TARGET, "the target it stands for", True), *_TARGET_KEYS),
     {"to": "target", "model": "target", "route": "target", **_TARGET_MEANT},
+    _BREAKERS_MISPLACED,
 )
 TENANT = Section(
     "a tenant",
@@ -487,8 +505,10 @@ TENANT = Section(
         Key("region", Value.TEXT, "`tenant.region` of its callers"),
         Key("rpm", Value.COUNT, "how many requests a minute it may make"),
         Key("tpm", Value.COUNT, "how many tokens a minute it may use"),
+        Key("concurrency", Value.COUNT, "how many requests it may have under way at a time"),
         Key("budget", Value.ALLOWANCE, "what it may spend: short for an entry of `budgets`"),
     ),
+    _AT_A_TIME,
 )
 SCOPE = Words(
     ("tenant", "team", "user", "key", "model"),
@@ -507,6 +527,26 @@ BUDGET = Section(
         Key("at", MapOf(Value.SHARE, ACTION), "what happens at which share of it"),
     ),
     {"amount": "limit", "id": "name", "for": "of", "max": "limit", "steps": "at"},
+)
+BREAKERS = Section(
+    "`breakers`",
+    (
+        Key("failures", Value.COUNT, "how many failures in a row open a target's breaker"),
+        Key("cool_down", Value.DURATION, "how long it stays open before one attempt may try"),
+    ),
+    {
+        "threshold": "failures",
+        "failure_threshold": "failures",
+        "fail_max": "failures",
+        "allowed_fails": "failures",
+        "max_failures": "failures",
+        "cooldown": "cool_down",
+        "cooldown_time": "cool_down",
+        "recovery_timeout": "cool_down",
+        "reset_timeout": "cool_down",
+        "open_for": "cool_down",
+        "timeout": "cool_down",
+    },
 )
 CACHE = Section(
     "`cache`",
@@ -575,6 +615,7 @@ POLICY = Section(
         Key("defaults", DEFAULTS, "options of every rule that does not write its own"),
         Key("deadline", Value.DURATION, "bound on a request: route and fallbacks together"),
         Key("parameters", PARAMETERS, "what becomes of parameters that a target lacks"),
+        Key("breakers", BREAKERS, "when a target that fails is left alone, and for how long"),
         Key("providers", MapOf(Value.TEXT, PROVIDER), "who answers: addresses and wires"),
         Key("targets", MapOf(Value.TARGET, TARGET), "prices, windows and facts of targets"),
         Key(
@@ -611,9 +652,16 @@ POLICY = Section(
         "requires": "require",
         "aliases": "models",
         "sets": "lists",
+        "breaker": "breakers",
+        "circuit_breaker": "breakers",
+        "circuit_breakers": "breakers",
     },
-    dict.fromkeys(("name", "condition", "route"), "indent it below the rule that it belongs to"),
-    later=("shadow",),
+    {
+        **dict.fromkeys(
+            ("name", "condition", "route"), "indent it below the rule that it belongs to"
+        ),
+        "shadow": "name the second policy where the gateway starts: `turnout serve --shadow FILE`",
+    },
 )
 MAIN_ONLY = (
     "version", "timezone", "deadline", "parameters", "defaults", "routing_policy",

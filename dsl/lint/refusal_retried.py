@@ -28,6 +28,8 @@ from turnout.dsl import tree
 from turnout.dsl.core import Program
 from turnout.dsl.diagnostic import Diagnostic, Related, Severity
 
+from .written import hop_options
+
 CODE = "RP307"
 LEVEL: Severity = "error"
 
@@ -39,7 +41,7 @@ def find(policy: tree.Policy, program: Program | None, today: int | None) -> Ite
     if not policy.limits:
         return
     limit = policy.limits[0].name
-    for options in _options(policy):
+    for options in hop_options(policy):
         for fault in options.catch or ():
             if fault.value == _FAULT:
                 yield Diagnostic(
@@ -50,11 +52,3 @@ def find(policy: tree.Policy, program: Program | None, today: int | None) -> Ite
                     f"remove `{_FAULT}`: the refusal is the answer then",
                     (Related("one of the limits", limit.span),),
                 )
-
-
-def _options(policy: tree.Policy) -> Iterator[tree.HopOptions]:
-    yield policy.defaults
-    for rule in policy.rules:
-        yield rule.options
-        yield from (entry.options for entry in rule.fallback or ())
-    yield from (entry.options for entry in policy.fallback_chain)

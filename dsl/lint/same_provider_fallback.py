@@ -27,6 +27,7 @@ from turnout.dsl.core import REQUESTED, Program
 from turnout.dsl.diagnostic import Diagnostic, Related, Severity
 from turnout.dsl.hops import first_hops
 from turnout.dsl.source import Span
+from turnout.dsl.vocabulary import BREAKER_OPEN
 
 CODE = "RP304"
 LEVEL: Severity = "warning"
@@ -66,4 +67,4 @@ def find(policy: tree.Policy, program: Program | None, today: int | None) -> Ite
 
 
 def _is_of_a_model(catch: frozenset[str] | None) -> bool:
-    return catch is not None and catch <= _OF_A_MODEL
+    return catch is not None and catch - {BREAKER_OPEN} <= _OF_A_MODEL

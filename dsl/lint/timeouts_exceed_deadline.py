@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from turnout.dsl import tree
 from turnout.dsl.core import Hop, Program
 from turnout.dsl.diagnostic import Diagnostic, Severity
-from turnout.dsl.hops import first_hops
+from turnout.dsl.hops import plans_of
 from turnout.dsl.refusal import warning
 from turnout.dsl.schema import Type
 from turnout.dsl.units import format_value
@@ -42,10 +42,9 @@ def find(policy: tree.Policy, program: Program | None, today: int | None) -> Ite
     if program is None:
         return
     for clause in program.clauses:
-        after = program.chain if clause.plan.fallback is None else clause.plan.fallback
         seen: set[tuple[int, str]] = set()
-        for first in first_hops(clause.plan):
-            for finding in _too_slow(_untried((first, *after)), program.deadline_us):
+        for hops in plans_of(program, clause.plan):
+            for finding in _too_slow(hops, program.deadline_us):
                 key = (finding.span.start, finding.message)
                 if key not in seen:
                     seen.add(key)
@@ -93,11 +92,3 @@ def _too_slow(hops: Sequence[Hop], deadline_us: int) -> Iterator[Diagnostic]:
                 entry.span,
                 "write shorter timeouts, or raise `deadline:`",
             )
-
-
-def _untried(hops: Sequence[Hop]) -> list[Hop]:
-    """The hops in order, each target once: those tried are skipped."""
-    seen: dict[str, Hop] = {}
-    for entry in hops:
-        seen.setdefault(entry.target, entry)
-    return list(seen.values())

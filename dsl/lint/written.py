@@ -91,3 +91,12 @@ def targets(policy: tree.Policy) -> Iterator[tuple[str, Span]]:
                 yield part.text, part.span
             elif isinstance(part, tree.Name) and part.text == REQUESTED:
                 yield REQUESTED, part.span
+
+
+def hop_options(policy: tree.Policy) -> Iterator[tree.HopOptions]:
+    """The options of every hop as written: those of `defaults` first, then of routes and chains."""
+    yield policy.defaults
+    for rule in policy.rules:
+        yield rule.options
+        yield from (entry.options for entry in rule.fallback or ())
+    yield from (entry.options for entry in policy.fallback_chain)

@@ -295,6 +295,7 @@ CONDITIONS = (
     'error_rate("groq/llama-3-8b") > 5%',
     'healthy("openai/gpt-4") and not rate_limited("openai/gpt-4")',
     'breaker("openai/gpt-4") == "open"',
+    'breaker("groq/llama-3-8b") in ["closed", "half_open"]',
     'inflight("openai/gpt-4") >= 3',
     'cost("groq/llama-3-8b") < $0.01',
     'header["X-Team"] starts_with "a"',
@@ -380,8 +381,15 @@ budgets:
   - {name: team, scope: team, limit: $20/day, at: {100%: reject}}
 providers: {own: {kind: openai, base_url: "https://own.example/v1"}}
 targets:
-  own/any: {price: {input: $1/Mtok, output: $2/Mtok, request: $0.001}, max_output: 4k}
+  own/any:
+    price: {input: $1/Mtok, output: $2/Mtok, request: $0.001}
+    max_output: 4k
+    concurrency: 8
 models: {auto: policy, house: openai/gpt-4o}
+"""
+SURVIVAL = """breakers: {failures: 3, cool_down: 30s}
+deadline: 60s
+tenants: {acme: {tier: pro, concurrency: 4}}
 """
 LIMITS = """require:
   - {name: eu, when: tier == "free", target: region == "eu"}
@@ -395,8 +403,9 @@ def fitting(route: str, option: str) -> str:
 
 
 policies = st.builds(
-    lambda rules, chain, limits: (
+    lambda rules, chain, limits, survival: (
         HEAD
+        + survival
         + limits
         + "routing_policy:\n"
         + "".join(
@@ -412,6 +421,7 @@ policies = st.builds(
         st.tuples(nested((*CONDITIONS, *OF_ONE_TARGET)), st.sampled_from(TARGETS)), max_size=2
     ),
     st.sampled_from(["", LIMITS]),
+    st.sampled_from(["", SURVIVAL]),
 )
 
 

@@ -84,18 +84,25 @@ PASSED_OVER = (
     ("route: openai/gpt-4o, fallback: [{to: openai/gpt-4, timeout: 1s}]", "", 600_000_000),
     # for want of a credential,
     ("route: openai/gpt-4, fallback: [{to: groq/llama-3-8b, timeout: 1s}]", "", 600_000_000),
-    # and where the prompt fits into both, of one provider, not
+    # and where the prompt fits into both, of one provider, for its breaker may be open
     (
         "condition: tokens < 8k, route: openai/gpt-4o, fallback: [{to: openai/gpt-4, timeout: 1s}]",
         "",
-        31_000_000,
+        600_000_000,
     ),
-    # a hop that its own condition keeps out is one that is left all the same
+    # a clock that is written holds, whatever is left
     (
-        "condition: tokens < 8k, route: openai/gpt-4o, "
+        "condition: tokens < 8k, route: openai/gpt-4o, timeout: 3s, "
+        "fallback: [{to: openai/gpt-4, timeout: 1s}]",
+        "",
+        4_000_000,
+    ),
+    # a hop that its own condition keeps out adds nothing
+    (
+        "condition: tokens < 8k, route: openai/gpt-4o, timeout: 3s, "
         "fallback: [{to: openai/gpt-4, timeout: 1s, when: tokens > 9k}]",
         "",
-        30_000_000,
+        3_000_000,
     ),
     # a stream has its first content sooner or not at all
     ("condition: stream, route: openai/gpt-4, retries: 0, ttft: 2s", "", 2_000_000),
@@ -103,10 +110,10 @@ PASSED_OVER = (
     # no wait before a retry has an end of its own at the last hop
     ("condition: stream, route: openai/gpt-4, retries: 1, ttft: 2s", "", 600_000_000),
     (
-        "condition: stream and tokens < 8k, route: openai/gpt-4o, retries: 1, ttft: 2s, "
+        "condition: stream, route: openai/gpt-4o, retries: 0, ttft: 2s, "
         "fallback: [{to: openai/gpt-4, retries: 0, ttft: 1s, timeout: 9s}]",
         "",
-        7_000_000,
+        3_000_000,
     ),
 )
 
@@ -141,6 +148,27 @@ def test_a_hop_that_no_fault_leads_to_is_not_tried(
     rule = f"route: openai/gpt-4, {caught(route)}, fallback: [{', '.join(hops)}]"
     found = bounded(language.compile(policy(rule)))["first"]
     assert found.attempts.value == attempts
+
+
+@pytest.mark.parametrize(
+    ("catch", "behind", "attempts", "time_us"),
+    [
+        ("[timeout]", "[rate_limit]", 4, 9_000_000),  # only while the first breaker is open
+        ("[timeout]", "[context_exceeded]", 2, 5_000_000),  # never
+        ("[timeout]", "[timeout]", 6, 14_000_000),
+        ("[context_exceeded]", "[rate_limit]", 2, 5_000_000),
+        ("[timeout]", "[breaker_open]", 4, 9_000_000),
+    ],
+)
+def test_a_hop_for_a_target_whose_breaker_is_open_is_tried_in_its_place(
+    catch: str, behind: str, attempts: int, time_us: int, language: Language
+) -> None:
+    hop = f"{{to: openai/gpt-4o, retries: 3, timeout: 9s, catch: {behind}}}"
+    route = f"route: openai/gpt-4, retries: 1, timeout: 5s, catch: {catch}"
+    rule = f"condition: tokens < 8k, {route}, fallback: [{hop}]"
+    found = bounded(language.compile(policy(rule)))["first"]
+    assert (found.attempts.kind, found.attempts.value) == ("exact", attempts)
+    assert (found.time.kind, found.time.value) == ("exact", time_us)
 
 
 def test_of_embeddings_no_ability_is_asked_but_that_they_are_made(language: Language) -> None:

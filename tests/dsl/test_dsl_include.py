@@ -118,6 +118,7 @@ def test_a_file_named_twice_in_a_list_is_a_finding() -> None:
         ("require", "[{name: x, target: vision}]", "[{name: x, target: vision}]"),
         ("cache", "{ttl: 1h}", "{ttl: 1h}"),
         ("budget_wait", "2s", "3s"),
+        ("breakers", "{failures: 3}", "{cool_down: 20s}"),
     ],
 )
 def test_one_name_in_two_files_is_refused_with_both_places(
