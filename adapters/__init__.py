@@ -25,12 +25,12 @@ from .ollama import Ollama
 from .openai import OpenAI, OpenAICompatible
 from .openrouter import OpenRouter
 from .together import Together
-from .transport import pooled
+from .transport import Transport, pooled
 from .upstream import Upstream
 from .vllm import VLLM
 from .xai import XAI
 
-__all__ = ["PROVIDERS", "build", "key_variable", "pooled", "variables"]
+__all__ = ["PROVIDERS", "Transport", "build", "key_variable", "pooled", "variables"]
 
 # Where a provider is that has no address yet: nothing is sent to one that is not usable.
 _NOWHERE = "http://unset.invalid"

@@ -264,6 +264,7 @@ class Relay:
             usage,
             finish,
             self._upstream_model,
+            kind == "ping",
         )
 
     def finish(self) -> Chunk | None:

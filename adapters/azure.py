@@ -8,7 +8,7 @@ is anybody's: its price is to be declared unless it is the name of a model that 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -19,6 +19,7 @@ from turnout.engine.provider import Call
 from turnout.engine.request import Operation
 
 from .dialect_openai import OpenAIDialect
+from .listing import listed
 from .openai import OF_REASONING, UNREASONING
 from .openai_native import NativeWire
 from .openai_request import Departures, Wants
@@ -33,6 +34,7 @@ class Azure(OpenAIDialect):
     """Azure OpenAI."""
 
     kind = "azure"
+    lists = "`GET /models`: what could be deployed, not what is"
     default_base_url = None
     key_variable = "AZURE_OPENAI_API_KEY"
     variables = (_ENDPOINT,)
@@ -94,6 +96,20 @@ routing_policy:
         elif "/openai/deployments/" not in prefix:
             return path
         return f"{path}?api-version={API_VERSION}"
+
+    async def models(self, patience_us: int) -> list[str] | None:
+        """The models that the resource could deploy, which says that its key is taken."""
+        upstream, path = self._upstream, "/models"
+        before, old, _ = upstream.path.partition("/openai/deployments")
+        if old or upstream.path.endswith("/openai"):
+            upstream = upstream.at(f"{upstream.origin}{before.removesuffix('/openai')}/openai")
+            path += f"?api-version={API_VERSION}"
+        return await listed(upstream, path, self.page, patience_us)
+
+    @classmethod
+    def offers(cls, model: str, listed: Collection[str]) -> bool:
+        """Nobody lists deployments."""
+        return True
 
     def lacking(self, model: str) -> frozenset[str]:
         """More where the deployment is named after a model that does not reason."""

@@ -5,8 +5,9 @@ The address needs a region. A profile or a role is not looked up: give the gatew
 """
 
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from functools import partial
+from typing import Any
 
 from turnout.engine.provider import Answer, Call, Chunk, Fault, ProviderError
 from turnout.engine.request import Operation
@@ -17,11 +18,14 @@ from .bedrock_request import LACKS, converse_body, count_body, model_path
 from .bedrock_signature import NO_SIGNING, signer
 from .dialect_bedrock import Translation, parsed_object, read_converse
 from .kind import Carries, Kind
+from .listing import Page, listed, named
 from .relayed import Relay, relayed
 from .upstream import Events, Sign
 
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
+# The models of a region are listed by another service, beside that which runs them.
+_OWN_ADDRESS = re.compile(r"https://bedrock-runtime(-fips)?\.([a-z0-9-]+\.amazonaws\.com(?:\.cn)?)")
 # Tokens are counted by a model, not by a profile that spreads its requests over regions.
 _PROFILE = re.compile(r"^(us|us-gov|eu|apac|jp|au|ca|global)\.(?=[a-z0-9-]+\.)")
 
@@ -30,6 +34,7 @@ class Bedrock(Kind):
     """Amazon Bedrock's runtime API."""
 
     kind = "bedrock"
+    lists = "`ListFoundationModels` of its region; behind a `base_url` of its own, nothing"
     default_base_url = None
     key_variable = "AWS_BEARER_TOKEN_BEDROCK"
     variables = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", *_REGIONS)
@@ -118,6 +123,19 @@ routing_policy:
         )
         return events, translation
 
+    async def models(self, patience_us: int) -> list[str] | None:
+        """The models of its region; None where an address of one's own stands before it."""
+        own = _OWN_ADDRESS.fullmatch(self._upstream.origin)
+        if own is None or self._upstream.path:
+            return None
+        control = self._upstream.at(f"https://bedrock{own[1] or ''}.{own[2]}")
+        return await listed(control, "/foundation-models", _page, patience_us)
+
+    @classmethod
+    def offers(cls, model: str, listed: Collection[str]) -> bool:
+        """Profiles by the model that they spread; what has an address of its own is not listed."""
+        return model.startswith("arn:") or super().offers(_PROFILE.sub("", model), listed)
+
     async def count(self, call: Call) -> int | None:
         """The model's own count; None where it has none. Raises: ProviderError."""
         path = model_path(_PROFILE.sub("", call.upstream_model), "count-tokens")
@@ -129,6 +147,11 @@ routing_policy:
             raise
         counted = parsed_object(raw).get("inputTokens")
         return counted if type(counted) is int and counted >= 0 else None
+
+
+def _page(parsed: Any) -> Page | None:
+    names = named(parsed, "modelSummaries", "modelId")
+    return None if names is None else Page(names)
 
 
 def _region(variables: Mapping[str, str]) -> str | None:

@@ -63,7 +63,9 @@ def model_path(model: str, action: str) -> str:
     Raises: ProviderError BAD_OUTPUT for a name that no model has.
     """
     if not _MODEL.fullmatch(model) or model in (".", ".."):
-        raise fault.bad_output("the provider does not know the model that the gateway asked for")
+        raise fault.bad_output(
+            "the provider does not know the model that the gateway asked for", should_retry=False
+        )
     return f"/model/{quote(model, safe='-._~')}/{action}"
 
 

@@ -32,9 +32,13 @@ def signer(key_id: str, secret: str, token: str | None, region: str) -> Sign | N
     logging.getLogger("botocore.auth").setLevel(logging.INFO)
     credentials = Credentials(key_id, secret, token)
 
-    def sign(url: httpx.URL, body: bytes) -> Mapping[str, str]:
-        request = AWSRequest(
-            "POST", str(url), headers={"content-type": "application/json"}, data=body
+    def sign(url: httpx.URL, body: bytes | None) -> Mapping[str, str]:
+        request = (
+            AWSRequest("GET", str(url))
+            if body is None
+            else AWSRequest(
+                "POST", str(url), headers={"content-type": "application/json"}, data=body
+            )
         )
         SigV4Auth(credentials, "bedrock", region).add_auth(request)
         return {name: value for name, value in request.headers.items() if name != "content-type"}

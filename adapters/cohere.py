@@ -39,7 +39,7 @@ class Cohere(CohereDialect):
             raise ValueError("`CO_API_KEY` holds characters that cannot be sent")
         headers = cls.authorization(key)
 
-        def signed(url: httpx.URL, body: bytes) -> Mapping[str, str]:
+        def signed(url: httpx.URL, body: bytes | None) -> Mapping[str, str]:
             at_cohere = (url.scheme, url.host, url.port) == (_COHERE.scheme, _COHERE.host, None)
             return headers if at_cohere else {}
 

@@ -1,6 +1,6 @@
 """The Anthropic wire as an upstream: its own protocol passes through, chat is translated."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from functools import partial
 from typing import ClassVar
 
@@ -14,6 +14,7 @@ from .anthropic_native import Relay, counted_body, features, native_body, read_n
 from .anthropic_request import LACKS, count_body, messages_body
 from .dialect_anthropic_chat import Translation, read_message
 from .kind import Carries, Kind
+from .listing import Paged
 from .relayed import Relay as Relaying
 from .relayed import relayed
 from .upstream import Events
@@ -21,12 +22,15 @@ from .upstream import Events
 __all__ = ["AnthropicDialect", "Translation", "read_message"]
 
 _COUNT = "/messages/count_tokens"
+_MODELS = Paged("data", "id", "limit", "after_id", "last_id", "has_more")
 
 
 class AnthropicDialect(Kind):
     """A `Provider` on the Anthropic wire."""
 
     kind = "anthropic"
+    lists = "`GET /models`, page by page"
+    probes = "one model of it"
     fixed_headers: ClassVar[Mapping[str, str]] = {"anthropic-version": "2023-06-01"}
     lacks = LACKS
     carries = Carries(
@@ -95,6 +99,20 @@ class AnthropicDialect(Kind):
         if type(counted) is not int or counted < 0:
             raise fault.no_answer(raw, "a count of tokens", self._upstream.secrets)
         return counted
+
+    async def models(self, patience_us: int) -> list[str] | None:
+        """The models that it lists. Raises: ProviderError."""
+        return await _MODELS.every(self._upstream, patience_us)
+
+    async def probe(self, patience_us: int) -> bool:
+        """List one. Raises: ProviderError."""
+        await _MODELS.one(self._upstream, patience_us)
+        return True
+
+    @classmethod
+    def offers(cls, model: str, listed: Collection[str]) -> bool:
+        """By an alias too (`claude-sonnet-4-0`), which only means a dated name that is listed."""
+        return super().offers(model.removesuffix("-0"), listed)
 
     def _features(self, call: Call) -> dict[str, str]:
         return features(call.request.headers, self._upstream.header("anthropic-beta"))

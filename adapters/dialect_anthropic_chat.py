@@ -173,9 +173,6 @@ class Translation:
             self.complete = True
         elif kind == "error" or event.name == b"error":
             raise fault.from_error(parsed.get("error") or {}, self._secrets)
-        elif kind == "ping" and self._content:
-            # The provider is at work, though there is nothing to tell.
-            return Chunk(b"", True)
         return None
 
     def finish(self) -> Chunk | None:

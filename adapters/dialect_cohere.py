@@ -22,15 +22,17 @@ from turnout.engine.request import Operation, Usage
 from . import fault
 from .cohere_request import LACKS, chat_body, dumped
 from .kind import Carries, Kind
+from .listing import Paged
 from .parameters import refuse_foreign
 from .relayed import Relay, relayed
 from .sse import Event
-from .upstream import Events
+from .upstream import Events, Upstream
 from .usage import MOST_TOKENS
 from .vectors import embeddings_answer, texts_of
 
 Json = dict[str, Any]
 
+_MODELS = Paged("models", "name", "page_size", "page_token", "next_page_token")
 _FINISH = {
     "COMPLETE": "stop",
     "STOP_SEQUENCE": "stop",
@@ -53,6 +55,8 @@ class CohereDialect(Kind):
     """A `Provider` on Cohere's wire."""
 
     kind = "cohere"
+    lists = "`GET /v1/models`, page by page"
+    probes = "one model of it"
     lacks = LACKS
     carries = Carries(embeddings=True, images=True, image_urls=True, reasoning=True)
 
@@ -76,6 +80,20 @@ class CohereDialect(Kind):
             return await self._upstream.open("/chat", chat_body(call), call), translation
         except ProviderError as error:
             raise _explained(error) from None
+
+    async def models(self, patience_us: int) -> list[str] | None:
+        """The models that it lists. Raises: ProviderError."""
+        return await _MODELS.every(self._lists(), patience_us)
+
+    async def probe(self, patience_us: int) -> bool:
+        """List one. Raises: ProviderError."""
+        await _MODELS.one(self._lists(), patience_us)
+        return True
+
+    def _lists(self) -> Upstream:
+        """Where models are listed: beside the second version, in the first."""
+        upstream = self._upstream
+        return upstream.at(f"{upstream.origin}{upstream.path.removesuffix('/v2')}/v1")
 
     async def _embedded(self, call: Call) -> Answer:
         """Embeddings, in as many requests as the number of texts makes."""

@@ -14,7 +14,7 @@ Decisions that are not obvious:
   OpenAI's always have the length 1.
 """
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Collection, Iterator
 from typing import Any, ClassVar
 
 import orjson
@@ -40,17 +40,22 @@ from .gemini_answer import (
 from .gemini_embeddings import BATCH, batch, drop_others, normal, read_vectors
 from .gemini_request import LACKS, address, generation, resource, written
 from .kind import Carries, Kind
+from .listing import Paged
 from .sse import Event
 from .upstream import END_WAIT_S, USAGE_WAIT_S
 from .vectors import embeddings_answer, texts_of
 
 Json = dict[str, Any]
 
+_MODELS = Paged("models", "name", "pageSize", "pageToken", "nextPageToken")
+
 
 class GeminiDialect(Kind):
     """A `Provider` on the Gemini wire."""
 
     kind = "gemini"
+    lists = "`GET /models`, page by page"
+    probes = "one model of it"
     lacks = LACKS
     carries: ClassVar[Carries] = Carries(
         embeddings=True,
@@ -108,6 +113,23 @@ class GeminiDialect(Kind):
         if counted is None:
             raise fault.no_answer(raw, "a count of tokens", self._upstream.secrets)
         return counted
+
+    async def models(self, patience_us: int) -> list[str] | None:
+        """The models that it lists, by their short names. Raises: ProviderError."""
+        named = await _MODELS.every(self._upstream, patience_us)
+        return [name.removeprefix("models/") for name in named]
+
+    async def probe(self, patience_us: int) -> bool:
+        """List one. Raises: ProviderError."""
+        await _MODELS.one(self._upstream, patience_us)
+        return True
+
+    @classmethod
+    def offers(cls, model: str, listed: Collection[str]) -> bool:
+        """Tuned models have a list of their own."""
+        if model.startswith("tunedModels/"):
+            return True
+        return super().offers(model.removeprefix("models/"), listed)
 
     async def _embedded(self, call: Call) -> Answer:
         texts = await texts_of(call)

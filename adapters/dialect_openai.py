@@ -19,6 +19,8 @@ from turnout.engine.request import Operation, Usage
 
 from . import fault
 from .kind import Carries, Kind
+from .listing import Page, named
+from .listing import listed as listed_models
 from .openai_completions import COMPLETIONS
 from .openai_mending import (
     Finish,
@@ -88,6 +90,16 @@ class OpenAIDialect(Kind):
     def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         """Generation as chunks. Raises: ProviderError, at any point."""
         return relayed(partial(self._open, call))
+
+    async def models(self, patience_us: int) -> list[str] | None:
+        """The models that it lists. Raises: ProviderError."""
+        return await listed_models(self._upstream, "/models", self.page, patience_us)
+
+    @staticmethod
+    def page(parsed: Any) -> Page | None:
+        """What a list of models holds; None where it is none."""
+        names = named(parsed, "data", "id")
+        return None if names is None else Page(names)
 
     async def _open(self, call: Call) -> tuple[Events, Relaying]:
         if (native := self.native(call)) is not None:

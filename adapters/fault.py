@@ -7,9 +7,10 @@ Google's `{"error": {code, message, status, details}}`, alone or in an array.
 Decisions that are not obvious:
 
 - A model or an address the provider does not know (404, or Groq's 400 `model_decommissioned`) is
-  the gateway's configuration, not the caller's request: `BAD_OUTPUT`, which is not retried there
-  and goes to the next hop. The same for a redirect and for output that the provider itself
-  refused (`tool_use_failed`, `json_validate_failed`).
+  the gateway's configuration, not the caller's request: `BAD_OUTPUT`, but not tried again there:
+  the next hop is. The same for a redirect. Output that the provider itself refused
+  (`tool_use_failed`, `json_validate_failed`) is tried again like any other that is no answer.
+- A provider's own `x-should-retry` (OpenAI) is believed, whatever the status.
 - 409 is treated as the 5xx it stands for with SDKs. 413 is `CONTEXT_EXCEEDED`: too large here,
   another target may take it.
 - An unanswered connect is `TIMEOUT` (never retried on the same target); a refused, broken or
@@ -136,6 +137,10 @@ _BY_NAME: dict[str, Fault] = {
     "IncompleteSignatureException": Fault.AUTH,
     "MissingAuthenticationTokenException": Fault.AUTH,
 }
+
+# What a model wrote, not what it was asked: the next time it may write something else.
+_WRITTEN_BADLY = frozenset(("tool_use_failed", "json_validate_failed"))
+_SHOULD_RETRY = {"true": True, "false": False}
 
 # Names that say enough in themselves, whatever the status beside them.
 _DECISIVE = frozenset(
@@ -298,7 +303,10 @@ def from_status(
     waits = told_us if waits is None else waits
     if waits is None and status == 429:
         waits = reset_us(headers, time.time())
-    return _explained(error, status, waits, secrets, advice)
+    explained = _explained(error, status, waits, secrets, advice)
+    if (word := headers.get("x-should-retry")) in _SHOULD_RETRY:
+        explained.should_retry = _SHOULD_RETRY[word]
+    return explained
 
 
 def from_error(error: object, secrets: Iterable[str] = ()) -> ProviderError:
@@ -316,9 +324,11 @@ def from_amazon(name: str, body: bytes, secrets: Iterable[str] = ()) -> Provider
     return _explained(_of_amazon(name, _described(body)), None, None, secrets)
 
 
-def bad_output(message: str, *, status: int | None = None) -> ProviderError:
+def bad_output(
+    message: str, *, status: int | None = None, should_retry: bool | None = None
+) -> ProviderError:
     """Make the fault for an answer that is no answer."""
-    return ProviderError(Fault.BAD_OUTPUT, message, status=status)
+    return ProviderError(Fault.BAD_OUTPUT, message, status=status, should_retry=should_retry)
 
 
 def no_answer(body: bytes, wanted: str, secrets: Iterable[str] = ()) -> ProviderError:
@@ -364,6 +374,9 @@ def _explained(
             retry_after_us=waits_us,
         )
     message = _OURS[fault]
+    # A model or an address that is not known now is not known in a moment either.
+    is_settled = fault is Fault.BAD_OUTPUT and code not in _WRITTEN_BADLY
+    is_settled = is_settled and (code in _BY_NAME or (status is not None and status >= 300))
     if fault is Fault.BAD_OUTPUT and (status in (404, 410) or (code or "").startswith("model_")):
         if code in _NO_MODEL or (_MODEL.search(prose) and not _ADDRESS.search(prose)):
             message = "the provider does not know the model that the gateway asked for"
@@ -373,7 +386,13 @@ def _explained(
         message = "the provider redirected the request; redirects are not followed"
     if status is not None:
         message = f"{message} (status {status})"
-    return ProviderError(fault, message, status=status, retry_after_us=waits_us)
+    return ProviderError(
+        fault,
+        message,
+        status=status,
+        retry_after_us=waits_us,
+        should_retry=False if is_settled else None,
+    )
 
 
 def _fault(

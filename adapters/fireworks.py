@@ -3,7 +3,7 @@
 Its own models may be named without `accounts/fireworks/models/`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import orjson
@@ -14,6 +14,8 @@ from .dialect_openai import OpenAIDialect
 from .kind import Carries
 from .openai_request import Departures, Wants
 from .vectors import input_as_texts
+
+_OWN = "accounts/fireworks/models/"
 
 
 class Fireworks(OpenAIDialect):
@@ -35,11 +37,17 @@ class Fireworks(OpenAIDialect):
         tiers=frozenset(("auto", "default", "flex", "priority")),
     )
 
+    @classmethod
+    def offers(cls, model: str, listed: Collection[str]) -> bool:
+        """By a short name too; what others have deployed is not listed."""
+        whole = model if "/" in model else f"{_OWN}{model}"
+        return not whole.startswith(_OWN) or super().offers(whole, listed)
+
     def departures(self, body: Mapping[str, Any], call: Call) -> Departures:
         """The whole name of one of its own models."""
         if "/" in call.upstream_model:
             return {}
-        return {"model": orjson.dumps(f"accounts/fireworks/models/{call.upstream_model}")}
+        return {"model": orjson.dumps(f"{_OWN}{call.upstream_model}")}
 
     async def embedded(self, call: Call) -> Departures:
         """Texts only: token ids would be those of another vocabulary."""

@@ -33,7 +33,7 @@ class Gemini(GeminiDialect):
             raise ValueError("`GOOGLE_API_KEY` holds characters that cannot be sent")
         headers = cls.authorization(key)
 
-        def signed(url: httpx.URL, body: bytes) -> Mapping[str, str]:
+        def signed(url: httpx.URL, body: bytes | None) -> Mapping[str, str]:
             at_google = (url.scheme, url.host, url.port) == (_GOOGLE.scheme, _GOOGLE.host, None)
             return headers if at_google else {}
 

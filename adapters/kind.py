@@ -1,7 +1,8 @@
 """What every kind of provider has: an address, a credential, and what its wire cannot carry."""
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 from urllib.parse import urlsplit
@@ -9,7 +10,10 @@ from urllib.parse import urlsplit
 from turnout.engine.provider import Answer, Call, Chunk
 from turnout.engine.request import Operation
 
+from .reach import reach
 from .upstream import Sign, Upstream
+
+_DATE = re.compile(r"-(\d{3,8}|\d{4}-\d\d-\d\d|\d\d-\d{4})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +43,8 @@ class Kind(ABC):
     `variables` are environment variables that it reads beside `key_variable`. `lacks` names the
     parameters of chat (see `parameters`) that it cannot honour, for any of its models. `partly`
     says in words what it refuses of those that it has, and `example` is a policy, where its address
-    needs one; both stand in docs/providers.md.
+    needs one; `lists` and `probes` say what is asked for its models, and to know whether it is
+    there. All four stand in docs/providers.md.
     """
 
     kind: ClassVar[str]
@@ -52,6 +57,8 @@ class Kind(ABC):
     carries: ClassVar[Carries] = Carries()
     partly: ClassVar[tuple[str, ...]] = ()
     example: ClassVar[str] = ""
+    lists: ClassVar[str] = "`GET /models`"
+    probes: ClassVar[str] = "the same"
 
     def __init__(self, name: str, upstream: Upstream, missing: str | None = None) -> None:
         """Speak to this upstream under this provider name; `missing` is what it lacks for that."""
@@ -123,3 +130,27 @@ class Kind(ABC):
     async def models(self, patience_us: int) -> list[str] | None:
         """The models that the provider lists, free of charge; None: it has no such call."""
         return None
+
+    async def probe(self, patience_us: int) -> bool:
+        """Ask for the least that says: reached, and the key is taken. Raises: ProviderError."""
+        return await self.models(patience_us) is not None
+
+    @classmethod
+    def offers(cls, model: str, listed: Collection[str]) -> bool:
+        """Whether a target's model may be among those that are listed, dates and aliases apart.
+
+        True where a list would not say.
+        """
+        plain = model.removesuffix("-latest")
+        return model in listed or any(_is_dated(one, plain) for one in listed)
+
+    async def reach(self, patience_us: int) -> None:
+        """Resolve its name and connect, without a word. Raises: Unreached."""
+        await reach(self._upstream.origin, patience_us)
+
+
+def _is_dated(listed: str, model: str) -> bool:
+    """Whether one name is the other, or that with a date behind it: both mean one model."""
+    short, long = sorted((listed, model), key=len)
+    rest = long[len(short) :]
+    return long.startswith(short) and (not rest or _DATE.fullmatch(rest) is not None)

@@ -7,7 +7,7 @@ version: an answer without those that were asked for is refused, not passed on. 
 """
 
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from turnout.engine.provider import Answer, Call, Chunk, Fault, ProviderError
 
 from .dialect_openai import Json, OpenAIDialect
 from .kind import Carries
+from .listing import Page
 from .openai_request import Departures, Wants
 from .parameters import unsupported
 from .vectors import input_as_texts
@@ -78,6 +79,18 @@ class Ollama(OpenAIDialect):
                     yield chunk
         except ProviderError as error:
             raise _told(error, call) from None
+
+    @staticmethod
+    def page(parsed: Any) -> Page | None:
+        """What its list holds: `null`, where nothing was pulled yet."""
+        if isinstance(parsed, dict) and parsed.get("data", ...) is None:
+            return Page([])
+        return OpenAIDialect.page(parsed)
+
+    @classmethod
+    def offers(cls, model: str, listed: Collection[str]) -> bool:
+        """Every name has a tag, `latest` where none is written."""
+        return model in listed or f"{model}:latest" in listed
 
     def departures(self, body: Mapping[str, Any], call: Call) -> Departures:
         """What Ollama would ignore: a choice among tools, and efforts that it does not know."""

@@ -40,6 +40,7 @@ _NAMES: Mapping[str, str | None] = {
     "frequency_penalty": None,
 }
 # What frames the content and is none.
+_BEAT = "keepalive"
 _FRAMING = frozenset(
     {
         "response.created",
@@ -47,7 +48,7 @@ _FRAMING = frozenset(
         "response.queued",
         "response.content_part.added",
         "response.reasoning_summary_part.added",
-        "keepalive",
+        _BEAT,
     }
 )
 # Items that are empty when they are added.
@@ -226,6 +227,7 @@ class ResponseRelay:
             self.usage,
             finish,
             self._upstream_model,
+            kind == _BEAT,
         )
 
     def finish(self) -> None:

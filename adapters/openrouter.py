@@ -4,7 +4,7 @@ It leaves out by itself, and in silence, what the provider that it chooses does 
 `parameters: strict` it is told to choose one that takes everything.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import orjson
@@ -13,6 +13,7 @@ from turnout.engine.provider import Call
 
 from .dialect_openai import Json, OpenAIDialect
 from .kind import Carries
+from .listing import Page, listed
 from .openai_request import Departures, Wants
 
 _FORMAT = "anthropic-claude-v1"  # of thoughts that Anthropic signed
@@ -22,6 +23,8 @@ class OpenRouter(OpenAIDialect):
     """OpenRouter's API."""
 
     kind = "openrouter"
+    lists = "`GET /key`, since anybody may list, then `GET /models`"
+    probes = "`GET /key`"
     default_base_url = "https://openrouter.ai/api/v1"
     key_variable = "OPENROUTER_API_KEY"
     carries = Carries(
@@ -37,6 +40,21 @@ class OpenRouter(OpenAIDialect):
         "n functions function_call audio safety_identifier prompt_cache_retention store".split()
     )
     wants = Wants(history="reasoning", caches=True, signs=True)
+
+    async def models(self, patience_us: int) -> list[str] | None:
+        """The models that it lists; to anybody, so that the key is asked about first."""
+        await self.probe(patience_us)
+        return await super().models(patience_us)
+
+    async def probe(self, patience_us: int) -> bool:
+        """What is known of the key. Raises: ProviderError."""
+        await listed(self._upstream, "/key", _about_key, patience_us)
+        return True
+
+    @classmethod
+    def offers(cls, model: str, listed: Collection[str]) -> bool:
+        """With or without what is chosen behind a colon (`:nitro`, `:online`)."""
+        return super().offers(model.partition(":")[0], listed) or model in listed
 
     def departures(self, body: Mapping[str, Any], call: Call) -> Departures:
         """How much to think, as its own object says it; what is asked for strictly."""
@@ -59,6 +77,11 @@ class OpenRouter(OpenAIDialect):
         if not any("thinking_blocks" in message for message in messages):
             return messages
         return [_signed(message) for message in messages]
+
+
+def _about_key(parsed: Any) -> Page | None:
+    known = parsed.get("data") if isinstance(parsed, dict) else None
+    return Page([]) if isinstance(known, dict) else None
 
 
 def _reasoning(thinking: Json) -> Json | None:

@@ -79,6 +79,10 @@ class Scripted:
         """Nothing: a script lists no models."""
         return None
 
+    async def probe(self, patience_us: int) -> bool:
+        """Nothing to ask for: a script is not probed."""
+        return False
+
     async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         """Play the next step as a stream. Raises: ProviderError."""
         try:

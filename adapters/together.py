@@ -1,9 +1,12 @@
 """Together: the OpenAI wire, with log probabilities of another shape, which are hence refused."""
 
+from typing import Any
+
 from turnout.engine.provider import Call
 
 from .dialect_openai import OpenAIDialect
 from .kind import Carries
+from .listing import Page
 from .openai_request import Departures, Wants
 from .vectors import input_as_texts
 
@@ -21,6 +24,11 @@ class Together(OpenAIDialect):
         "prompt_cache_retention metadata store service_tier".split()
     )
     wants = Wants(limit="max_tokens", system="system")
+
+    @staticmethod
+    def page(parsed: Any) -> Page | None:
+        """Its list is bare."""
+        return OpenAIDialect.page({"data": parsed} if isinstance(parsed, list) else parsed)
 
     async def embedded(self, call: Call) -> Departures:
         """Texts only: token ids would be those of another vocabulary."""

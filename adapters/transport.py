@@ -10,8 +10,11 @@ from turnout.engine.provider import Call
 
 from .http1 import Http1Transport
 
+Transport = httpx.AsyncBaseTransport
+"""A way out, as those see it who only hand it on."""
 
-def pooled() -> httpx.AsyncBaseTransport:
+
+def pooled() -> Transport:
     """Make a transport with a connection pool; certificates are always verified.
 
     `SSL_CERT_FILE` and `SSL_CERT_DIR` add certificate authorities. Close it with `aclose`, after

@@ -50,8 +50,8 @@ _UPWARDS = frozenset((".", ".."))
 # A name in ASCII, or an address of either version of IP.
 _HOST = re.compile(rb"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 
-Sign = Callable[[httpx.URL, bytes], Mapping[str, str]]
-"""The headers that sign a POST of this body to this address."""
+Sign = Callable[[httpx.URL, bytes | None], Mapping[str, str]]
+"""The headers that sign a POST of this body to this address; without a body, a GET."""
 
 
 class Parser(Protocol):
@@ -69,7 +69,7 @@ class Upstream:
 
     The headers go to requests built here, which all have this origin by construction: a path is
     appended, redirects are not followed, and nothing of a client's request names an address.
-    `path` is what every address has before what is appended.
+    `path` is what every address has before what is appended, `origin` what stands before that.
     """
 
     def __init__(
@@ -89,7 +89,9 @@ class Upstream:
         address = _address(base_url)
         self._prefix = str(address).rstrip("/")
         self.path = address.path.rstrip("/")
+        self.origin = f"{address.scheme}://{address.netloc.decode('ascii')}"
         self._transport = transport
+        self._given = headers
         # What no message may hold, because a provider may echo what it was sent.
         told = [
             address.netloc.decode("ascii"),
@@ -118,6 +120,36 @@ class Upstream:
         """The value of a header (lower-case) that belongs to this address; None without one."""
         values = [value.decode() for known, value in self._headers if known == name.encode()]
         return ",".join(values) if values else None
+
+    def at(self, base_url: str) -> "Upstream":
+        """The same provider at another address of its own: its headers go there too."""
+        return Upstream(
+            base_url, self._given, self._transport, self._sign, self.secrets, self._advice
+        )
+
+    async def look_up(self, path: str, patience_us: int, most_bytes: int) -> bytes:
+        """Read what is to be seen at a path, whole. Raises: ProviderError.
+
+        `patience_us` bounds the connection and every gap between bytes.
+        """
+        url = self._url(path)
+        patience_s = patience_us / 1_000_000
+        request = httpx.Request(
+            "GET",
+            url,
+            headers=[
+                *(pair for pair in self._headers if pair[0] != b"content-type"),
+                *_encoded(await self._signed(url, None)),
+                (b"accept", b"application/json"),
+            ],
+            stream=httpx.ByteStream(b""),
+            extensions={"timeout": dict.fromkeys(("connect", "pool", "write", "read"), patience_s)},
+        )
+        response = await self._exchanged(request)
+        try:
+            return await self._read(response, most_bytes)
+        finally:
+            await _let_go(response)
 
     async def fetch(
         self, path: str, body: bytes, call: Call, headers: Mapping[str, str] = _NOTHING
@@ -167,19 +199,24 @@ class Upstream:
             url,
             headers=[
                 *(pair for pair in self._headers if not more or pair[0].decode() not in more),
-                *((name.encode(), value.encode()) for name, value in more.items()),
-                *((name.lower().encode(), value.encode()) for name, value in signed.items()),
+                *_encoded(more),
+                *_encoded(signed),
                 (b"accept", accept),
                 (b"content-length", str(len(body)).encode()),
             ],
             stream=_Body(body, call),
             extensions={"timeout": clocks(call)},
         )
+        return await self._exchanged(request, call)
+
+    async def _exchanged(self, request: httpx.Request, call: Call | None = None) -> httpx.Response:
+        """The head of a good answer; what it says of limits is noted in the call."""
         try:
             response = await self._transport.handle_async_request(request)
         except fault.FAILURES as error:
             raise fault.from_exception(error) from None
-        call.limits = limits(response.headers.raw, call.request.operation, time.time())
+        if call is not None:
+            call.limits = limits(response.headers.raw, call.request.operation, time.time())
         if response.status_code == 200:
             return response
         refusal = b""
@@ -195,11 +232,11 @@ class Upstream:
             response.status_code, response.headers, refusal, self.secrets, self._advice
         )
 
-    async def _signed(self, url: httpx.URL, body: bytes) -> Mapping[str, str]:
+    async def _signed(self, url: httpx.URL, body: bytes | None) -> Mapping[str, str]:
         """What signs a request; a long one is hashed beside the event loop."""
         if self._sign is None:
             return _NOTHING
-        if len(body) <= _QUICK_BYTES:
+        if body is None or len(body) <= _QUICK_BYTES:
             return self._sign(url, body)
         return await asyncio.to_thread(self._sign, url, body)
 
@@ -214,7 +251,9 @@ class Upstream:
             is_read_so = str(url) == written and not url.fragment
             if is_read_so and path.startswith("/") and not _UPWARDS & set(segments):
                 return url
-        raise fault.bad_output("the provider does not know the address that the gateway asked for")
+        raise fault.bad_output(
+            "the provider does not know the address that the gateway asked for", should_retry=False
+        )
 
     @staticmethod
     async def _read(response: httpx.Response, limit: int) -> bytes:
@@ -389,6 +428,10 @@ def _of_path(path: str) -> list[str]:
     """What of an address's path says whose it is: gateways have accounts and their ids in it."""
     ids = [step for step in path.split("/") if len(step) >= 8 and not step.isalpha()]
     return ids if path.count("/") <= 1 else [path, *ids]
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
 def _header_value(name: str, value: str) -> bytes:

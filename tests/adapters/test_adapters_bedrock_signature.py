@@ -133,7 +133,7 @@ async def test_a_long_request_is_signed_beside_the_event_loop(bench: Any) -> Non
     signed_in: list[bool] = []
     loop_thread = threading.current_thread()
 
-    def sign(url: httpx.URL, body: bytes) -> dict[str, str]:
+    def sign(url: httpx.URL, body: bytes | None) -> dict[str, str]:
         signed_in.append(threading.current_thread() is loop_thread)
         return {"authorization": "signed"}
 

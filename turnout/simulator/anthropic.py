@@ -15,6 +15,7 @@ import orjson
 
 from .anthropic_answer import REFUSE, Block, calls, event, events, thinking, words
 from .anthropic_body import blocks_of, check_counted, check_messages, thinks
+from .listing import part
 from .reply import Refusal, Reply, Stream, Whole
 from .text import example, say
 from .tokens import chat_tokens, count
@@ -83,14 +84,19 @@ class AnthropicWire:
         if "anthropic-version" not in headers:
             raise Refusal(400, "anthropic-version: header is required")
 
-    def listing(self) -> Whole:
-        """Answer `GET /v1/models`."""
-        names = sorted(self._known or MODELS)
+    def listing(self, query: Mapping[str, str]) -> Whole:
+        """Answer `GET /v1/models`: twenty at a time, or as many as `limit` says."""
+        known = sorted(self._known or MODELS)
+        after = query.get("after_id", "")
+        if after and after not in known:
+            raise Refusal(400, "after_id: not found")
+        start = str(known.index(after) + 1) if after else ""
+        names, more = part(known, query.get("limit", ""), 20, start)
         body = {
             "data": [_item(name) for name in names],
-            "has_more": False,
-            "first_id": names[0],
-            "last_id": names[-1],
+            "has_more": bool(more),
+            "first_id": names[0] if names else None,
+            "last_id": names[-1] if names else None,
         }
         return Whole(200, orjson.dumps(body), _headers(Ids.new("req_")))
 

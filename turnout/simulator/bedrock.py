@@ -30,6 +30,13 @@ from .wire import Endpoint, Ids
 Json = dict[str, Any]
 
 ACCOUNT = "123456789012"
+MODELS = (
+    "amazon.nova-lite-v1:0",
+    "amazon.titan-embed-text-v2:0",
+    "anthropic.claude-opus-4-1-20250805-v1:0",
+    "anthropic.claude-sonnet-4-20250514-v1:0",
+    "cohere.embed-english-v3",
+)
 _NAMES = {
     400: "ValidationException",
     403: "AccessDeniedException",
@@ -78,8 +85,8 @@ class BedrockWire:
         return None
 
     def looked_up(self, path: str) -> str | None:
-        """None: models are described by another service of AWS."""
-        return None
+        """Models are listed by another service of AWS, which is played here too."""
+        return "" if path == "/foundation-models" else None
 
     def authorize(self, headers: Mapping[str, str], key: str | None) -> None:
         """Accept `key` as a bearer's, or any if it is None. Raises: Refusal."""
@@ -99,13 +106,15 @@ class BedrockWire:
         if is_signed(received.headers.get("authorization", "")):
             verify(received, SECRET if key is None else key)
 
-    def listing(self) -> Whole:
-        """Nothing is listed here."""
-        return self.error(Refusal(404, "unknown operation", type="UnknownOperationException"))
+    def listing(self, query: Mapping[str, str]) -> Whole:
+        """Answer `GET /foundation-models`."""
+        names = sorted(self._known or MODELS)
+        body = {"modelSummaries": [_item(name) for name in names]}
+        return Whole(200, orjson.dumps(body), _headers())
 
     def model(self, name: str) -> Whole:
         """Nothing is described here."""
-        return self.listing()
+        return self.error(Refusal(404, "unknown operation", type="UnknownOperationException"))
 
     def error(self, refusal: Refusal) -> Whole:
         """Shape an error as a response: its name is in a header."""
@@ -499,6 +508,22 @@ _CORAL = "http://internal.amazon.com/coral/com.amazon.bedrock/"
 
 def _name(refusal: Refusal) -> str:
     return refusal.type or _NAMES.get(refusal.status, "InternalServerException")
+
+
+def _item(name: str) -> Json:
+    embeds = "embed" in name
+    return {
+        "modelArn": f"arn:aws:bedrock:us-east-1::foundation-model/{name}",
+        "modelId": name,
+        "modelName": name.partition(".")[2],
+        "providerName": name.partition(".")[0].title(),
+        "inputModalities": ["TEXT"],
+        "outputModalities": ["EMBEDDING" if embeds else "TEXT"],
+        "responseStreamingSupported": not embeds,
+        "customizationsSupported": [],
+        "inferenceTypesSupported": ["ON_DEMAND"],
+        "modelLifecycle": {"status": "ACTIVE"},
+    }
 
 
 def _headers() -> dict[str, str]:

@@ -13,6 +13,7 @@ import orjson
 
 from .calls import tools_asked_for
 from .cohere_body import check_chat, check_embed, last_words
+from .listing import part
 from .reply import Refusal, Reply, Stream, Whole
 from .text import Saying, answer, example, say
 from .tokens import chat_tokens, count, encode
@@ -69,10 +70,12 @@ class CohereWire:
             "invalid api token",
         )
 
-    def listing(self) -> Whole:
-        """Answer `GET /v1/models`."""
-        body = {"models": [_item(name) for name in sorted(self._known or MODELS)]}
-        return _whole(body)
+    def listing(self, query: Mapping[str, str]) -> Whole:
+        """Answer `GET /v1/models`: twenty at a time, or as many as `page_size` says."""
+        asked = query.get("page_size", ""), 20, query.get("page_token", "")
+        names, token = part(sorted(self._known or MODELS), *asked)
+        more = {"next_page_token": token} if token else {}
+        return _whole({"models": [_item(name) for name in names]} | more)
 
     def model(self, name: str) -> Whole:
         """Answer `GET /v1/models/{name}`. Raises: Refusal."""

@@ -106,11 +106,13 @@ class Order(BaseModel):
     """A fault and the requests it is for: the body of `POST /_sim/faults`.
 
     `model` is a pattern over `provider/model` or the bare model. `times` None: until cleared.
-    `rate` is the share of requests, chosen by `seed`.
+    `rate` is the share of requests, chosen by `seed`. `what` is meant: calls to a model, or what is
+    looked up of models, where there is nothing but the provider for `model` to mean.
     """
 
     model_config = ConfigDict(extra="forbid")
 
+    what: Literal["calls", "models"] = "calls"
     model: str = "*"
     fault: Annotated[Fault, Field(discriminator="kind")]
     times: int | None = Field(default=None, ge=1)
@@ -159,6 +161,8 @@ class FaultBook:
         """Return the fault that this request gets, and count it."""
         for standing in self._orders:
             fault = standing.order.fault
+            if standing.order.what != "calls":
+                continue
             needs_stream = isinstance(fault, Unfinished | ErrorEvent) or (
                 isinstance(fault, Malformed) and fault.form == "chunk"
             )
@@ -166,6 +170,20 @@ class FaultBook:
                 continue
             if matches(standing.order.model, provider, model) and _strikes(standing):
                 return fault
+        return None
+
+    def for_look(self, provider: str) -> Fault | None:
+        """Return the fault that something looked up gets, and count it."""
+        for standing in self._orders:
+            order = standing.order
+            if (
+                order.what == "models"
+                and means_provider(order.model, provider)
+                and not _at_accept(order.fault)
+                and not isinstance(order.fault, Unfinished | ErrorEvent)
+                and _strikes(standing)
+            ):
+                return order.fault
         return None
 
     def at_accept(self, provider: str) -> bool:

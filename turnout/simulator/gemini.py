@@ -14,6 +14,7 @@ import orjson
 
 from .gemini_answer import Told
 from .gemini_body import check, in_camel_case, prompt_tokens
+from .listing import part
 from .reply import Refusal, Reply, Stream, Whole
 from .tokens import count
 from .vectors import embedding
@@ -116,9 +117,12 @@ class GeminiWire:
                 raise Refusal(403, _NO_KEY) from None
             raise Refusal(400, _BAD_KEY, code="API_KEY_INVALID") from None
 
-    def listing(self) -> Whole:
-        """Answer `GET /v1beta/models`."""
-        return _whole({"models": [_item(name) for name in sorted(self._known or MODELS)]})
+    def listing(self, query: Mapping[str, str]) -> Whole:
+        """Answer `GET /v1beta/models`: fifty at a time, or as many as `pageSize` says."""
+        asked = query.get("pageSize", ""), 50, query.get("pageToken", "")
+        names, token = part(sorted(self._known or MODELS), *asked)
+        more = {"nextPageToken": token} if token else {}
+        return _whole({"models": [_item(name) for name in names]} | more)
 
     def model(self, name: str) -> Whole:
         """Answer `GET /v1beta/models/{name}`. Raises: Refusal."""

@@ -25,7 +25,8 @@ _RATE = {
 class Manners:
     """Where the providers of this wire differ; `more`: what they have beside chat.
 
-    `deploys`: its addresses may name what is deployed, and then a version of the API.
+    `deploys`: its addresses may name what is deployed, and then a version of the API. `public`:
+    anybody may read its list of models; what is known of a key is told apart from it.
     """
 
     prefix: str
@@ -37,6 +38,7 @@ class Manners:
     more: frozenset[str] = frozenset()
     embeds: bool = True
     deploys: bool = False
+    public: bool = False
 
 
 MANNERS: dict[str, Manners] = {
@@ -112,6 +114,7 @@ MANNERS: dict[str, Manners] = {
         ("anthropic/claude-sonnet-4", "openai/gpt-4o", "deepseek/deepseek-r1"),
         _CLOUDFLARE,
         {},
+        public=True,
     ),
     "together": Manners(
         "/v1",

@@ -68,7 +68,7 @@ class OllamaWire:
             given = headers.get("authorization", "").removeprefix("Bearer ").strip()
             check_key(given, key, "unauthorized", "unauthorized")
 
-    def listing(self) -> Whole:
+    def listing(self, query: Mapping[str, str]) -> Whole:
         """Answer `GET /v1/models`."""
         data = [_item(name) for name in self._names()]
         return _whole({"object": "list", "data": data})

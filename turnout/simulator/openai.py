@@ -10,6 +10,7 @@ import orjson
 
 from .chat_body import checked_chat, last_words, stops
 from .imitations import DONE, IMITATIONS, OpenAI
+from .listing import about_key, item, listing
 from .manners import MANNERS
 from .openai_completions import checked_completion, complete
 from .openai_responses import Responses
@@ -21,6 +22,7 @@ from .vectors import as_base64, embedded_texts, embedding, vector_size
 from .wire import Endpoint, Ids, looked_up_at
 
 _DEPLOYED = re.compile(r"/openai/deployments/([^/]+)/([\w/]+)")
+_KEY = "/key"  # no model is called so
 _ERRORS: dict[int, tuple[str, str | None]] = {  # status: type and code, as OpenAI has them
     400: ("invalid_request_error", None),
     401: ("invalid_request_error", "invalid_api_key"),
@@ -82,8 +84,16 @@ class OpenAIWire:
         return Endpoint(endpoint.answer, name, asked=asked)
 
     def looked_up(self, path: str) -> str | None:
-        """The model whose description is read at a path."""
+        """The model whose description is read at a path; of OpenRouter, the key's as well."""
+        if self._manners.public and path in (f"{self.prefix}/key", f"{self.prefix}/auth/key"):
+            return _KEY
+        if self._manners.deploys and path.startswith("/openai/models"):
+            return looked_up_at(path, "/openai/models")
         return looked_up_at(path)
+
+    def is_public(self, name: str) -> bool:
+        """Whether anybody may read it."""
+        return self._manners.public and name != _KEY
 
     def authorize(self, headers: Mapping[str, str], key: str | None) -> None:
         """Accept `key` only, or any key if it is None. Raises: Refusal."""
@@ -91,17 +101,18 @@ class OpenAIWire:
             return
         self._imitation.authorize(headers, key)
 
-    def listing(self) -> Whole:
+    def listing(self, query: Mapping[str, str]) -> Whole:
         """Answer `GET /v1/models`."""
-        names = sorted(self._known or self._manners.models)
-        body = {"object": "list", "data": [self._item(name) for name in names]}
+        body = listing(self.provider, sorted(self._known or self._manners.models))
         return Whole(200, orjson.dumps(body), self._headers())
 
     def model(self, name: str) -> Whole:
         """Answer `GET /v1/models/{name}`. Raises: Refusal."""
+        if name == _KEY:
+            return Whole(200, orjson.dumps(about_key()), self._headers())
         if name not in (self._known or self._manners.models):
             raise self._not_found(name)
-        return Whole(200, orjson.dumps(self._item(name)), self._headers())
+        return Whole(200, orjson.dumps(item(self.provider, name)), self._headers())
 
     def error(self, refusal: Refusal) -> Whole:
         """Shape an error as a response."""
@@ -200,9 +211,6 @@ class OpenAIWire:
 
     def _not_found(self, model: str) -> Refusal:
         return Refusal(404, f"The model `{model}` does not exist or you do not have access to it.")
-
-    def _item(self, name: str) -> dict[str, Any]:
-        return {"id": name, "object": "model", "created": 1687882411, "owned_by": self.provider}
 
     def _headers(self) -> dict[str, str]:
         headers = {"content-type": "application/json", **self._manners.headers}

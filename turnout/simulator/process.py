@@ -108,9 +108,11 @@ class SimulatorProcess:
         times: int | None = None,
         rate: float | None = None,
         seed: int = 0,
+        what: str = "calls",
     ) -> int:
         """Order a fault (see `faults`) and return its id. Raises: ValueError if it is none."""
-        order = {"model": model, "fault": fault, "times": times, "rate": rate, "seed": seed}
+        order: dict[str, Any] = {"what": what, "model": model, "fault": fault, "times": times}
+        order |= {"rate": rate, "seed": seed}
         return int(self._control("POST", "faults", order)["id"])
 
     def clear_faults(self) -> None:
@@ -122,7 +124,10 @@ class SimulatorProcess:
         return list(self._control("GET", "faults")["faults"])
 
     def stats(self) -> dict[str, Any]:
-        """Return the counts: `total`, and `models` by `provider/model` (see `traffic.Tally`)."""
+        """Return the counts: `total`, `models` by `provider/model`, `lookups` by provider.
+
+        See `traffic.Tally`.
+        """
         return self._control("GET", "stats")
 
     def clear_stats(self) -> None:

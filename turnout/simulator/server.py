@@ -18,7 +18,7 @@ from .received import Received
 from .reply import Refusal, Reply, Stream, Whole
 from .script import write
 from .traffic import Tally, Traffic
-from .wire import Signed, Wire
+from .wire import Public, Signed, Wire
 
 _AT_ONCE = Latency(0, 0)
 # What reading a body of the wrong shape ends in; the wires check only what providers explain.
@@ -175,12 +175,17 @@ class Simulator:
         return Turn(write(reply, latency, fault), tally, "faulted" if fault else outcome)
 
     def _models(self, wire: Wire, received: Received, name: str) -> Turn:
-        fault = self.faults.for_request(wire.provider, "", False)
+        self.traffic.note_look(wire.provider)
+        fault = self.faults.for_look(wire.provider)
         reply: Reply | None = self._ordered(wire, fault)
         if reply is None:
             try:
-                wire.authorize(received.headers, self.key)
-                reply = wire.model(name) if name else wire.listing()
+                if not (isinstance(wire, Public) and wire.is_public(name)):
+                    wire.authorize(received.headers, self.key)
+                if isinstance(wire, Signed):
+                    wire.verify(received, self.key)
+                query = {key: values[0] for key, values in parse_qs(received.query).items()}
+                reply = wire.model(name) if name else wire.listing(query)
             except Refusal as refusal:
                 reply = wire.error(refusal)
         return Turn(write(reply, _AT_ONCE, fault), Tally(), "completed")

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -53,9 +53,13 @@ class _Seen:
 
 @dataclass
 class Traffic:
-    """Counts by `provider/model`, and the last requests, newest last."""
+    """Counts by `provider/model`, and the last requests, newest last.
+
+    What is looked up (lists of models, one model, a key) costs nothing, and is counted apart.
+    """
 
     _tallies: dict[str, Tally] = field(default_factory=dict)
+    _looked_up: Counter[str] = field(default_factory=Counter)
     _seen: deque[_Seen] = field(default_factory=lambda: deque(maxlen=_KEPT))
 
     def note(self, provider: str, model: str, received: Received) -> Tally:
@@ -68,19 +72,24 @@ class Traffic:
         self._seen.append(_Seen(time.time_ns() // 1000, provider, model, received))
         return tally
 
+    def note_look(self, provider: str) -> None:
+        """Count something looked up at a provider."""
+        self._looked_up[provider] += 1
+
     def clear(self) -> None:
         """Start counting anew."""
         self._tallies.clear()
+        self._looked_up.clear()
         self._seen.clear()
 
     def stats(self) -> dict[str, Any]:
-        """Return the counts by model and their total."""
+        """Return the counts by model and their total, and by provider what was looked up."""
         models = {name: asdict(tally) for name, tally in sorted(self._tallies.items())}
         total = asdict(Tally())
         for counts in models.values():
             for name, value in counts.items():
                 total[name] += value
-        return {"total": total, "models": models}
+        return {"total": total, "models": models, "lookups": dict(sorted(self._looked_up.items()))}
 
     def last(self, number: int) -> list[dict[str, Any]]:
         """Return the last requests, oldest first, credentials as fingerprints."""

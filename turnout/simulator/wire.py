@@ -48,8 +48,8 @@ class Wire(Protocol):
     def authorize(self, headers: Mapping[str, str], key: str | None) -> None:
         """Accept `key` only, or any key if it is None. Raises: Refusal."""
 
-    def listing(self) -> Whole:
-        """Answer `GET /v1/models`."""
+    def listing(self, query: Mapping[str, str]) -> Whole:
+        """Answer `GET /v1/models`; `query` may say which page."""
 
     def model(self, name: str) -> Whole:
         """Answer `GET /v1/models/{name}`. Raises: Refusal."""
@@ -67,6 +67,14 @@ class Signed(Protocol):
 
     def verify(self, received: Received, key: str | None) -> None:
         """Check a request's signature, if it has one. Raises: Refusal."""
+
+
+@runtime_checkable
+class Public(Protocol):
+    """A wire that tells something to anybody, without a key."""
+
+    def is_public(self, name: str) -> bool:
+        """Whether what is looked up by this name (see `looked_up`) needs no key."""
 
 
 def looked_up_at(path: str, models: str = "/v1/models") -> str | None:
