@@ -14,6 +14,7 @@ from typing import Any
 
 from turnout.adapters.scripted import said, spoken
 from turnout.engine.request import Reply, Request, StreamReply
+from turnout.engine.seats import Leave, nothing
 from turnout.server.stop import Stop
 from turnout.server.worker import run_worker
 from turnout.settings import Settings
@@ -46,6 +47,10 @@ class Bare:
 
     async def close(self) -> None:
         """Nothing to close."""
+
+    async def seat(self, tenant: str, patience_s: float) -> Leave | None:
+        """There is always one."""
+        return nothing
 
     async def generate(self, request: Request) -> Reply | StreamReply:
         """The answer made before."""

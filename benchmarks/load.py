@@ -7,7 +7,8 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import cast
+from functools import partial
+from typing import NamedTuple, cast
 
 _END_OF_STREAM = b"data: [DONE]"
 
@@ -41,6 +42,22 @@ class Outcome:
     failure: str | None = None
 
 
+class Told(NamedTuple):
+    """What came back, to be judged: the head in lower case, and the body without its framing."""
+
+    head: str
+    body: bytes
+
+    def header(self, name: str) -> str:
+        """A header's value; empty where there is none."""
+        _, found, rest = self.head.partition(f"\r\n{name}:")
+        return rest.partition("\r\n")[0].strip() if found else ""
+
+
+# Sees each answer, and may say in `outcome.failure` what is wrong with it, or that nothing is.
+Judge = Callable[[Shot, Outcome, Told], None]
+
+
 @dataclass
 class Report:
     """All outcomes of a run, and how long it took."""
@@ -71,42 +88,53 @@ async def fire(
     lanes: int,
     headers: dict[str, str] | None = None,
     on_outcome: Callable[[int], None] | None = None,
+    judge: Judge | None = None,
+    rest_s: float = 0.0,
+    patience_s: float | None = None,
 ) -> Report:
     """Make all requests over `lanes` connections at a time, each one after another.
 
-    `on_outcome` is called with the number of requests done so far.
+    `on_outcome` is called with the number of requests done so far. A lane rests between requests;
+    it gives an answer up that is not complete within `patience_s`.
     """
     head = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     report = Report()
     queue = iter(shots)
+    manner = _Manner(host, port, head, on_outcome, judge, rest_s, patience_s)
     started = time.perf_counter_ns()
-    await asyncio.gather(
-        *(_lane(host, port, head, queue, report, on_outcome) for _ in range(lanes))
-    )
+    await asyncio.gather(*(_lane(manner, queue, report) for _ in range(lanes)))
     report.took_us = (time.perf_counter_ns() - started) // 1000
     return report
 
 
-async def _lane(
-    host: str,
-    port: int,
-    head: str,
-    queue: Iterator[Shot],
-    report: Report,
-    on_outcome: Callable[[int], None] | None,
-) -> None:
+class _Manner(NamedTuple):
+    """How all lanes of a run go about it."""
+
+    host: str
+    port: int
+    head: str
+    on_outcome: Callable[[int], None] | None
+    judge: Judge | None
+    rest_s: float
+    patience_s: float | None
+
+
+async def _lane(manner: _Manner, queue: Iterator[Shot], report: Report) -> None:
     loop = asyncio.get_running_loop()
     client: _Client | None = None
     for shot in queue:
         if client is None or client.closed:
+            make = partial(_Client, manner)
             try:
-                _, client = await loop.create_connection(_Client, host, port)
+                _, client = await loop.create_connection(make, manner.host, manner.port)
             except OSError as error:
                 report.outcomes.append(Outcome(failure=f"no connection: {error}"))
                 continue
-        report.outcomes.append(await client.shoot(host, head, shot))
-        if on_outcome is not None:
-            on_outcome(len(report.outcomes))
+        report.outcomes.append(await client.shoot(shot))
+        if manner.on_outcome is not None:
+            manner.on_outcome(len(report.outcomes))
+        if manner.rest_s:
+            await asyncio.sleep(manner.rest_s)
     if client is not None:
         client.close()
 
@@ -114,8 +142,9 @@ async def _lane(
 class _Client(asyncio.Protocol):
     """One connection, one request at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, manner: _Manner) -> None:
         self.closed = True
+        self._manner = manner
         self._transport: asyncio.Transport | None = None
         self._answered: asyncio.Future[None] | None = None
         self._leaving: asyncio.TimerHandle | None = None
@@ -130,6 +159,8 @@ class _Client(asyncio.Protocol):
         self._chunked = False
         self._left = 0  # bytes of the body, or of the chunk, still to come
         self._tail = b""
+        self._head = ""
+        self._body: list[bytes] = []  # kept where somebody judges it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -143,27 +174,37 @@ class _Client(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    async def shoot(self, host: str, head: str, shot: Shot) -> Outcome:
+    async def shoot(self, shot: Shot) -> Outcome:
         assert self._transport is not None
+        manner = self._manner
         self._reset()
         self._shot, self._outcome = shot, Outcome()
         self._answered = asyncio.get_running_loop().create_future()
         self._started_ns = time.perf_counter_ns()
         self._transport.write(
-            f"POST {shot.path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
-            f"{head}content-length: {len(shot.body)}\r\n\r\n".encode()
+            f"POST {shot.path} HTTP/1.1\r\nhost: {manner.host}\r\n"
+            f"content-type: application/json\r\n{manner.head}"
+            f"content-length: {len(shot.body)}\r\n\r\n".encode()
             + shot.body
         )
         if shot.leave_after is not None and not shot.stream:
             self._leaving = asyncio.get_running_loop().call_later(
                 shot.leave_after / 1000, self._leave
             )
-        await self._answered
+        try:
+            async with asyncio.timeout(manner.patience_s):
+                await self._answered
+        except TimeoutError:
+            self._outcome.failure = f"no complete answer within {manner.patience_s} s"
+            self.closed = True
+            self._transport.abort()
         self._answered = None
         if self._leaving is not None:
             self._leaving.cancel()
             self._leaving = None
         self._outcome.took_us = (time.perf_counter_ns() - self._started_ns) // 1000
+        if manner.judge is not None:
+            manner.judge(shot, self._outcome, Told(self._head, b"".join(self._body)))
         return self._outcome
 
     def data_received(self, data: bytes) -> None:
@@ -176,6 +217,8 @@ class _Client(asyncio.Protocol):
             self._read_chunks()
         else:
             self._left -= len(self._buffer)
+            if self._manner.judge is not None:
+                self._body.append(self._buffer)
             self._tail, self._buffer = self._buffer[-64:], b""
             if self._left <= 0:
                 self._complete()
@@ -187,6 +230,7 @@ class _Client(asyncio.Protocol):
         head = self._buffer[:end].lower()
         self._buffer = self._buffer[end + 4 :]
         self._head_read = True
+        self._head = head.decode("latin-1") if self._manner.judge is not None else ""
         self._outcome.status = int(head[9:12])
         self._chunked = b"transfer-encoding: chunked" in head
         if not self._chunked:
@@ -212,6 +256,8 @@ class _Client(asyncio.Protocol):
                 return
             payload = buffer[line + 2 : end]
             self._outcome.events += payload.count(b"\n\n")
+            if self._manner.judge is not None:
+                self._body.append(payload)
             self._tail = payload[-64:]
             at = end + 2
             if (
@@ -228,6 +274,8 @@ class _Client(asyncio.Protocol):
             outcome.failure = f"status {outcome.status}"
         elif self._shot.stream and _END_OF_STREAM not in self._tail:
             outcome.failure = "the stream ended without [DONE]"
+        elif self._buffer or self._left < 0:
+            outcome.failure = "something came after the end of the answer"
         self._settle()
 
     def _leave(self) -> None:

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -24,14 +25,23 @@ KEY_VARIABLES = tuple(kind.key_variable for kind in PROVIDERS.values())
 class GatewayProcess:
     """`turnout serve` with a policy and a home of its own; ends with the `with` block."""
 
-    def __init__(self, policy: str, *, workers: int = 1, cores: set[int] | None = None) -> None:
-        """Prepare to serve the text of a policy, on certain cores if given."""
+    def __init__(
+        self,
+        policy: str,
+        *,
+        workers: int = 1,
+        cores: set[int] | None = None,
+        port: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Prepare to serve the text of a policy, on certain cores if given; port 0: a free one."""
         self._policy = policy
         self._workers = workers
         self._cores = cores
+        self._environment = dict(environment or {})
+        self.port = port
         self._folder = tempfile.TemporaryDirectory(prefix="turnout-bench-")
         self._process: subprocess.Popen[str] | None = None
-        self.port = 0
 
     @property
     def home(self) -> Path:
@@ -44,24 +54,39 @@ class GatewayProcess:
         assert self._process is not None
         return self._process.pid
 
-    def __enter__(self) -> Self:
-        """Start, and wait until it serves. Raises: RuntimeError with its log if it does not."""
-        policy = self.home / "routing.yml"
-        policy.write_text(self._policy, encoding="utf-8")
+    @property
+    def policy(self) -> Path:
+        """The file of its policy."""
+        return self.home / "routing.yml"
+
+    @property
+    def serving(self) -> list[int]:
+        """The process ids of those that take requests: its workers, or itself where it is alone."""
+        return workers_of(self.pid) if self._workers > 1 else [self.pid]
+
+    def start(self) -> Self:
+        """Start, and wait for nothing."""
+        self.policy.write_text(self._policy, encoding="utf-8")
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
         environment = {**kept, **dict.fromkeys(KEY_VARIABLES, "simulated")}
         environment["TURNOUT_HOME"] = str(self.home)
-        command = [sys.executable, "-m", "turnout", "serve", "--policy", str(policy)]
+        environment |= self._environment
+        command = [sys.executable, "-m", "turnout", "serve", "--policy", str(self.policy)]
         with (self.home / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [*command, "--port", "0", "--workers", str(self._workers)],
+                [*command, "--port", str(self.port), "--workers", str(self._workers)],
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
                 start_new_session=True,
             )
-        assert self._process.stdout is not None
+        return self
+
+    def __enter__(self) -> Self:
+        """Start, and wait until it serves. Raises: RuntimeError with its log if it does not."""
+        self.start()
+        assert self._process is not None and self._process.stdout is not None
         for line in self._process.stdout:
             if line.startswith(_SERVES):
                 self.port = int(line.removeprefix(_SERVES).split()[0].rpartition(":")[2])
@@ -82,13 +107,17 @@ class GatewayProcess:
     ) -> None:
         """Stop and remove the home."""
         self.stop()
+        self.clean()
+
+    def clean(self) -> None:
+        """Remove the home; for who has called `start` instead of a `with` block."""
         self._folder.cleanup()
 
-    def stop(self) -> int:
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to stop and return its exit code; the home stays until the block ends."""
         assert self._process is not None
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
+            self._process.send_signal(how)
             try:
                 self._process.wait(_STOP_S)
             except subprocess.TimeoutExpired:
@@ -177,6 +206,18 @@ def children(pid: int) -> list[int]:
         return [int(child) for t in tasks for child in (t / "children").read_text().split()]
     except FileNotFoundError:
         return []
+
+
+def workers_of(pid: int) -> list[int]:
+    """Return those of a process's children that take requests, oldest first."""
+    return [child for child in sorted(children(pid)) if b"spawn_main" in _command_of(child)]
+
+
+def _command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has just ended
+        return b""
 
 
 def machine() -> str:

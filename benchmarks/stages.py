@@ -27,8 +27,8 @@ from turnout.engine.record import DecisionRecord
 from turnout.engine.request import Caller, Operation, Request, StreamReply
 from turnout.engine.state.rows import decision_row
 from turnout.engine.state.sqlite import open_store
+from turnout.protocols.chat_shape import check_chat
 from turnout.server.body import parse
-from turnout.server.shape import check_chat
 
 _ROUNDS = 7
 _TARGETS = ("openai", "anthropic", "groq")

@@ -308,8 +308,8 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(
         "healthy",
         Type.BOOL,
-        "False after 5 failures of the target in a row, until an attempt succeeds or 30 s passed "
-        "since the last failure. Refusals of a request's own content do not count.",
+        "False while the target's breaker is open, or while its provider does not answer the free "
+        "question whether it is there.",
         always_known=True,
         parameter=Parameter.TARGET,
         live=True,
@@ -317,7 +317,8 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(
         "breaker",
         Type.ENUM,
-        "The state of the target's circuit breaker. There are no breakers yet: always `closed`.",
+        "The state of the target's circuit breaker, which all workers share: `breakers:`. While it "
+        "is `open` no request waits for the target; `half_open`, one attempt tries it.",
         always_known=True,
         domain=BREAKER_STATES,
         parameter=Parameter.TARGET,
@@ -326,7 +327,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(
         "inflight",
         Type.NUMBER,
-        "Attempts at the target that are under way, of this worker, as of the last second.",
+        "Attempts at the target that are under way, of all workers, as of the last second or two.",
         always_known=True,
         parameter=Parameter.TARGET,
         live=True,

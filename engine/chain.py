@@ -4,45 +4,47 @@ What a fault leads to stands in `provider.FAULTS`, nowhere else. The chain decid
 next and when to stop; it knows no wire, no price and no HTTP. Time is the event loop's, so that a
 test can turn it by hand.
 
-Over 300 lines because the two ways to answer (whole, stream) share one walk and its clocks.
+Over 300 lines because the two ways to answer (whole, stream) share one walk and its limits.
 """
 
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
-
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-    stop_after_attempt,
-    wait_random_exponential,
-)
 
 from turnout.dsl.core import REQUESTED, Hop, Program
 from turnout.dsl.routes import NEEDS
 from turnout.dsl.schema import Target, Value
 from turnout.dsl.snapshot import Snapshot
 
-from .breakers import Breakers
+from .breakers import Barred, Breakers
+from .clocks import seconds
 from .complaint import Complaints
 from .provider import FAULTS, Answer, Call, Chunk, Fault, Provider, ProviderError
 from .pulse import Pulse
 from .record import Attempt
-from .request import Operation, Request, RequestError, Sets, Usage
-from .seats import Boundless, Seats
+from .request import Operation, Request, Sets, Usage
+from .retries import KeptOut, Retries
+from .seats import Boundless, Leave, Seats
+from .told import Failure, exhausted, nowhere
 
 T = TypeVar("T")
 Guard = Callable[[Mapping[str, Value | None]], Value | None]
 
 # While another hop is left, waiting longer than this for the same target is worse than moving on.
 PATIENCE_S = 2.0
-# Waits before retries double up to this, from the hop's own `backoff`, with full jitter.
-LONGEST_BACKOFF_S = 8.0
+# For a place at a target that has so many only: while another hop is left, and at the last.
+SEAT_PATIENCE_S = 0.25
+LAST_SEAT_PATIENCE_S = 1.0
+# When to come back where all places are taken; nobody knows better.
+SEAT_WAIT_US = 1_000_000
+# However many hops and retries a policy has: one request is never more attempts than this.
+MOST_ATTEMPTS = 16
+# SDKs say with it how often they have asked before; what they repeat is not multiplied.
+SDK_RETRIES = "x-stainless-retry-count"
 # What may come before the first content (role, empty deltas); more of it is no answer.
 HELD_CHUNKS = 256
 HELD_BYTES = 4 * 1024 * 1024
@@ -129,7 +131,12 @@ class Opened:
 
 @dataclass(slots=True)
 class _Stop:
-    """A hop with its target resolved, or the reason why it cannot serve this request."""
+    """A hop with its target resolved, or the reason why it cannot serve this request.
+
+    From when it is entered: `limit_at` bounds it by the loop's clock, and `is_last_after` says
+    whether no other hop would be entered after a fault. From when an attempt begins: `since_ns` is
+    what the breakers let it in with, and `leave` gives its place back.
+    """
 
     index: int
     hop: Hop
@@ -137,6 +144,14 @@ class _Stop:
     provider: Provider | None
     excluded: str | None
     exclusion: Fault | None = None
+    limit_at: float = math.inf
+    is_last_after: Callable[[Fault], bool] = lambda _: True
+    since_ns: int | None = None
+    leave: Leave = lambda: None
+
+
+Try = Callable[[_Stop, int], Awaitable[T]]
+"""One attempt at a stop, with its number."""
 
 
 class Chain:
@@ -154,74 +169,136 @@ class Chain:
 
         Raises: RequestError when no hop did.
         """
-
-        async def attempt(stop: _Stop, number: int, limit_at: float, more: bool) -> Answered:
-            return await self._answer_once(journey, stop, number, limit_at)
-
-        return await self._walk(journey, attempt)
+        return await self._walk(journey, partial(self._answer_once, journey))
 
     async def count(self, journey: Journey) -> Counted:
         """The prompt's tokens at the first hop that may have it; nothing is generated or billed.
 
         Raises: RequestError when no hop may.
         """
-
-        async def attempt(stop: _Stop, number: int, limit_at: float, more: bool) -> Counted:
-            return await self._count_once(journey, stop, number, limit_at)
-
-        return await self._walk(journey, attempt)
+        return await self._walk(journey, partial(self._count_once, journey))
 
     async def open(self, journey: Journey) -> Opened:
         """A stream at its first content, from the first hop that reaches it.
 
         Raises: RequestError when no hop did.
         """
-
-        async def attempt(stop: _Stop, number: int, limit_at: float, more: bool) -> Opened:
-            return await self._open_once(journey, stop, number, limit_at, more)
-
-        return await self._walk(journey, attempt)
+        return await self._walk(journey, partial(self._open_once, journey))
 
     # --- the walk --------------------------------------------------------------------------------
 
-    async def _walk(
-        self,
-        journey: Journey,
-        attempt: Callable[[_Stop, int, float, bool], Awaitable[T]],
-    ) -> T:
+    async def _walk(self, journey: Journey, attempt: Try[T]) -> T:
         now = asyncio.get_running_loop().time
         deadline_at = journey.ends_at = now() + journey.program.deadline_us / 1e6
         stops = self._stops(journey)
-        failures: list[tuple[Target, ProviderError]] = []
-        entered_from_route = False
+        failures: list[Failure] = []
+        # What a hop may be entered after: the last failure, and what was kept out since.
+        pending: list[tuple[Fault, Hop | None]] = []
+        made = 0
+        retries_at_most = 0 if _is_repeated(journey.request) else MOST_ATTEMPTS
+
+        async def counted(stop: _Stop, number: int) -> T:
+            nonlocal made
+            await self._admit(stop, number)
+            made += 1
+            return await attempt(stop, number)
+
         for position, stop in enumerate(stops):
-            if stop.excluded is not None:
-                _skip(journey, stop, stop.excluded)
+            if (reason := self._unwanted(journey, stop, pending)) is not None:
+                _skip(journey, stop, reason)
                 continue
-            if failures:
-                last = failures[-1][1].fault
-                route = journey.route if entered_from_route else None
-                wanted = _wanted_after(last, route, stop.hop)
-                if wanted is not None:
-                    _skip(journey, stop, wanted)
-                    continue
-            if stop.hop.when is not None and not self._enters(journey, stop.hop):
-                _skip(journey, stop, "its `when` is not true")
+            if made == MOST_ATTEMPTS:
+                _skip(journey, stop, f"{MOST_ATTEMPTS} attempts were made")
                 continue
-            assert stop.target is not None
-            more = any(later.excluded is None for later in stops[position + 1 :])
-            limit_at = deadline_at
+            route = stop.hop if position == 0 and journey.route is not None else None
+            stop.is_last_after = partial(self._is_last, stops[position + 1 :], route)
+            stop.limit_at = deadline_at
             clocks = stop.hop.clocks
-            if clocks.written_timeout or more:
-                limit_at = min(limit_at, now() + clocks.timeout_us / 1e6)
-            entered_from_route = position == 0 and journey.route is not None
+            if clocks.written_timeout or not stop.is_last_after(Fault.TIMEOUT):
+                stop.limit_at = min(deadline_at, now() + clocks.timeout_us / 1e6)
+            tries = min(stop.hop.retries, retries_at_most, MOST_ATTEMPTS - made - 1) + 1
+            assert stop.target is not None
             try:
-                return await _with_retries(stop, attempt, limit_at, more)
+                return await self._retries(stop, tries).over(partial(counted, stop))
+            except KeptOut as kept:
+                _skip(journey, stop, kept.message, kept.fault)
+                pending.append((kept.fault, route))
+                failures.append((stop.target, kept))
             except ProviderError as error:
+                pending = [(error.fault, route)]
                 failures.append((stop.target, error))
                 if now() >= deadline_at:
                     break
-        raise _told(stops, failures)
+        if failures:
+            raise exhausted(failures, made)
+        raise nowhere([_excluded(stop) for stop in stops])
+
+    def _unwanted(
+        self, journey: Journey, stop: _Stop, pending: Sequence[tuple[Fault, Hop | None]]
+    ) -> str | None:
+        """Why a hop is passed over by this request; None where it is entered."""
+        if stop.excluded is not None:
+            return stop.excluded
+        unwanted = [_unwanted_after(fault, route, stop.hop) for fault, route in pending]
+        if unwanted and None not in unwanted:
+            return unwanted[-1]
+        if stop.hop.when is not None and not self._enters(journey, stop.hop):
+            return "its `when` is not true"
+        return None
+
+    def _is_last(self, later: Sequence[_Stop], route: Hop | None, fault: Fault) -> bool:
+        """Whether none of the later hops would be entered after this fault, as far as known."""
+        return not any(
+            stop.excluded is None
+            and stop.target is not None
+            and _unwanted_after(fault, route, stop.hop) is None
+            and self._breakers.barred(stop.target.id) is None
+            for stop in later
+        )
+
+    def _retries(self, stop: _Stop, tries: int) -> Retries:
+        assert stop.target is not None
+        now = asyncio.get_running_loop().time
+        target = stop.target.id
+
+        def asked_s(error: ProviderError) -> float | None:
+            asked = None if error.retry_after_us is None else error.retry_after_us / 1e6
+            barred = self._breakers.barred(target)
+            if barred is None:
+                return asked
+            # Its breaker opened under these very attempts, or under others'.
+            return max(asked or 0.0, barred.left_us / 1e6) if barred.is_cooling else math.inf
+
+        def patience_s(error: ProviderError) -> float:
+            left_s = stop.limit_at - now()
+            return left_s if stop.is_last_after(error.fault) else min(PATIENCE_S, left_s)
+
+        return Retries(tries, stop.hop.backoff_us, asked_s, patience_s)
+
+    async def _admit(self, stop: _Stop, number: int) -> None:
+        """Let an attempt begin at a target, with a place of its own. Raises: KeptOut."""
+        target = stop.target
+        assert target is not None
+        places = target.concurrency
+        if places is not None:
+            if number == 1 and (barred := self._breakers.barred(target.id)) is not None:
+                raise KeptOut(Fault.BREAKER_OPEN, barred.reason, barred.left_us)
+            left_s = stop.limit_at - asyncio.get_running_loop().time()
+            is_last = stop.is_last_after(Fault.OVERLOADED)
+            patience_s = min(left_s, LAST_SEAT_PATIENCE_S if is_last else SEAT_PATIENCE_S)
+            leave = await self._seats.take(f"target:{target.id}", places, max(patience_s, 0.0))
+            if leave is None:
+                raise KeptOut(Fault.OVERLOADED, f"its {places} places are taken", SEAT_WAIT_US)
+            stop.leave = leave
+        entered = self._breakers.enter(target.id)
+        if not isinstance(entered, Barred):
+            stop.since_ns = entered
+        elif entered.is_cooling and number > 1:
+            # These attempts have waited for as long as the provider asked them to.
+            stop.since_ns = None
+        else:
+            stop.leave()
+            raise KeptOut(Fault.BREAKER_OPEN, entered.reason, entered.left_us)
 
     def _enters(self, journey: Journey, hop: Hop) -> bool:
         return journey.guards[id(hop)](journey.snapshot) is True
@@ -273,70 +350,68 @@ class Chain:
 
     # --- one attempt -----------------------------------------------------------------------------
 
-    async def _answer_once(
-        self, journey: Journey, stop: _Stop, number: int, limit_at: float
-    ) -> Answered:
-        call, attempt = self._begin_whole(journey, stop, number, limit_at)
+    async def _answer_once(self, journey: Journey, stop: _Stop, number: int) -> Answered:
+        call, attempt = self._begin_whole(journey, stop, number)
         assert stop.provider is not None and stop.target is not None
-        answer = await self._whole(stop.provider.answer(call), call, attempt, limit_at)
+        answer = await self._whole(stop.provider.answer(call), call, attempt, stop)
         attempt.usage = answer.usage
         output = answer.usage.output if answer.usage is not None else None
         self._pulse.record(stop.target.id, attempt.took_us, None, output, failed=False)
-        self._breakers.succeeded(stop.target.id)
+        self._breakers.succeeded(stop.target.id, stop.since_ns)
         return Answered(stop.target, attempt, answer, call.native, call.limits)
 
-    async def _count_once(
-        self, journey: Journey, stop: _Stop, number: int, limit_at: float
-    ) -> Counted:
-        call, attempt = self._begin_whole(journey, stop, number, limit_at)
+    async def _count_once(self, journey: Journey, stop: _Stop, number: int) -> Counted:
+        call, attempt = self._begin_whole(journey, stop, number)
         assert stop.provider is not None and stop.target is not None
         try:
-            counted = await self._whole(stop.provider.count(call), call, attempt, limit_at)
+            counted = await self._whole(stop.provider.count(call), call, attempt, stop)
         finally:
             # Counting is free of charge, whatever became of it.
             attempt.usage = Usage(0, 0)
+        # That it counts does not say that it answers.
+        self._unheard(attempt, stop)
         return Counted(stop.target, attempt, counted)
 
-    def _begin_whole(
-        self, journey: Journey, stop: _Stop, number: int, limit_at: float
-    ) -> tuple[Call, Attempt]:
+    def _begin_whole(self, journey: Journey, stop: _Stop, number: int) -> tuple[Call, Attempt]:
         # A whole answer sends nothing while the model thinks: only the hop's limit bounds it.
-        left_s = limit_at - asyncio.get_running_loop().time()
+        left_s = stop.limit_at - asyncio.get_running_loop().time()
         return self._begin(journey, stop, number, int(left_s * 1e6))
 
-    async def _whole(self, asked: Awaitable[T], call: Call, attempt: Attempt, limit_at: float) -> T:
+    async def _whole(self, asked: Awaitable[T], call: Call, attempt: Attempt, stop: _Stop) -> T:
         """What a provider gives in one piece; what becomes of it is noted in the attempt."""
         began = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout_at(limit_at):
+            async with asyncio.timeout_at(stop.limit_at):
                 given = await asked
         except TimeoutError:
-            error = ProviderError(Fault.TIMEOUT, f"no answer within {_seconds(limit_at - began)}")
-            self._failed(attempt, call, error)
+            within = seconds(stop.limit_at - began)
+            error = ProviderError(Fault.TIMEOUT, f"no answer within {within}")
+            self._failed(attempt, call, error, stop)
             raise error from None
         except ProviderError as error:
-            self._failed(attempt, call, error)
+            self._failed(attempt, call, error, stop)
             raise
         except asyncio.CancelledError:
             _left(attempt, call)
+            self._unheard(attempt, stop)
             raise
         except Exception:
             _broke(attempt, call)
+            self._unheard(attempt, stop)
             raise
         finally:
             self._pulse.left(attempt.target)
+            stop.leave()
         attempt.outcome = "ok"
         _close(attempt, call)
         return given
 
-    async def _open_once(
-        self, journey: Journey, stop: _Stop, number: int, limit_at: float, more: bool
-    ) -> Opened:
+    async def _open_once(self, journey: Journey, stop: _Stop, number: int) -> Opened:
         loop = asyncio.get_running_loop()
         began = loop.time()
         clocks = stop.hop.clocks
-        first_at = limit_at
-        if clocks.written_ttft or more:
+        limit_at = first_at = stop.limit_at
+        if clocks.written_ttft or not stop.is_last_after(Fault.TTFT_TIMEOUT):
             first_at = min(limit_at, began + clocks.ttft_us / 1e6)
         # The gap between chunks is clocked by whoever relays them (`IdleClock`), so the transport
         # only needs a bound that never strikes first.
@@ -354,32 +429,38 @@ class Chain:
                         break
                     held_bytes += len(chunk.data)
                     if len(held) > HELD_CHUNKS or held_bytes > HELD_BYTES:
-                        raise ProviderError(Fault.BAD_OUTPUT, "the stream brings no content")
+                        # Not a hiccup: it would do so again.
+                        raise ProviderError(
+                            Fault.BAD_OUTPUT, "the stream brings no content", should_retry=False
+                        )
                 else:
                     raise ProviderError(Fault.BAD_OUTPUT, "the stream ended without content")
         # What happened is noted before the stream is closed: closing can be cut short.
         except TimeoutError:
             fault = Fault.TTFT_TIMEOUT if first_at < limit_at else Fault.TIMEOUT
-            error = ProviderError(fault, f"no content within {_seconds(first_at - began)}")
-            self._failed(attempt, call, error)
+            error = ProviderError(fault, f"no content within {seconds(first_at - began)}")
+            self._failed(attempt, call, error, stop)
             await chunks.aclose()
             raise error from None
         except ProviderError as error:
-            self._failed(attempt, call, error)
+            self._failed(attempt, call, error, stop)
             await chunks.aclose()
             raise
         except asyncio.CancelledError:
             _left(attempt, call)
+            self._unheard(attempt, stop)
             await chunks.aclose()
             raise
         except Exception:
             _broke(attempt, call)
+            self._unheard(attempt, stop)
             await chunks.aclose()
             raise
         finally:
             if not (held and held[-1].content):
                 self._pulse.left(stop.target.id)
-        self._breakers.succeeded(stop.target.id)
+                stop.leave()
+        self._breakers.succeeded(stop.target.id, stop.since_ns)
         attempt.ttft_us = took_us(attempt, journey.request)
         attempt.sent = call.sent
         attempt.dropped = call.losses
@@ -389,8 +470,8 @@ class Chain:
             held,
             chunks,
             clocks.idle_us,
-            partial(self._pulse.left, stop.target.id),
-            partial(self._complaints.failed, journey.request.id, stop.target.id),
+            partial(self._gone, stop.target.id, stop.leave),
+            partial(self._broke_off, journey.request.id, stop.target.id, stop.since_ns),
             journey.ends_at,
             call.native,
             call.limits,
@@ -424,7 +505,24 @@ class Chain:
         self._pulse.entered(attempt.target)
         return call, attempt
 
-    def _failed(self, attempt: Attempt, call: Call, error: ProviderError) -> None:
+    def _gone(self, target: str, leave: Leave) -> None:
+        """A stream is over."""
+        self._pulse.left(target)
+        leave()
+
+    def _broke_off(
+        self, request_id: str, target: str, since_ns: int | None, error: ProviderError
+    ) -> None:
+        """A stream broke after its first content."""
+        self._complaints.failed(request_id, target, error)
+        self._breakers.failed(target, error, since_ns)
+
+    def _unheard(self, attempt: Attempt, stop: _Stop) -> None:
+        """An attempt ended that says nothing of its target."""
+        if stop.since_ns is not None:
+            self._breakers.left(attempt.target, stop.since_ns)
+
+    def _failed(self, attempt: Attempt, call: Call, error: ProviderError, stop: _Stop) -> None:
         _close(attempt, call)
         attempt.fault = error.fault.value
         attempt.reason = error.message
@@ -432,145 +530,16 @@ class Chain:
         attempt.usage = error.usage
         error.limits = call.limits
         self._complaints.failed(call.request.id, attempt.target, error)
-        self._breakers.failed(attempt.target, error)
+        self._breakers.failed(attempt.target, error, stop.since_ns)
         # The caller's own mistake says nothing about the target.
         if FAULTS[error.fault].breaker:
             self._pulse.record(attempt.target, attempt.took_us, None, None, failed=True)
 
 
-# --- clocks --------------------------------------------------------------------------------------
-
-
-class IdleClock:
-    """Bounds the gap between chunks, and the whole, with one timer for the whole stream.
-
-    The timer does not move with every chunk: when it strikes, it looks how long the wait in
-    progress has lasted and sets itself again. Time that the client takes to read is no gap.
-    """
-
-    def __init__(self, idle_us: int, ends_at: float = math.inf) -> None:
-        """Start the clock for the stream that the current task relays.
-
-        `ends_at` is the request's deadline by the loop's clock.
-        """
-        self._idle_s = idle_us / 1e6
-        self._ends_at = ends_at
-        self._loop = asyncio.get_running_loop()
-        self._waiting_since: float | None = None
-        self._task: asyncio.Task[object] | None = None
-        self._cancelling = 0
-        self._struck = False
-        self._timer = self._loop.call_at(self._next_look(), self._strike)
-
-    def _next_look(self) -> float:
-        now = self._loop.time()
-        due = (now if self._waiting_since is None else self._waiting_since) + self._idle_s
-        # Where the deadline has passed already, `next` tells.
-        return min(due, self._ends_at) if self._ends_at > now else due
-
-    def _strike(self) -> None:
-        since = self._waiting_since
-        now = self._loop.time()
-        if since is not None and self._task is not None:
-            if now >= min(since + self._idle_s, self._ends_at):
-                self._struck = True
-                self._task.cancel()
-                return
-        self._timer = self._loop.call_at(self._next_look(), self._strike)
-
-    async def next(self, chunks: AsyncGenerator[Chunk, None]) -> Chunk:
-        """The next chunk. Raises: StopAsyncIteration at the end; ProviderError TIMEOUT."""
-        task = asyncio.current_task()
-        if task is not self._task:
-            self._task = task
-            self._cancelling = task.cancelling() if task is not None else 0
-        self._waiting_since = self._loop.time()
-        if self._waiting_since >= self._ends_at:
-            self._waiting_since = None
-            raise _too_late()
-        try:
-            return await chunks.__anext__()
-        except asyncio.CancelledError:
-            if self._struck and task is not None and task.uncancel() <= self._cancelling:
-                if self._loop.time() >= self._ends_at:
-                    raise _too_late() from None
-                raise ProviderError(
-                    Fault.TIMEOUT, f"nothing came for {_seconds(self._idle_s)}"
-                ) from None
-            raise
-        finally:
-            self._waiting_since = None
-
-    def stop(self) -> None:
-        """Let go of the timer."""
-        self._timer.cancel()
-
-
-def _too_late() -> ProviderError:
-    return ProviderError(Fault.TIMEOUT, "the answer was not complete by the request's deadline")
-
-
-async def _with_retries(
-    stop: _Stop,
-    attempt: Callable[[_Stop, int, float, bool], Awaitable[T]],
-    limit_at: float,
-    more: bool,
-) -> T:
-    """Attempts at one hop: the first directly, the others through tenacity."""
-    first: ProviderError | None
-    try:
-        return await attempt(stop, 1, limit_at, more)
-    except ProviderError as failure:
-        if stop.hop.retries == 0 or not FAULTS[failure.fault].retry:
-            raise
-        first = failure
-    now = asyncio.get_running_loop().time
-
-    def wait(state: RetryCallState) -> float:
-        asked = _asked_wait(state)
-        return asked if asked is not None else backoff(state)
-
-    counted = stop_after_attempt(stop.hop.retries + 1)
-    first_us = stop.hop.backoff_us
-    backoff = wait_random_exponential(
-        multiplier=first_us / 1e6, max=max(LONGEST_BACKOFF_S, first_us / 1e6), exp_base=2
-    )
-
-    def enough(state: RetryCallState) -> bool:
-        patience = limit_at - now()
-        return counted(state) or state.upcoming_sleep >= (
-            min(PATIENCE_S, patience) if more else patience
-        )
-
-    retrying = AsyncRetrying(
-        retry=retry_if_exception(lambda e: isinstance(e, ProviderError) and FAULTS[e.fault].retry),
-        wait=wait,
-        stop=enough,
-        sleep=asyncio.sleep,
-        reraise=True,
-    )
-    async for trial in retrying:
-        with trial:
-            if first is not None:
-                # The first attempt is over: it counts as tenacity's first, which now waits.
-                over, first = first, None
-                raise over
-            return await attempt(stop, trial.retry_state.attempt_number, limit_at, more)
-    raise AssertionError("tenacity ends with a result or the last error")
-
-
-def _asked_wait(state: RetryCallState) -> float | None:
-    """What the server's Retry-After of the latest answer asks for, in seconds."""
-    error = state.outcome.exception() if state.outcome is not None else None
-    if isinstance(error, ProviderError) and error.retry_after_us is not None:
-        return error.retry_after_us / 1e6
-    return None
-
-
 # --- faults --------------------------------------------------------------------------------------
 
 
-def _wanted_after(last: Fault, route: Hop | None, hop: Hop) -> str | None:
+def _unwanted_after(last: Fault, route: Hop | None, hop: Hop) -> str | None:
     """None where the hop is entered after this fault, else why not.
 
     `route` is the rule's own hop where that is what failed.
@@ -595,7 +564,18 @@ def _lacks(target: Target, journey: Journey) -> str | None:
     return None
 
 
-def _skip(journey: Journey, stop: _Stop, reason: str) -> None:
+def _is_repeated(request: Request) -> bool:
+    """Whether an SDK asks again for what it has asked for before."""
+    told = request.headers.get(SDK_RETRIES, "0")
+    return told.isdecimal() and int(told[:9]) > 0
+
+
+def _excluded(stop: _Stop) -> tuple[str, str, Fault | None]:
+    target = stop.target.id if stop.target else stop.hop.target
+    return target, stop.excluded or "not entered", stop.exclusion
+
+
+def _skip(journey: Journey, stop: _Stop, reason: str, fault: Fault | None = None) -> None:
     target = stop.target
     journey.attempts.append(
         Attempt(
@@ -606,60 +586,9 @@ def _skip(journey: Journey, stop: _Stop, reason: str) -> None:
             number=0,
             started_us=_utc_us(journey.request),
             took_us=0,
+            fault=None if fault is None else fault.value,
             reason=reason,
         )
-    )
-
-
-def _told(stops: list[_Stop], failures: list[tuple[Target, ProviderError]]) -> RequestError:
-    """What the client is told when no hop answered: the fault that says most."""
-    if not failures:
-        return _nowhere_to_go(stops)
-    error = failures[0][1]
-    for _, candidate in failures:
-        if FAULTS[candidate.fault].weight >= FAULTS[error.fault].weight:
-            error = candidate
-    treatment = FAULTS[error.fault]
-    status = treatment.status
-    if error.fault is Fault.BAD_REQUEST and error.status in (400, 404, 413, 422):
-        status = 400 if error.status == 422 else error.status
-    message = error.message
-    if len(failures) > 1:
-        trail = "; ".join(f"{t.id}: {e.fault.value}" for t, e in failures)
-        message = f"{message} (tried {trail})"
-    told = RequestError(
-        status,
-        treatment.type,
-        error.code or treatment.code,
-        message,
-        param=error.param,
-        retry_after_us=error.retry_after_us if status in (429, 503) else None,
-        should_retry=treatment.should_retry,
-    )
-    if error.fault is Fault.RATE_LIMIT:
-        told.headers.update(error.limits)
-    return told
-
-
-def _nowhere_to_go(stops: list[_Stop]) -> RequestError:
-    reasons = "; ".join(
-        f"{stop.target.id if stop.target else stop.hop.target}: {stop.excluded or 'not entered'}"
-        for stop in stops
-    )
-    for exclusion in (Fault.CONTEXT_EXCEEDED, Fault.UNSUPPORTED):
-        if any(stop.exclusion is exclusion for stop in stops):
-            treatment = FAULTS[exclusion]
-            return RequestError(
-                treatment.status,
-                treatment.type,
-                treatment.code,
-                f"No target can serve this request ({reasons}).",
-            )
-    return RequestError(
-        403,
-        "invalid_request_error",
-        "no_target_allowed",
-        f"No target may serve this request ({reasons}).",
     )
 
 
@@ -688,7 +617,3 @@ def took_us(attempt: Attempt, request: Request) -> int:
 def _utc_us(request: Request) -> int:
     """The instant of now, by the monotonic clock since the request came."""
     return request.received_us + (time.monotonic_ns() - request.started_ns) // 1000
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.3g} s"

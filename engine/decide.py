@@ -197,12 +197,7 @@ def recorded(seen: Observed) -> None:
     A caller's header is kept as its class only: a text that decides the same, made of the policy's
     own words.
     """
-    for key, classes in seen.classes.items():
-        text = seen.get(key)
-        if isinstance(text, str):
-            seen[key] = classes.representative(text)
-            if seen[key] is None:
-                seen.reasons[key] = "not kept"
+    classed(seen)
     for key in BASE_SET:
         if key not in seen:  # not by `__missing__`: this is done for every request
             seen[key] = seen.readers[key](seen, key)
@@ -211,6 +206,16 @@ def recorded(seen: Observed) -> None:
         if low != high:
             seen.intervals["tokens"] = (low, high)
         seen["tokens"] = low
+
+
+def classed(seen: Observed) -> None:
+    """Put in place of a caller's texts their classes, which is all that may be kept of them."""
+    for key, classes in seen.classes.items():
+        text = seen.get(key)
+        if isinstance(text, str):
+            seen[key] = classes.representative(text)
+            if seen[key] is None:
+                seen.reasons[key] = "not kept"
 
 
 def observe_body(program: Program, body: dict[str, Any], received_us: int) -> Snapshot:

@@ -169,6 +169,27 @@ class Embedder:
         for number, attempt in enumerate(attempts, 1):
             attempt.number = number
 
+    @property
+    def under_way(self) -> "asyncio.Task[dict[str, list[Vector]]] | None":
+        """The fetching of the examples, where it has begun and is not over."""
+        task = self._examples
+        return None if task is None or task.done() else task
+
+    def inherit(self, before: "Embedder") -> None:
+        """Take over the examples of another program, where they are the same: each call costs."""
+        if self._asks() == before._asks() and self._asks() is not None:
+            self._examples, self._unbooked = before._examples, before._unbooked
+            self._pause_until_ns = before._pause_until_ns
+
+    def _asks(self) -> object:
+        """What the examples are made of; None where there are none."""
+        program, embedding = self._program, self._program.embedding
+        if embedding is None or not self._keys:
+            return None
+        target = program.targets[embedding.target]
+        lists = {name: program.lists.get(name, ()) for name in self._keys.values()}
+        return target, program.providers.get(target.provider), lists
+
     async def close(self) -> None:
         """Stop what is under way for nobody in particular."""
         if self._examples is not None:

@@ -19,24 +19,28 @@ from turnout.dsl.schema import Type, Value
 from turnout.dsl.units import format_value
 
 from . import tokens, trace
+from .board import Alone, Board
 from .breakers import Breakers
 from .chain import Chain, Journey
+from .current import Current
 from .decide import Decision
 from .destination import explained, is_expired, route_of
 from .embedding import Fetched, leave_out, put
+from .fallback import Fallback, instead
 from .journal import Journal
 from .latch import Latches
 from .live import Live
 from .mirror import Mirrors
-from .names import Requested, reached
+from .names import Requested
 from .observed import Observed
 from .passage import Passage
 from .provider import ProviderError
 from .pulse import Pulse
 from .readers import NotFetched
-from .record import Attempt, DecisionRecord, Late, PulseTable
+from .record import Attempt, DecisionRecord, Late, PulseTable, Vitals
 from .request import NOTHING_SET, Operation, Reply, Request, RequestError, StreamReply
-from .seats import Seats
+from .seats import Boundless, Leave, Seats, nothing
+from .shadow import Look, Shadow
 from .spent import NOTHING_SPENT, Spent
 from .state.store import StoreError
 from .tokenizers import tokenizer_of
@@ -70,16 +74,18 @@ class Gateway:
         journal: Journal,
         pulse: Pulse,
         on_record: Callable[[DecisionRecord], None],
-        on_tick: Callable[[int], None],
+        on_tick: Callable[[Vitals], None],
         on_late: Callable[[Late], None] = lambda _: None,
         spent: Spent = NOTHING_SPENT,
         breakers: Breakers | None = None,
         seats: Seats | None = None,
+        board: Board | None = None,
     ) -> None:
         """Serve a program.
 
-        `on_record` sees each finished record, `on_tick` once a second how many wait to be written,
+        `on_record` sees each finished record, `on_tick` once a second how this worker is,
         `on_late` an attempt that ended after its record. `spent` is what budgets are read from.
+        `board` is closed with the gateway; `pulse` and `breakers` may share it.
         """
         self._live = live
         self._journal = journal
@@ -89,14 +95,22 @@ class Gateway:
         self._on_late = on_late
         self._breakers = breakers or Breakers()
         self._breakers.follow(live.program.breaking)
-        self._chain = Chain(pulse, self._breakers, seats)
+        self._seats = seats or Boundless()
+        self._chain = Chain(pulse, self._breakers, self._seats)
         self._mirrors = Mirrors(self._chain, pulse)
-        self._latches = Latches(live.program)
+        self._board = board or Alone()
+        self._latches = Latches(live.program, board=self._board)
         self._spent = spent
+        self._under_way = 0  # requests that were decided and are not recorded
         self._expired: dict[str, int] = {}  # rules, and the day they were last warned of
+        self._shadow: Shadow | None = None
         self._table = self._tick_now()
         self._tasks: list[asyncio.Task[None]] = []
+        self._leaving: set[asyncio.Task[Any]] = set()  # of programs that are not in force any more
         self._companions: Sequence[Companion] = ()
+        self._current: Current[Live] | None = None
+        self._beside: Current[Shadow] | None = None
+        self._shown: dict[str, Callable[[], Any]] = {"policy": lambda: {"hash": self.digest}}
         self._started_ns = time.monotonic_ns()
         self._programs = trace.Programs(live.program.schema)
         self.ready = False
@@ -106,6 +120,28 @@ class Gateway:
     def accompany(self, *companions: Companion) -> None:
         """Let these work beside requests, from the start on."""
         self._companions = (*self._companions, *companions)
+
+    def follow(self, current: Current[Live]) -> None:
+        """Let this say which program is in force, from the start on."""
+        self._current = current
+        self.accompany(current)
+        self.show(policy=lambda: {"hash": self.digest} | current.health())
+
+    def follow_shadow(self, current: Current[Shadow]) -> None:
+        """Let this say which program decides beside, from the start on."""
+        self._beside = current
+        self.accompany(current)
+        self.show(shadow=lambda: {"hash": self._shadow_digest} | current.health())
+
+    def look_again(self) -> None:
+        """Look at the policy's files now, and the shadow's, where they are followed."""
+        for current in (self._current, self._beside):
+            if current is not None:
+                current.look_again()
+
+    def show(self, **parts: Callable[[], Any]) -> None:
+        """Let these stand in `health` too; each is asked whenever that is, and may not wait."""
+        self._shown |= parts
 
     async def start(self) -> None:
         """Archive the policy, warm what is slow at first use, and start what goes on beside."""
@@ -124,10 +160,12 @@ class Gateway:
         """Let copies end, stop what goes on beside, and write out everything still queued."""
         self.ready = False
         await self._mirrors.drain(MIRROR_PATIENCE_S)
-        for task in self._tasks:
+        ending = [*self._tasks, *self._leaving]
+        for task in ending:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
         await self._live.embedder.close()
+        self._board.close()
         await asyncio.to_thread(self._journal.close)
 
     async def switch(self, live: Live) -> None:
@@ -135,11 +173,28 @@ class Gateway:
         program = live.program
         self._journal.archive(program.digest, program.canonical)
         before, self._live = self._live, live
-        self._latches = Latches(program, held=self._latches.held)
+        self._latches = Latches(program, held=self._latches.held, board=self._board)
         self._breakers.follow(program.breaking)
+        if self._shadow is not None:
+            self._shadow.beside(program)
         self._look()
-        if before.embedder is not live.embedder:
-            await before.embedder.close()
+        live.embedder.inherit(before.embedder)
+        # Requests that began with it may wait for what it fetches: that comes to its own end.
+        if (task := before.embedder.under_way) is not None:
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+
+    def shadow_with(self, shadow: Shadow | None) -> None:
+        """Let this program decide beside from now on, or none; it acts on nothing."""
+        if shadow is not None:
+            shadow.beside(self._live.program)
+            self._journal.archive(shadow.program.digest, shadow.program.canonical)
+        self._shadow = shadow
+        self._look()
+
+    @property
+    def _shadow_digest(self) -> str | None:
+        return None if self._shadow is None else self._shadow.program.digest
 
     async def _tick(self) -> None:
         ticked_at = 0.0
@@ -153,7 +208,16 @@ class Gateway:
             if due:
                 ticked_at = now()
                 await self._refresh_spent()
-                self._on_tick(self._journal.counts.waiting)
+                self._on_tick(self._vitals())
+
+    def _vitals(self) -> Vitals:
+        return Vitals(
+            waiting=self._journal.counts.waiting,
+            requests=self._under_way,
+            tasks=len(asyncio.all_tasks()),
+            inflight=self._pulse.inflight,
+            breakers=_by_target(self._breakers.values()),
+        )
 
     def _look(self) -> None:
         self._table = self._tick_now()
@@ -162,32 +226,52 @@ class Gateway:
 
     def _tick_now(self) -> PulseTable:
         live = self._live
-        program = live.program
         unusable = live.unusable
+        targets, slots = live.program.targets, live.program.slots
+        if self._shadow is not None:
+            beside = self._shadow.program
+            targets, slots = {**beside.targets, **targets}, {**beside.slots, **slots}
         states: dict[str, Value] = {
-            f"usable({id})": False
-            for id, target in program.targets.items()
-            if target.provider in unusable
+            f"usable({id})": False for id, target in targets.items() if target.provider in unusable
         }
-        states |= self._breakers.values()
-        table = self._pulse.tick(program.targets, program.slots.values(), states)
-        return self._latches.over(table)
+        states |= self._breakers.values(one.id for one in targets.values())
+        table = self._latches.over(self._pulse.tick(targets, slots.values(), states))
+        if self._shadow is not None:
+            self._shadow.tick(table)
+        return table
 
     async def _refresh_spent(self) -> None:
         """Read from the ledger what budgets have used; what is known stays where it cannot be."""
-        program = self._live.program
-        if not program.budgets:
-            return
+        programs = [self._live.program]
+        if self._shadow is not None:
+            programs.append(self._shadow.program)
         try:
-            await asyncio.to_thread(self._spent.refresh, program, time.time_ns() // 1000)
+            for program in programs:
+                if program.budgets:
+                    await asyncio.to_thread(self._spent.refresh, program, time.time_ns() // 1000)
         except StoreError as error:
             _log.warning("what budgets have used cannot be read: %s", error)
 
     # --- requests --------------------------------------------------------------------------------
 
-    async def generate(self, request: Request) -> Reply | StreamReply:
-        """Answer a request for generation, in whatever protocol it came. Raises: RequestError."""
-        passage = await self._decide(request)
+    async def seat(self, tenant: str, patience_s: float) -> Leave | None:
+        """A seat for a request among those that a tenant may have under way.
+
+        None: there was none in time. What is returned gives it back and must be called once.
+        """
+        one = self._live.program.tenants.get(tenant)
+        if one is None or one.concurrency is None:
+            return nothing
+        return await self._seats.take(f"tenant:{tenant}", one.concurrency, patience_s)
+
+    async def generate(
+        self, request: Request, fallback: Fallback | None = None
+    ) -> Reply | StreamReply:
+        """Answer a request for generation, in whatever protocol it came. Raises: RequestError.
+
+        `fallback` stands in place of what the policy says follows the request's route.
+        """
+        passage = await self._decide(request, fallback)
         self._copy(passage)
         if request.stream:
             return await self._stream(passage)
@@ -217,7 +301,7 @@ class Gateway:
         if passage.mirror is not None:
             self._mirrors.send(passage.journey, passage.mirror, passage.mirrored)
 
-    async def _decide(self, request: Request) -> Passage:
+    async def _decide(self, request: Request, fallback: Fallback | None = None) -> Passage:
         live = self._live
         if not self._journal.accepting:
             raise RequestError(
@@ -229,6 +313,10 @@ class Gateway:
             )
         requested = live.names.resolve(request.model, self._usable)
         decision, fetched = await self._decision(live, request, requested)
+        if fallback is not None:
+            decision = instead(decision, fallback, live.decider)
+        shadow = self._shadow
+        look = None if shadow is None else shadow.look(decision, self._spent, fallback)
         clause = decision.clause
         if (
             request.operation is Operation.EMBEDDINGS
@@ -242,7 +330,7 @@ class Gateway:
                 f"Embeddings need the name of an embedding model; `{request.model}` is none.",
                 param="model",
             )
-        passage = self._passage(live, decision, requested, fetched)
+        passage = self._passage(live, decision, requested, fetched, look)
         if clause is not None and clause.expires is not None:
             self._warn_if_expired(decision, clause)
         if (refusal := _refusal(decision)) is not None:
@@ -254,9 +342,15 @@ class Gateway:
         return passage
 
     def _passage(
-        self, live: Live, decision: Decision, requested: Requested, fetched: list[Attempt]
+        self,
+        live: Live,
+        decision: Decision,
+        requested: Requested,
+        fetched: list[Attempt],
+        look: Look | None = None,
     ) -> Passage:
         """A decided request, ready to go; `fetched` are the calls that the decision cost."""
+        self._under_way += 1
         seen, clause, found = decision.snapshot, decision.clause, decision.destination
         known = seen.get("tokens")
         journey = Journey(
@@ -272,7 +366,7 @@ class Gateway:
             limits=found.limits,
             sets=NOTHING_SET if clause is None else clause.plan.sets,
         )
-        return Passage(self, decision, journey, seen.live.id, fetched)
+        return Passage(self, decision, journey, seen.live.id, fetched, look)
 
     def _warn_if_expired(self, decision: Decision, clause: Clause) -> None:
         """Say once a day of a rule past its date that it still runs."""
@@ -324,6 +418,7 @@ class Gateway:
 
     def finish(self, record: DecisionRecord) -> None:
         """Hand a finished record to the journal and the metrics."""
+        self._under_way -= 1
         waited = sum(a.took_us for a in record.attempts if a.kind != "mirror")
         self._pulse.record_own(record.took_us - waited)
         self._journal.put(record)
@@ -335,9 +430,8 @@ class Gateway:
         self._on_late(late)
 
     def fell_silent(self, attempt: Attempt, error: ProviderError) -> None:
-        """Tell the pulse and the breaker that a stream broke after its first content."""
+        """Tell the pulse that a stream broke after its first content."""
         self._pulse.record(attempt.target, attempt.took_us, None, None, failed=True)
-        self._breakers.failed(attempt.target, error)
 
     def streamed(self, attempt: Attempt) -> None:
         """Tell the pulse of a stream that came to its end."""
@@ -417,29 +511,24 @@ class Gateway:
         return trace.document(record, program, pulse)
 
     @property
+    def live(self) -> Live:
+        """The program in force, with what was made of it."""
+        return self._live
+
+    @property
     def digest(self) -> str:
         """The hash of the policy in force."""
         return self._live.program.digest
 
     @property
     def providers(self) -> Mapping[str, bool]:
-        """The providers that the policy needs, and whether each has its credential.
-
-        Without a declared target that is every provider there is. Where it gives what was asked
-        for, it needs the makers of models too.
-        """
-        named = reached(self._live.program, self._usable())
-        return {
-            name: provider.usable
-            for name, provider in sorted(self._live.providers.items())
-            if name in named or not named
-        }
+        """The providers that the policy needs, and whether each has its credential."""
+        return {name: provider.usable for name, provider in self._live.needed.items()}
 
     @property
     def missing(self) -> Mapping[str, str]:
         """What those of `providers` lack that cannot be called, to be read before `for …`."""
-        found = {name: self._live.providers[name].missing for name in self.providers}
-        return {name: missing for name, missing in found.items() if missing is not None}
+        return self._live.missing
 
     def health(self) -> dict[str, Any]:
         """Whether this worker serves, and how: no upstream call."""
@@ -451,6 +540,8 @@ class Gateway:
                 "models": len(self._listed()),
                 "latency_ms": None if own_us is None else own_us / 1000,
             },
+            "targets": self._breakers.states(),
+            **{name: told() for name, told in self._shown.items()},
         }
 
 
@@ -478,6 +569,15 @@ def _recorded(passage: Passage) -> Iterator[None]:
     except BaseException:
         passage.broken()
         raise
+
+
+def _by_target(values: Mapping[str, Value]) -> dict[str, str]:
+    """The states of breakers among these values of the pulse, by target."""
+    return {
+        key.removeprefix("breaker(").removesuffix(")"): str(value)
+        for key, value in values.items()
+        if key.startswith("breaker(")
+    }
 
 
 def _model(name: str, owner: str) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 Labels are bounded: rules of the policy, targets and faults; a model name that a client made up
 never becomes one. With several workers every process writes its counts to files in one folder,
 known to all from the environment (`share_between_processes`), and any of them adds them up.
+Over 300 lines because every family is declared here, with what it means.
 """
 
 import os
 import shutil
+import time
 from collections.abc import Collection
 from functools import cache
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from .record import Attempt, DecisionRecord, Late
+from .record import Attempt, DecisionRecord, Late, Vitals
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -24,9 +26,29 @@ NONE = "none"
 # `route: requested` lets clients name any priced model; targets after this many count together.
 MOST_TARGETS = 500
 OTHER = "other"
+# Policies come and go while a process lives, and with them their rules and reasons.
+_MOST_PAIRS = 500
+_MOST_REASONS = 30
 
 _LATENCY_S = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600)
 _FIRST_TOKEN_S = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 4, 8, 15, 30, 60)
+
+
+class _Known:
+    """The first so many values of a label; what comes after them is `OTHER`."""
+
+    __slots__ = ("_most", "_values")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: set[tuple[str, ...]] = set()
+
+    def label(self, *values: str) -> tuple[str, ...]:
+        if values not in self._values:
+            if len(self._values) >= self._most:
+                return (OTHER,) * len(values)
+            self._values.add(values)
+        return values
 
 
 class Metrics:
@@ -38,7 +60,12 @@ class Metrics:
     def __init__(self, tenants: Collection[str] = ("default",)) -> None:
         """Make every counter, in a registry of its own."""
         self._tenants = frozenset(tenants)
-        self._targets: set[str] = set()
+        self._targets = _Known(MOST_TARGETS)
+        self._pairs = _Known(_MOST_PAIRS)
+        self._reasons = _Known(_MOST_REASONS)
+        self._results = _Known(_MOST_REASONS)
+        self._breaking: set[tuple[str, str]] = set()
+        self._trying: set[str] = set()
         self._registry = registry = CollectorRegistry()
         self._digest: str | None = None
         self._requests = Counter(
@@ -105,13 +132,69 @@ class Metrics:
             multiprocess_mode="livemax",
             registry=registry,
         )
+        self._requests_now = Gauge(
+            "turnout_inflight_requests",
+            "Requests that were decided and are not over.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._tasks = Gauge(
+            "turnout_tasks",
+            "Tasks of the event loops: connections, requests, and what goes on beside.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._target_inflight = Gauge(
+            "turnout_target_inflight",
+            "Attempts at a target that are under way.",
+            ("target",),
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._breaker_state = Gauge(
+            "turnout_breaker_state",
+            "1 for the state of a target's breaker while that is not `closed`.",
+            ("target", "state"),
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self._reloads = Counter(
+            "turnout_policy_reloads",
+            "Policies that came while serving, by what became of them; each worker counts its own.",
+            ("result",),
+            registry=registry,
+        )
+        self._rejected = Gauge(
+            "turnout_policy_rejected",
+            "1 while the newest policy was refused and an older one is in force.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self._loaded = Gauge(
+            "turnout_policy_loaded_seconds",
+            "When the policy in force was put in force, as a Unix time.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self._shadow = Counter(
+            "turnout_shadow_decisions",
+            "Decisions of the policy in force, beside those of the one in its shadow.",
+            ("rule", "shadow_rule", "agrees"),
+            registry=registry,
+        )
+        self._refused = Counter(
+            "turnout_refused",
+            "Requests that were turned away before they were decided, by reason.",
+            ("reason",),
+            registry=registry,
+        )
 
     def observe(self, record: DecisionRecord) -> None:
         """Count one finished request."""
         rule = record.rule or NONE
         tenant = record.tenant if record.tenant in self._tenants else OTHER
         target = self._bounded(record.target)
-        if record.digest != self._digest:
+        if self._digest is None:
             self.policy(record.digest)
         self._requests.labels(
             record.operation, rule, target, record.outcome, str(record.status), tenant
@@ -121,6 +204,8 @@ class Metrics:
         )
         for attempt in record.attempts:
             self._observe_attempt(attempt, rule, tenant)
+        if record.shadow is not None:
+            self.shadow(record.rule, record.shadow.rule, record.shadow.agrees)
 
     def observe_late(self, late: Late) -> None:
         """Count an attempt that ended after its request was counted."""
@@ -150,16 +235,58 @@ class Metrics:
         """Count a stream that ended, however it did."""
         self._streams.dec()
 
-    def journal_queue(self, length: int) -> None:
-        """Say how many records wait to be written."""
-        self._journal_queue.set(length)
+    def tick(self, vitals: Vitals) -> None:
+        """Say how this worker is now; once a second.
+
+        Costs 1 µs for each target that has or had something under way or a breaker open.
+        """
+        self._journal_queue.set(vitals.waiting)
+        self._requests_now.set(vitals.requests)
+        self._tasks.set(vitals.tasks)
+        inflight: dict[str, int] = {}
+        for target, number in vitals.inflight.items():
+            label = self._bounded(target)
+            inflight[label] = inflight.get(label, 0) + number
+        for label in self._trying | inflight.keys():
+            self._target_inflight.labels(label).set(inflight.get(label, 0))
+        self._trying = set(inflight)
+        breaking = {(self._bounded(target), state) for target, state in vitals.breakers.items()}
+        for labels in self._breaking | breaking:
+            self._breaker_state.labels(*labels).set(labels in breaking)
+        self._breaking = breaking
 
     def policy(self, digest: str) -> None:
-        """Say which policy is in force."""
+        """Say which policy is in force from now on."""
         if self._digest is not None:
             self._policy.labels(self._digest).set(0)
         self._digest = digest
         self._policy.labels(digest).set(1)
+        self._loaded.set(time.time())
+
+    def policy_loaded(self, digest: str) -> None:
+        """Count a policy that was put in force while serving."""
+        self._reloads.labels("loaded").inc()
+        self._rejected.set(0)
+        self.policy(digest)
+
+    def policy_rejected(self, reason: str) -> None:
+        """Count a policy that was refused while serving; `reason` is one word of a few."""
+        self._reloads.labels(*self._results.label(reason)).inc()
+        self._rejected.set(1)
+
+    def policy_restored(self) -> None:
+        """Say that the newest policy is again the one in force."""
+        self._rejected.set(0)
+
+    def shadow(self, rule: str | None, shadow_rule: str | None, agrees: bool | None) -> None:
+        """Count a decision of two policies; `agrees` None: the other one could not decide."""
+        pair = self._pairs.label(rule or NONE, shadow_rule or NONE)
+        agreed = "unknown" if agrees is None else str(agrees).lower()
+        self._shadow.labels(*pair, agreed).inc()
+
+    def turned_away(self, reason: str) -> None:
+        """Count a request that was not taken; `reason` is one word of a few (`worker_full`)."""
+        self._refused.labels(*self._reasons.label(reason)).inc()
 
     def render(self) -> bytes:
         """All counters in Prometheus' text format, added up over the workers; reads files."""
@@ -171,13 +298,7 @@ class Metrics:
         return generate_latest(everybody)
 
     def _bounded(self, target: str | None) -> str:
-        if target is None:
-            return NONE
-        if target not in self._targets:
-            if len(self._targets) >= MOST_TARGETS:
-                return OTHER
-            self._targets.add(target)
-        return target
+        return NONE if target is None else self._targets.label(target)[0]
 
 
 @cache

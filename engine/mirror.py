@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from turnout.dsl.core import Hop
 
-from .chain import Chain, IdleClock, Journey, Opened, took_us
+from .chain import Chain, Journey, Opened, took_us
+from .clocks import IdleClock
 from .provider import ProviderError
 from .pulse import Pulse
 from .record import MIRROR_HOP, Attempt
@@ -125,6 +126,7 @@ class Mirrors:
         except ProviderError as error:
             attempt.fault, attempt.reason = error.fault.value, error.message
             attempt.usage = error.usage or attempt.usage
+            opened.complain(error)
         except asyncio.CancelledError:
             attempt.reason = STOPPED
             raise

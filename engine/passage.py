@@ -15,13 +15,15 @@ from turnout.dsl.schema import Target
 from turnout.dsl.units import format_usd
 
 from .budget import worst_case
-from .chain import Answered, Counted, IdleClock, Journey, Opened, took_us
+from .chain import Answered, Counted, Journey, Opened, took_us
+from .clocks import IdleClock
 from .decide import Decision, recorded
 from .destination import route_of
 from .provider import FAULTS, ProviderError
 from .record import Attempt, DecisionRecord, Late
 from .request import Reply, RequestError, StreamReply, Usage
 from .settle import estimate, note, price, settle
+from .shadow import Look
 
 
 class Books(Protocol):
@@ -50,8 +52,13 @@ class Passage:
         journey: Journey,
         pulse_id: str,
         fetched: list[Attempt],
+        shadow: Look | None = None,
     ) -> None:
-        """Start at a decision; `fetched` are the calls that it needed before."""
+        """Start at a decision; `fetched` are the calls that it needed before.
+
+        `shadow` is what a policy beside says of it.
+        """
+        self._shadow = shadow
         self._books = books
         self._decision = decision
         self.journey = journey
@@ -123,7 +130,8 @@ class Passage:
         )
         if opened.attempt.dropped:
             headers["x-turnout-dropped"] = ",".join(opened.attempt.dropped)
-        reply = StreamReply(200, headers, _nothing(), opened.native)
+        attempts = self.journey.attempts
+        reply = StreamReply(200, headers, _nothing(), opened.native, attempts=attempts)
         reply.chunks = _Events(self, opened, self.relay(opened, reply))
         return reply
 
@@ -255,6 +263,9 @@ class Passage:
             chosen=None if found.route is None else found.route.target,
             limits=dict(found.limits),
             mirror=None if found.mirror is None else found.mirror.target,
+            shadow=None
+            if self._shadow is None
+            else self._shadow.kept(None if clause is None else clause.name),
         )
         self._books.finish(self._kept)
 

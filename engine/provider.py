@@ -63,7 +63,7 @@ FAULTS: dict[Fault, Treatment] = {
         False, False, True, 429, "insufficient_quota", "insufficient_quota", False, 6
     ),
     Fault.AUTH: Treatment(False, False, True, 502, "upstream_error", "upstream_auth", False, 6),
-    Fault.BAD_OUTPUT: Treatment(False, True, True, 502, "upstream_error", "bad_gateway", None, 2),
+    Fault.BAD_OUTPUT: Treatment(True, True, True, 502, "upstream_error", "bad_gateway", None, 2),
     Fault.CONTEXT_EXCEEDED: Treatment(
         False, False, True, 400, "invalid_request_error", "context_length_exceeded", None, 7
     ),
@@ -86,7 +86,8 @@ class ProviderError(Exception):
     `message` is fit to be shown to the client: no key, no URL, nothing of the upstream's identity
     beyond what its own error said about the request. `status` is the upstream's, None if there was
     none. `code` and `param` are the upstream's own where they say more than the fault's.
-    `usage` is what a broken stream had already reported.
+    `usage` is what a broken stream had already reported. `should_retry` is whether the same target
+    may answer if it is asked again, where that is known better than by the fault.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class ProviderError(Exception):
         param: str | None = None,
         retry_after_us: int | None = None,
         usage: Usage | None = None,
+        should_retry: bool | None = None,
     ) -> None:
         """Hold what is known of the failure."""
         super().__init__(message)
@@ -109,6 +111,7 @@ class ProviderError(Exception):
         self.param = param
         self.retry_after_us = retry_after_us
         self.usage = usage
+        self.should_retry = should_retry
         # Noted by the chain: what the provider said of its rate limits beside the refusal.
         self.limits: Mapping[str, str] = {}
 
@@ -188,6 +191,7 @@ class Chunk:
     `data` is empty for what only the gateway wants to know (usage that the client did not ask
     for). `content` is true from the first piece that a client would show or act on: text,
     reasoning, refusal, a tool's delta or a finish reason. `text` is the visible output in it.
+    `beat`: it only keeps the connection alive, and no clock is set back for it.
     `usage`, once present, replaces what earlier chunks said.
     """
 
@@ -197,6 +201,7 @@ class Chunk:
     usage: Usage | None = None
     finish_reason: str | None = None
     upstream_model: str | None = None
+    beat: bool = False
 
 
 class Provider(Protocol):
@@ -226,6 +231,12 @@ class Provider(Protocol):
 
         An answer that is no list is a fault, so that it says: reached, and the key is taken.
         Raises: ProviderError.
+        """
+
+    async def probe(self, patience_us: int) -> bool:
+        """Ask for the least that says: reached, and the key is taken; free of charge.
+
+        False: it has no such call. Raises: ProviderError.
         """
 
     def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:

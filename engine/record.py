@@ -3,6 +3,7 @@
 These are the shapes that `gateway` fills, `journal` and `ledger` write, and `trace` explains.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -46,6 +47,29 @@ class Attempt:
 
 
 @dataclass(slots=True)
+class Shadowed:
+    """What a policy that only looked on would have done with a request.
+
+    `target` is what it comes to if nothing fails, `acting` what the policy in force came to so.
+    `agrees`: same rule and same target; None where it could not decide, and `undecided` says why.
+    `refused` is the code of the error that it would have been, before any rule. `values`, with
+    their `reasons` and `intervals`, are those that it read otherwise than the record has them.
+    """
+
+    policy: str
+    rule: str | None
+    route: str | None
+    target: str | None
+    acting: str | None
+    agrees: bool | None = None
+    undecided: str | None = None
+    refused: str | None = None
+    values: dict[str, Value | None] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    intervals: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class DecisionRecord:
     """Everything that is kept of one request.
 
@@ -56,6 +80,7 @@ class DecisionRecord:
     `disconnect` or `cut`. `pulse_id` names the table of live values at that moment.
     `route` is as written; `chosen` the target that it came to, as the policy names it. `limits`
     names, by target, the limit that kept it out. `mirror` is where a copy went, or was to go.
+    `shadow` is what a second policy said of it, where there was one.
     """
 
     id: str
@@ -87,6 +112,7 @@ class DecisionRecord:
     chosen: str | None = None
     limits: dict[str, str] = field(default_factory=dict)
     mirror: str | None = None
+    shadow: Shadowed | None = None
 
     @property
     def cost_nano_usd(self) -> int:
@@ -120,3 +146,18 @@ class PulseTable:
     at_us: int
     values: dict[str, Value]
     reasons: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """How a worker is at one tick.
+
+    `breakers` has the state of each target's breaker that is not closed, by target; `inflight` how
+    many attempts at a target this worker has under way, where there are any.
+    """
+
+    waiting: int = 0  # records that wait to be written
+    requests: int = 0  # decided and not yet recorded
+    tasks: int = 0  # of the event loop
+    inflight: Mapping[str, int] = field(default_factory=dict)
+    breakers: Mapping[str, str] = field(default_factory=dict)

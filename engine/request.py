@@ -5,11 +5,16 @@ only what is routed on. Nothing here knows HTTP servers or providers' wires.
 """
 
 import hashlib
-from collections.abc import AsyncGenerator, Mapping
+import os
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .record import Attempt
 
 Sets = Mapping[str, bool | int | float | str]
 """Fields of a request that a rule writes over the client's (`set:`)."""
@@ -23,6 +28,11 @@ SEALED = "turnout.1."
 """How an `encrypted_content` starts that the gateway made itself: no provider can read it."""
 
 HOTTEST = 2  # the highest temperature that OpenAI's API takes; the lowest is 0
+
+
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
+_SHIFTS = tuple(range(120, -1, -10))
 
 
 class Operation(Enum):
@@ -121,6 +131,12 @@ class Request:
         return hashlib.sha256(str(session).encode("utf-8", "replace")).hexdigest()
 
 
+def new_request_id() -> str:
+    """An id of 48 bits of milliseconds and 80 random bits, in Crockford's base 32."""
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
+    return "req_" + "".join([_PAIRS[value >> shift & 1023] for shift in _SHIFTS])
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens of one attempt. `input` includes `cached` and `cache_write` (OpenAI's convention).
@@ -187,7 +203,8 @@ class StreamReply:
 
     Each of `chunks` is a whole event and its blank line: `data: …` of chat, or where `native` of
     the request's own protocol. Closing the generator says that the client left. `failure` is set
-    where the stream ended before its answer did; the server tells it.
+    where the stream ended before its answer did; the server tells it. `attempts` are those so far,
+    the one that streams among them.
     """
 
     status: int
@@ -195,3 +212,4 @@ class StreamReply:
     chunks: AsyncGenerator[bytes, None]
     native: bool = False
     failure: RequestError | None = None
+    attempts: "Sequence[Attempt]" = ()

@@ -26,8 +26,8 @@ class Boundless:
 
     async def take(self, name: str, seats: int, patience_s: float) -> Leave | None:
         """There is always one."""
-        return _nothing
+        return nothing
 
 
-def _nothing() -> None:
-    return None
+def nothing() -> None:
+    """Give back what was never bounded."""

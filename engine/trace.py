@@ -24,7 +24,7 @@ from turnout.dsl.units import format_usd, format_value
 
 from .attributes import BY_NAME
 from .destination import explained
-from .record import MIRROR_HOP, Attempt, DecisionRecord, Kind, PulseTable
+from .record import MIRROR_HOP, Attempt, DecisionRecord, Kind, PulseTable, Shadowed
 from .request import Usage
 from .trace_text import NOT_READ, render, render_trail
 
@@ -65,6 +65,7 @@ def document(
     program: Program | None,
     pulse: PulseTable | None = None,
     now_us: int | None = None,
+    shadow: Program | None = None,
 ) -> dict[str, Any]:
     """The trace of a request, as data.
 
@@ -77,7 +78,9 @@ def document(
     of that day.
     `mirror` (the copy) is like one of `hops`, or None; under way it has the outcome `pending`, and
     `lost` where at `now_us` (UTC; None: now) none can be under way any more.
-    `embeddings` are the calls that a signal cost, like `hops`.
+    `embeddings` are the calls that a signal cost, like `hops`. `shadow` is what a policy beside
+    said, or None: `{policy, rule, route, target, acting, agrees, undecided, refused, trail}`, with
+    a `trail` where its program is handed in.
     """
     verdict = None
     way: dict[str, Any] = dict.fromkeys(_NOTHING)
@@ -129,6 +132,7 @@ def document(
         "hops": _of_kind(record, "answer"),
         "mirror": next(iter(_of_kind(record, "mirror")), _without_end(record, program, now_us)),
         "embeddings": _of_kind(record, "embedding"),
+        "shadow": None if record.shadow is None else _beside(record, record.shadow, shadow),
         "tokens": _tokens(usages) if usages else None,
         "cost": format_usd(record.cost_nano_usd),
         "unconfirmed": format_usd(sum(one.unconfirmed_nano_usd for one in record.attempts)),
@@ -145,6 +149,21 @@ def snapshot(record: DecisionRecord, program: Program) -> Snapshot:
     seen = Snapshot(dict(record.values))
     seen.reasons = dict(record.reasons)
     seen.intervals = dict(record.intervals)
+    return _with_clock(seen, record, program)
+
+
+def shadow_snapshot(record: DecisionRecord, shadowed: Shadowed, program: Program) -> Snapshot:
+    """The values that the policy beside decided this request on; `program` is its own."""
+    seen = Snapshot({**record.values, **shadowed.values})
+    kept = record.values.keys() - shadowed.values.keys()
+    seen.reasons = {key: why for key, why in record.reasons.items() if key in kept}
+    seen.reasons |= shadowed.reasons
+    seen.intervals = {key: both for key, both in record.intervals.items() if key in kept}
+    seen.intervals |= shadowed.intervals
+    return _with_clock(seen, record, program)
+
+
+def _with_clock(seen: Snapshot, record: DecisionRecord, program: Program) -> Snapshot:
     local = (_EPOCH + timedelta(microseconds=record.received_us)).astimezone(
         ZoneInfo(program.timezone)
     )
@@ -165,6 +184,23 @@ _NOTHING = explained(Destination(()), None, None)
 
 def _of_kind(record: DecisionRecord, kind: Kind) -> list[dict[str, Any]]:
     return [_hop(one) for one in record.attempts if one.kind == kind]
+
+
+def _beside(record: DecisionRecord, shadowed: Shadowed, program: Program | None) -> dict[str, Any]:
+    trail = None
+    if program is not None and shadowed.agrees is not None and shadowed.refused is None:
+        trail = trace(program, shadow_snapshot(record, shadowed, program)).to_json()
+    return {
+        "policy": shadowed.policy,
+        "rule": shadowed.rule,
+        "route": shadowed.route,
+        "target": shadowed.target,
+        "acting": shadowed.acting,
+        "agrees": shadowed.agrees,
+        "undecided": shadowed.undecided,
+        "refused": shadowed.refused,
+        "trail": trail,
+    }
 
 
 def _without_end(

@@ -37,8 +37,27 @@ def render(document: dict[str, Any]) -> str:
         lines += ["mirror", *_table([_hop_cells(document["mirror"])])]
     if document["embeddings"]:
         lines += ["embeddings", *_table([_hop_cells(one) for one in document["embeddings"]])]
+    if document["shadow"] is not None:
+        lines += _shadow(document["shadow"])
     lines += ["", *_table(_sums(document))]
     return "\n".join(map(_printable, lines))
+
+
+def _shadow(shadow: dict[str, Any]) -> list[str]:
+    """What a policy beside said, and why where that is there."""
+    marks = {True: "✓", False: "✗", None: "?"}
+    said = {True: "the same", False: f"differs from {shadow['acting'] or 'no target'}"}
+    what = f"rule {shadow['rule']}" if shadow["rule"] else "no rule matched"
+    where = shadow["target"] or "no target"
+    if shadow["refused"] is not None:
+        what = f"refused as {shadow['refused']}"
+    if shadow["undecided"] is not None:
+        what, where = "undecided", shadow["undecided"]
+    lines = ["shadow", *_table([["policy", shadow["policy"]]])]
+    lines += _table([[f"{marks[shadow['agrees']]} {what}", where, said.get(shadow["agrees"], "")]])
+    if shadow["trail"] is not None:
+        lines += _trail(shadow["trail"])
+    return lines
 
 
 def render_trail(trail: list[dict[str, Any]]) -> str:

@@ -8,17 +8,42 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from turnout.dsl.diagnostic import PolicyError
-    from turnout.engine.gateway import Gateway
     from turnout.engine.policy import Policy
+    from turnout.library import (
+        Attempt,
+        Completion,
+        CompletionError,
+        CompletionStream,
+        FallbackError,
+        Gateway,
+    )
+    from turnout.settings import SettingsError
 
 __version__ = "0.1.0"
 
-__all__ = ["Gateway", "Policy", "PolicyError", "__version__"]
+__all__ = [
+    "Attempt",
+    "Completion",
+    "CompletionError",
+    "CompletionStream",
+    "FallbackError",
+    "Gateway",
+    "Policy",
+    "PolicyError",
+    "SettingsError",
+    "__version__",
+]
 
 _HOMES = {
-    "Gateway": "turnout.engine.gateway",
+    "Attempt": "turnout.library",
+    "Completion": "turnout.library",
+    "CompletionError": "turnout.library",
+    "CompletionStream": "turnout.library",
+    "FallbackError": "turnout.library",
+    "Gateway": "turnout.library",
     "Policy": "turnout.engine.policy",
     "PolicyError": "turnout.dsl.diagnostic",
+    "SettingsError": "turnout.settings",
 }
 
 

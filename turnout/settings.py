@@ -18,6 +18,9 @@ DEFAULT_POLICY = "routing.yml"
 # The folder under TURNOUT_HOME in which the demo keeps what it did, apart from the real thing.
 DEMO_FOLDER = "demo"
 
+# Where the last good shadow is kept under TURNOUT_HOME: apart from policies, as it may be one.
+SHADOW_FOLDER = "shadow"
+
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 # Declared in the documentation, not built yet. Taking no notice of them would be a lie: a budget
@@ -50,28 +53,45 @@ class Auth(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on what one client can make the gateway hold, and for how long.
+    """Bounds on what clients can make one worker hold, and for how long.
 
-    `receive_us` bounds the time for a whole body, `stall_us` the time for which a client may leave
-    a stream unread, `drain_us` the time that requests in flight get at shutdown.
+    `header_us` is from a request's first byte to the end of its headers, and for the first byte of
+    a connection; `idle_us` between two requests of one. `receive_us` bounds the time for a whole
+    body, which after `grace_us` must have come at `least_bytes` a second or more; answers must be
+    read at that rate, over each `stall_us` for which a client is behind. `drain_us` is what
+    requests in flight get at shutdown, after `drain_delay_us` in which new ones still come in.
+    `concurrency` is how many requests may be under way, `queue` how many may wait for that, for
+    `queue_us`; `connections` how many clients may be connected. None: as many as open files allow.
     """
 
     body_bytes: int = 32 * 1024 * 1024
+    header_us: int = 15_000_000
+    idle_us: int = 120_000_000
     receive_us: int = 300_000_000
+    grace_us: int = 10_000_000
+    least_bytes: int = 1_000
     stall_us: int = 120_000_000
     drain_us: int = 30_000_000
+    drain_delay_us: int = 0
+    concurrency: int | None = None
+    queue: int = 200
+    queue_us: int = 1_000_000
+    connections: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that is decided before the first request.
 
-    `policy` None: every known model gets what it asks for. `policy_vars` are the variables outside
-    `TURNOUT_VAR_…` that a policy file may read.
+    `policy` None: every known model gets what it asks for. `shadow` is a policy that decides beside
+    it and acts on nothing. `policy_vars` are the variables outside
+    `TURNOUT_VAR_…` that a policy file may read. `probe_us` is between two probes of a provider, 0:
+    none is probed.
     """
 
     home: Path
     policy: Path | None = None
+    shadow: Path | None = None
     host: str = "127.0.0.1"
     port: int = 8080
     workers: int = 1
@@ -81,6 +101,7 @@ class Settings:
     allowed_hosts: frozenset[str] = frozenset()
     policy_vars: tuple[str, ...] = ()
     log_level: str = "info"
+    probe_us: int = 30_000_000
     limits: Limits = field(default_factory=Limits)
     # Addresses where kinds of providers are played, by kind. What the policy and the environment
     # say of their addresses, headers and keys is left out then. Only the demo does this.
@@ -94,6 +115,7 @@ class Settings:
         environment: Mapping[str, str],
         *,
         policy: str | None = None,
+        shadow: str | None = None,
         host: str | None = None,
         port: int | None = None,
         workers: int | None = None,
@@ -106,6 +128,7 @@ class Settings:
         settings = cls(
             home=reader.path("TURNOUT_HOME") or Path("~/.turnout").expanduser(),
             policy=_policy(policy, reader),
+            shadow=reader.path("TURNOUT_SHADOW") if shadow is None else Path(shadow),
             host=host or reader.read("TURNOUT_HOST", _host, "127.0.0.1"),
             port=reader.flag(port, "--port", "TURNOUT_PORT", _port, 8080),
             workers=reader.flag(workers, "--workers", "TURNOUT_WORKERS", _workers, 1),
@@ -115,9 +138,17 @@ class Settings:
             allowed_hosts=frozenset(reader.list("TURNOUT_ALLOWED_HOSTS", _allowed_host)),
             policy_vars=reader.list("TURNOUT_POLICY_VARS", _variable),
             log_level=reader.read("TURNOUT_LOG_LEVEL", _log_level, "info"),
+            probe_us=reader.read("TURNOUT_PROBE_SECONDS", _seconds, 30_000_000),
             limits=Limits(
                 body_bytes=reader.read("TURNOUT_MAX_BODY_BYTES", _positive, Limits().body_bytes),
                 drain_us=reader.read("TURNOUT_DRAIN_SECONDS", _seconds, Limits().drain_us),
+                drain_delay_us=reader.read(
+                    "TURNOUT_DRAIN_DELAY_SECONDS", _seconds, Limits().drain_delay_us
+                ),
+                concurrency=reader.read("TURNOUT_MAX_CONCURRENCY", _count, None),
+                queue=reader.read("TURNOUT_MAX_QUEUE", _count_or_none, Limits().queue),
+                queue_us=reader.read("TURNOUT_QUEUE_SECONDS", _moment, Limits().queue_us),
+                connections=reader.read("TURNOUT_MAX_CONNECTIONS", _count, None),
             ),
             environment=dict(environment),
         )
@@ -279,6 +310,26 @@ def _seconds(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 86_400):
         raise ValueError("write a whole number of seconds, at most 86400")
     return int(text) * 1_000_000
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 6 and int(text) > 0):
+        raise ValueError("write a whole number above 0, of at most 6 digits")
+    return int(text)
+
+
+def _count_or_none(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 6):
+        raise ValueError("write a whole number of at most 6 digits; 0 lets nobody wait")
+    return int(text)
+
+
+def _moment(text: str) -> int:
+    whole, _, part = text.partition(".")
+    digits = whole + part
+    if not (digits.isascii() and digits.isdigit() and len(whole) <= 2 and len(part) <= 3):
+        raise ValueError("write seconds below 100, such as `1` or `0.25`")
+    return int(whole or "0") * 1_000_000 + int(part.ljust(6, "0"))
 
 
 def _tenant(text: str) -> str:

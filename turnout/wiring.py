@@ -3,37 +3,62 @@
 The only place that knows which class stands behind each contract.
 """
 
-import re
+import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
-from turnout.adapters import PROVIDERS, build, key_variable, pooled, variables
+from turnout.adapters import Transport, build, key_variable, pooled
+from turnout.addresses import Way, entries, given, reached, ways
 from turnout.dsl.check import compile_policy
 from turnout.dsl.core import Program
-from turnout.dsl.core import Provider as ProviderEntry
 from turnout.dsl.diagnostic import PolicyError
 from turnout.dsl.lint.run import lint
-from turnout.dsl.source import Source, Span
+from turnout.dsl.source import Source
+from turnout.engine import candidate
+from turnout.engine.board import Alone, Board
+from turnout.engine.breakers import Breakers
+from turnout.engine.bundle import Bundle
+from turnout.engine.candidate import Rejected
 from turnout.engine.catalog import language_schema
+from turnout.engine.current import Begun, Current, Unfit
 from turnout.engine.gateway import Gateway
 from turnout.engine.include import beside
 from turnout.engine.journal import Journal
-from turnout.engine.live import make_live
-from turnout.engine.metrics import of_process
+from turnout.engine.live import Live, make_live
+from turnout.engine.metrics import Metrics, of_process
+from turnout.engine.prober import Prober
 from turnout.engine.provider import Provider
 from turnout.engine.pulse import Pulse
+from turnout.engine.record import DecisionRecord, Late, Vitals
+from turnout.engine.revision import Kept
+from turnout.engine.shadow import Shadow
 from turnout.engine.spent import Spent
+from turnout.engine.state.board import FOLDER, SharedBoard
+from turnout.engine.state.seats import LockedSeats
 from turnout.engine.state.sqlite import open_store
 from turnout.engine.state.store import Store, StoreError
-from turnout.settings import Settings, SettingsError
+from turnout.settings import SHADOW_FOLDER, Settings, SettingsError
 
 # Without a policy every known name gets what it asks for.
 NO_POLICY = Source(
     "no policy", "routing_policy:\n  - {name: requested, route: requested}\ndeadline: 10m\n"
 )
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+class Onlooker(Protocol):
+    """Who is told what becomes of requests: metrics, or whoever waits for one of them."""
+
+    def observe(self, record: DecisionRecord) -> None:
+        """Take a finished record."""
+
+    def observe_late(self, late: Late) -> None:
+        """Take an attempt that ended after its record."""
+
+    def tick(self, vitals: Vitals) -> None:
+        """Take how the worker is, once a second."""
 
 
 def load_program(settings: Settings) -> Program:
@@ -57,28 +82,24 @@ def read_policy(path: Path) -> Source:
         ) from None
 
 
-def build_providers(settings: Settings, program: Program) -> dict[str, Provider]:
+def build_providers(
+    settings: Settings, program: Program, transport: Transport | None = None
+) -> dict[str, Provider]:
     """Every provider that the policy or the catalogue may name, over one pooled transport.
 
+    `transport` is that of the providers whose place these take: streams go on over it.
     Raises: SettingsError for a variable that is not set or may not be read, an unreadable key file,
     an address or header that cannot be.
     """
-    try:
-        transport = pooled()
-    except (OSError, ssl.SSLError):
-        raise SettingsError(
-            ("`SSL_CERT_FILE` or `SSL_CERT_DIR` names certificates that cannot be read",)
-        ) from None
-    known = {name: ProviderEntry(name, name, None, {}) for name in PROVIDERS}
+    transport = transport or _transport()
     problems: list[str] = []
     providers: dict[str, Provider] = {}
-    for name, entry in (known | dict(program.providers)).items():
+    for name, entry in entries(program).items():
         try:
-            address, headers, credential = _reached(name, entry, settings)
-            found = {v: settings.credential(name, v) for v in variables(name, entry.kind)}
-            given = {variable: value for variable, value in found.items() if value is not None}
+            address, headers, credential = reached(name, entry, settings)
+            variables = given(name, entry, settings)
             providers[name] = build(
-                name, entry.kind, address, headers, credential, transport, given
+                name, entry.kind, address, headers, credential, transport, variables
             )
         except SettingsError as error:
             problems += error.problems
@@ -89,42 +110,168 @@ def build_providers(settings: Settings, program: Program) -> dict[str, Provider]
     return providers
 
 
-def _reached(
-    name: str, entry: ProviderEntry, settings: Settings
-) -> tuple[str | None, dict[str, str], str | None]:
-    """A provider's address, headers and credential: as it is played, else as the policy says."""
-    played = settings.played.get(entry.kind)
-    if played is not None:
-        return played, {}, "played"
-
-    def expanded(text: str) -> str:
-        return _expanded(text, settings, entry.variables)
-
-    address = expanded(entry.base_url) if entry.base_url is not None else None
-    headers = {key: expanded(value) for key, value in entry.headers.items()}
-    return address, headers, settings.credential(name, key_variable(name, entry.kind))
+def _transport() -> Transport:
+    try:
+        return pooled()
+    except (OSError, ssl.SSLError):
+        raise SettingsError(
+            ("`SSL_CERT_FILE` or `SSL_CERT_DIR` names certificates that cannot be read",)
+        ) from None
 
 
-def build_gateway(settings: Settings) -> Gateway:
+def build_gateway(
+    settings: Settings, begun: Begun | None = None, shadow: Begun | None = None
+) -> Gateway:
     """The gateway of one worker process.
 
+    With `begun` it serves that policy and follows its file; without, what the file is now. `shadow`
+    decides beside it, and its file is followed too.
     Raises: OSError, PolicyError, SettingsError.
     """
-    program = load_program(settings)
-    providers = build_providers(settings, program)
     metrics = of_process()
+    board = SharedBoard(settings.home / FOLDER)
+    if begun is not None:
+        gateway = _following(settings, begun, metrics, board)
+    else:
+        program = load_program(settings)
+        metrics.policy(program.digest)
+        gateway = assemble(settings, program, metrics, board)
+    if shadow is not None:
+        _shadow(gateway, settings, shadow, board)
+    return gateway
+
+
+def _shadow(gateway: Gateway, settings: Settings, begun: Begun, board: Board) -> None:
+    """Let a second policy decide beside, as its file is at any time. Raises: PolicyError."""
+    kept = Kept(settings.home / SHADOW_FOLDER, str(settings.shadow))
+    newest = kept.read()
+    if newest is not None and newest.number > begun.revision.number:
+        begun = Begun(newest)
+
+    def make(bundle: Bundle) -> Shadow:
+        return Shadow(compile_bundle(bundle))
+
+    async def put(shadow: Shadow) -> None:
+        gateway.shadow_with(shadow)
+
+    gateway.shadow_with(make(begun.revision.bundle))
+    gateway.follow_shadow(
+        Current(str(settings.shadow), begun, kept, board, make, put, name="shadow")
+    )
+
+
+def _following(settings: Settings, begun: Begun, metrics: Metrics, board: Board) -> Gateway:
+    """A gateway that puts another policy in force when its files are others.
+
+    Raises: PolicyError, SettingsError.
+    """
+    path = str(settings.policy)
+    transport = _transport()
+    program = compile_bundle(begun.revision.bundle)
+    at_start = ways(settings, program)
+
+    def make(bundle: Bundle) -> Live:
+        return _made(settings, compile_bundle(bundle), transport, at_start)
+
+    kept = Kept(settings.home, path)
+    newest = kept.read()
+    if newest is not None and newest.number > begun.revision.number:
+        # This worker takes the place of another one: since the start, the policy has changed.
+        with suppress(PolicyError, Unfit):
+            program = make(newest.bundle).program
+            begun = Begun(newest)
+    gateway = assemble(settings, program, metrics, board, transport)
+    metrics.policy(program.digest)
+
+    async def put(live: Live) -> None:
+        if live.program.digest != gateway.digest:  # else it is comments, or tests, that changed
+            await gateway.switch(live)
+
+    def on_rejected(rejected: Rejected | None) -> None:
+        if rejected is None:
+            metrics.policy_restored()
+        else:
+            metrics.policy_rejected(rejected.kind)
+
+    if path == "-" or (os.path.exists(path) and not os.path.isfile(path)):
+        return gateway  # it was read, and cannot be read again
+    gateway.follow(
+        Current(
+            path,
+            begun,
+            kept,
+            board,
+            make,
+            put,
+            on_loaded=lambda: metrics.policy_loaded(gateway.digest),
+            on_rejected=on_rejected,
+        )
+    )
+    return gateway
+
+
+def compile_bundle(bundle: Bundle) -> Program:
+    """The program of texts that were judged already. Raises: PolicyError."""
+    return compile_policy(bundle.source, language_schema(), bundle.load)
+
+
+def check_usable(settings: Settings, program: Program) -> None:
+    """Find out whether a gateway can be built for a program. Raises: SettingsError."""
+    live = make_live(program, build_providers(settings, program))
+    if not any(provider.usable for provider in live.needed.values()):
+        raise SettingsError(_unusable(live.missing))
+
+
+def _made(settings: Settings, program: Program, transport: Transport, at_start: Set[Way]) -> Live:
+    """A program that came while serving, ready to serve. Raises: Unfit."""
+    try:
+        live = make_live(program, build_providers(settings, program, transport))
+        new = sorted(ways(settings, program) - at_start, key=lambda way: (way.provider, way.header))
+        if not any(provider.usable for provider in live.needed.values()):
+            raise SettingsError(_unusable(live.missing))
+    except SettingsError as error:
+        raise Unfit(candidate.rejected("settings", "; ".join(error.problems))) from None
+    if new:
+        told = ", ".join(dict.fromkeys(map(str, new)))
+        reason = f"{told} would be new to this gateway, which takes a restart"
+        raise Unfit(candidate.rejected("origin", reason))
+    return live
+
+
+def assemble(
+    settings: Settings,
+    program: Program,
+    told: Onlooker,
+    board: Board | None = None,
+    transport: Transport | None = None,
+) -> Gateway:
+    """A gateway for a program; `told` sees what becomes of requests.
+
+    `board` is what it shares with its fellows; None: it has none.
+
+    Raises: SettingsError.
+    """
+    providers = build_providers(settings, program, transport)
     store = _open_store(settings)
+    breakers = Breakers(board or Alone())
     gateway = Gateway(
         make_live(program, providers),
         Journal(store),
-        Pulse(),
-        metrics.observe,
-        metrics.journal_queue,
-        metrics.observe_late,
+        Pulse(board=board),
+        told.observe,
+        told.tick,
+        told.observe_late,
         Spent(store),
+        breakers,
+        seats=LockedSeats(settings.home / FOLDER),
+        board=board,
     )
     if not any(gateway.providers.values()):
         raise SettingsError(_unusable(gateway.missing))
+    prober = Prober(lambda: gateway.live, breakers, board or Alone(), settings.probe_us)
+    gateway.show(providers=prober.health)
+    if settings.probe_us and board is not None:
+        gateway.accompany(prober)
     return gateway
 
 
@@ -145,25 +292,3 @@ def _open_store(settings: Settings) -> Store:
         raise SettingsError(
             (f"the journal under `TURNOUT_HOME` cannot be used: {error}",)
         ) from None
-
-
-def _expanded(text: str, settings: Settings, places: Mapping[str, Span]) -> str:
-    """A text of the policy with its `${…}` variables filled in; `places` says where they stand."""
-
-    def value(match: re.Match[str]) -> str:
-        name = match.group(1)
-        place = places.get(name)
-        at = f"{place.source.name}:{place.line}:{place.column}: " if place is not None else ""
-        if not name.startswith("TURNOUT_VAR_") and name not in settings.policy_vars:
-            raise SettingsError(
-                (
-                    f"{at}the policy reads `${{{name}}}`, which it may not: name the variable "
-                    f"`TURNOUT_VAR_…`, or list it in `TURNOUT_POLICY_VARS`",
-                )
-            )
-        found = settings.environment.get(name)
-        if not found:
-            raise SettingsError((f"{at}the policy reads `${{{name}}}`, which is not set",))
-        return found
-
-    return _VARIABLE.sub(value, text)

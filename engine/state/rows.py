@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from turnout.engine.record import Attempt, DecisionRecord, Late, PulseTable
+from turnout.engine.record import Attempt, DecisionRecord, Late, PulseTable, Shadowed
 from turnout.engine.request import Usage
 
 Row = tuple[object, ...]
@@ -50,6 +50,8 @@ def read_record(data: bytes) -> DecisionRecord:
     given = _known(DecisionRecord, json.loads(data))
     given["intervals"] = {key: (low, high) for key, (low, high) in given["intervals"].items()}
     given["attempts"] = [_attempt(one) for one in given["attempts"]]
+    if given.get("shadow") is not None:
+        given["shadow"] = _shadowed(given["shadow"])
     return DecisionRecord(**given)
 
 
@@ -76,6 +78,12 @@ def _attempt(given: dict[str, Any]) -> Attempt:
     return Attempt(**given)
 
 
+def _shadowed(given: dict[str, Any]) -> Shadowed:
+    given = _known(Shadowed, given)
+    given["intervals"] = {key: (low, high) for key, (low, high) in given["intervals"].items()}
+    return Shadowed(**given)
+
+
 def _known(type: type[Any], given: dict[str, Any]) -> dict[str, Any]:
     names = {field.name for field in fields(type)}
     return {name: value for name, value in given.items() if name in names}
@@ -93,7 +101,7 @@ def _to_json(value: DecisionRecord | PulseTable | Attempt) -> bytes:
 def _plain(value: object) -> object:
     """Dataclasses as mappings, all the way down."""
     match value:
-        case DecisionRecord() | PulseTable() | Attempt() | Usage():
+        case DecisionRecord() | PulseTable() | Attempt() | Usage() | Shadowed():
             return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
         case dict():
             return {key: _plain(one) for key, one in value.items()}

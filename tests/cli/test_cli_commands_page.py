@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from turnout.adapters import PROVIDERS
+
 from .conftest import Ran
 
 ROOT = Path(__file__).parents[2]
@@ -17,6 +19,15 @@ BLOCKS = re.findall(
 def without_prices(text: str) -> str:
     """What the price library of another day would say too."""
     return re.sub(r"\([-+][0-9.]+ %\)", "(…)", re.sub(r"\$[0-9][0-9 .]*[0-9]", "$…", text))
+
+
+@pytest.fixture(autouse=True)
+def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs this may have keys, and nobody is to be asked with them."""
+    for kind in PROVIDERS.values():
+        for name in (kind.key_variable, *kind.variables):
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(f"{name}_FILE", raising=False)
 
 
 @pytest.mark.parametrize(("line", "printed"), BLOCKS)
@@ -42,6 +53,7 @@ def test_the_page_has_an_example_of_each_command() -> None:
         "prove",
         "bounds",
         "conformance",
+        "providers",
     ]
 
 

@@ -31,7 +31,7 @@ def test_the_page_names_every_header_that_a_browser_may_read() -> None:
 def test_the_codes_of_the_page_are_those_of_the_gateway() -> None:
     sources = "".join(
         file.read_text(encoding="utf-8")
-        for folder in ("engine", "turnout/server")
+        for folder in ("engine", "turnout/server", "turnout/protocols")
         for file in (ROOT / folder).glob("*.py")
     )
     rows = re.findall(r"^\| [0-9., ]+ \| (.*?) \|", PAGE, re.MULTILINE)

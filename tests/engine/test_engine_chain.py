@@ -14,10 +14,12 @@ from turnout.dsl.schema import Schema, Target, Tariff, Type
 from turnout.dsl.snapshot import Snapshot
 from turnout.dsl.source import Source, Span
 from turnout.engine.breakers import Breakers
-from turnout.engine.chain import Answered, Chain, IdleClock, Journey, Opened
+from turnout.engine.chain import Answered, Chain, Journey, Opened
+from turnout.engine.clocks import IdleClock
 from turnout.engine.provider import FAULTS, Call, Chunk, Fault, Provider, ProviderError
 from turnout.engine.pulse import Pulse
 from turnout.engine.request import Caller, Operation, Request, RequestError
+from turnout.engine.seats import Seats
 
 T = TypeVar("T")
 SPAN = Span(Source("test", "x"), 0, 1)
@@ -128,8 +130,13 @@ def chain(*providers: Scripted) -> "Over":
 class Over(Chain):
     """A chain whose journeys go over these providers."""
 
-    def __init__(self, providers: Mapping[str, Provider], breakers: Breakers | None = None) -> None:
-        super().__init__(Pulse(), breakers or Breakers())
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        breakers: Breakers | None = None,
+        seats: Seats | None = None,
+    ) -> None:
+        super().__init__(Pulse(), breakers or Breakers(), seats)
         self._over = providers
 
     async def answer(self, journey: Journey) -> Answered:

@@ -37,6 +37,9 @@ class Counting(Scripted):
     async def models(self, patience_us: int) -> list[str] | None:
         return None
 
+    async def probe(self, patience_us: int) -> bool:
+        return False
+
     async def count(self, call: Call) -> int | None:
         call.sent = True
         self.calls.append(call)

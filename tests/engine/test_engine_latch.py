@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.engine.wall import Wall
 from turnout.dsl.check import compile_policy
 from turnout.dsl.core import Compare, Const, Latch, Program, Read, Term
 from turnout.dsl.schema import Type, Value
@@ -107,3 +108,89 @@ def test_a_table_with_something_held_has_a_name_and_values_of_its_own(clock: Clo
 def test_without_latches_a_table_stays_itself(clock: Clock) -> None:
     calm = table(p95=9_000_000)
     assert Latches(BARE, clock).over(calm) is calm
+
+
+# --- several workers -----------------------------------------------------------------------------
+
+
+def test_what_one_worker_holds_all_workers_hold(clock: Clock) -> None:
+    wall = Wall()
+    one, two = (Latches(program(SLOW, SICK), clock, board=wall.board()) for _ in range(2))
+    assert held(one, table(p95=9_000_000)) == {"held(slow:0)"}
+    assert held(two, table(p95=1)) == {"held(slow:0)"}
+    late = Latches(program(SLOW, SICK), clock, board=wall.board())
+    assert held(late, table(p95=1)) == {"held(slow:0)"}
+    clock.now_ns = 119 * SECOND
+    assert held(two, table(p95=1)) == {"held(slow:0)"}
+    clock.now_ns = 120 * SECOND
+    for latches in (one, two, late):
+        assert held(latches, table(p95=1)) == set()
+
+
+def test_what_is_held_outlives_the_worker_that_saw_it(clock: Clock) -> None:
+    wall = Wall()
+    boards = [wall.board() for _ in range(3)]
+    one, two, three = (Latches(program(SLOW), clock, board=board) for board in boards)
+    one.over(table(p95=9_000_000))
+    two.over(table(p95=1))
+    boards[0].close()
+    assert held(three, table(p95=1)) == {"held(slow:0)"}
+
+
+def test_the_later_end_counts_whoever_saw_it(clock: Clock) -> None:
+    wall = Wall()
+    one, two = (Latches(program(SLOW), clock, board=wall.board()) for _ in range(2))
+    one.over(table(p95=9_000_000))
+    clock.now_ns = 60 * SECOND
+    two.over(table(p95=9_000_000))
+    one.over(table(p95=1))
+    clock.now_ns = 179 * SECOND
+    assert held(one, table(p95=1)) == held(two, table(p95=1)) == {"held(slow:0)"}
+    clock.now_ns = 180 * SECOND
+    assert held(one, table(p95=1)) == held(two, table(p95=1)) == set()
+
+
+def test_a_reload_keeps_what_is_held_here_and_what_others_hold_under_the_new_program(
+    clock: Clock,
+) -> None:
+    wall = Wall()
+    boards = [wall.board() for _ in range(2)]
+    one = Latches(program(SLOW, SICK), clock, board=boards[0])
+    two = Latches(program(SLOW), clock, board=boards[1])
+    one.over(table(p95=9_000_000, healthy=False))
+    two.over(table(p95=1))
+    after = Latches(program(SLOW, SICK), clock, held=two.held, board=boards[1])
+    assert held(after, table(p95=1)) == {"held(slow:0)", "held(slow:1)"}
+
+
+def test_a_program_that_holds_nothing_still_learns_for_the_next(clock: Clock) -> None:
+    wall = Wall()
+    boards = [wall.board() for _ in range(2)]
+    Latches(program(SLOW), clock, board=boards[0]).over(table(p95=9_000_000))
+    bare = Latches(BARE, clock, board=boards[1])
+    bare.over(table(p95=1))
+    after = Latches(program(SLOW), clock, held=bare.held, board=boards[1])
+    assert held(after, table(p95=1)) == {"held(slow:0)"}
+
+
+@pytest.mark.parametrize("told", [b"", b"\xff", b"[1]", b'{"held(slow:0)": "soon"}', b"null"])
+def test_what_is_told_in_another_form_is_not_held(clock: Clock, told: bytes) -> None:
+    wall = Wall()
+    wall.board().post("held", told)
+    latches = Latches(program(SLOW), clock, board=wall.board())
+    assert held(latches, table(p95=1)) == set()
+    assert held(latches, table(p95=9_000_000)) == {"held(slow:0)"}
+
+
+def test_nothing_is_told_while_nothing_is_held(clock: Clock) -> None:
+    wall = Wall()
+    latches = Latches(program(SLOW), clock, board=wall.board())
+    latches.over(table(p95=1))
+    assert wall.told == {}
+    latches.over(table(p95=9_000_000))
+    clock.now_ns = 300 * SECOND
+    latches.over(table(p95=1))
+    changes = wall.changes
+    latches.over(table(p95=1))
+    assert wall.changes == changes
+    assert [told for _, told in wall.told.values()] == [b"{}"]

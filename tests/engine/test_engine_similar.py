@@ -55,6 +55,9 @@ class Answering:
     async def models(self, patience_us: int) -> list[str] | None:
         return None
 
+    async def probe(self, patience_us: int) -> bool:
+        return False
+
     async def count(self, call: Call) -> int | None:
         return None
 

@@ -1,6 +1,7 @@
 """A gateway that only pretends, behind the real server on a real socket."""
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from sanic import Sanic
 
 from turnout.engine.metrics import Metrics
 from turnout.engine.request import Reply, Request, RequestError, StreamReply
+from turnout.engine.seats import Boundless, Leave, Seats
 from turnout.server.app import App, create_app
 from turnout.server.stop import Stop
 from turnout.server.worker import drain, open_server
@@ -70,6 +72,8 @@ class StubGateway:
     requests: list[Request] = field(default_factory=list)
     left: asyncio.Event = field(default_factory=asyncio.Event)
     entered: asyncio.Event = field(default_factory=asyncio.Event)
+    seats: Seats = field(default_factory=Boundless)
+    most: int = 1  # seats of a tenant
     started: int = 0
     closed: int = 0
     ready: bool = False
@@ -80,6 +84,9 @@ class StubGateway:
     async def start(self) -> None:
         self.started += 1
         self.ready = True
+
+    def look_again(self) -> None:
+        pass
 
     async def close(self) -> None:
         self.closed += 1
@@ -93,6 +100,9 @@ class StubGateway:
         except asyncio.CancelledError:
             self.left.set()
             raise
+
+    async def seat(self, tenant: str, patience_s: float) -> Leave | None:
+        return await self.seats.take(tenant, self.most, patience_s)
 
     async def count(self, request: Request) -> Reply:
         self.requests.append(request)
@@ -176,7 +186,8 @@ def serve(tmp_path: Path) -> Serve:
         stub = gateway or StubGateway()
         chosen = Settings(home=tmp_path, limits=limits or Limits(), **settings)
         app = create_app(chosen, lambda _: stub, Metrics())
-        server = await open_server(app, host="127.0.0.1", port=0)
+        # Sanic takes port 0 for its own default.
+        server = await open_server(app, sock=socket.create_server(("127.0.0.1", 0)))
         port = server.server.sockets[0].getsockname()[1]
         try:
             yield Served(app, stub, server, port)

@@ -1,4 +1,6 @@
-"""A server process over a pretended gateway, for tests that send signals: PATH WORKERS DRAIN_S.
+"""A server process over a pretended gateway, for tests that send signals.
+
+Its arguments: PATH WORKERS DRAIN_S FACTORY, and DELAY_S if there is one.
 
 It writes a line to the file at PATH for whatever its gateway lives through.
 """
@@ -8,11 +10,14 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
 
 from turnout.engine.request import Reply, Request, StreamReply
+from turnout.engine.seats import Leave, nothing
+from turnout.server import workers as supervisor
 from turnout.server.stop import Stop
 from turnout.server.worker import Ready, log_to_stderr, run_worker
 from turnout.server.workers import run_workers
@@ -40,6 +45,9 @@ class SlowGateway:
 
     async def close(self) -> None:
         self.note("closed")
+
+    async def seat(self, tenant: str, patience_s: float) -> Leave | None:
+        return nothing
 
     async def generate(self, request: Request) -> Reply | StreamReply:
         seconds = request.body["max_tokens"] / 10
@@ -88,18 +96,36 @@ def build(settings: Settings) -> SlowGateway:
     return SlowGateway(settings.home / "log")
 
 
+class HangingGateway(SlowGateway):
+    """Never lets go of the event loop again, once it was asked."""
+
+    async def generate(self, request: Request) -> Reply | StreamReply:
+        self.note("entered")
+        while True:
+            time.sleep(1)
+
+
+def build_hanging(settings: Settings) -> SlowGateway:
+    return HangingGateway(settings.home / "log")
+
+
 def build_nothing(settings: Settings) -> SlowGateway:
     raise RuntimeError("no gateway today")
 
 
 def main() -> None:
-    home, workers, drain_s, factory = sys.argv[1:5]
+    home, workers, drain_s, factory, *delay_s = sys.argv[1:]
+    # How long a supervisor waits for workers beyond their drain; nobody wants to here.
+    supervisor._CLOSING_S = 3.0
     stop = Stop()
     stop.catch(signal.SIGTERM, signal.SIGINT)
     settings = Settings(
         home=Path(home),
         workers=int(workers),
-        limits=Limits(drain_us=int(float(drain_s) * 1e6)),
+        limits=Limits(
+            drain_us=int(float(drain_s) * 1e6),
+            drain_delay_us=int(float(delay_s[0]) * 1e6) if delay_s else 0,
+        ),
     )
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout.engine.request import RequestError
+from turnout.protocols import chat_shape as shape
 from turnout.server import body as bodies
-from turnout.server import shape
 from turnout.settings import Limits
 
 HI = {"role": "user", "content": "hi"}

@@ -15,8 +15,8 @@ from openai.types import Completion
 
 from turnout.engine import tokens
 from turnout.engine.request import Caller, Native, Operation, Request, RequestError
+from turnout.protocols.chat_shape import check_chat
 from turnout.protocols.completions import COMPLETIONS
-from turnout.server.shape import check_chat
 
 GOLDEN = Path(__file__).parent / "completions" / "requests.json"
 REQUESTS = orjson.loads(GOLDEN.read_bytes())

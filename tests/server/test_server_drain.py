@@ -67,7 +67,11 @@ Start = Callable[..., Any]
 def start(tmp_path: Path) -> Start:
     @asynccontextmanager
     async def started(
-        workers: int = 1, drain_s: float = 10, factory: str = "build", until: str = "ready"
+        workers: int = 1,
+        drain_s: float = 10,
+        factory: str = "build",
+        until: str = "ready",
+        delay_s: float = 0,
     ) -> AsyncIterator[Process]:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -76,6 +80,7 @@ def start(tmp_path: Path) -> Start:
             str(workers),
             str(drain_s),
             factory,
+            str(delay_s),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
@@ -278,3 +283,139 @@ async def test_requests_that_arrive_while_draining_end_their_connection(
         assert not served.server.connections
     assert [answer.status_code for answer in answers] == [200, 200]
     assert [answer.headers["connection"] for answer in answers] == ["close", "close"]
+
+
+async def stream_of(client: httpx.AsyncClient, url: str, tenths: int) -> str:
+    """What became of a streamed request: `whole`, `refused`, `not taken`, or what went wrong."""
+    try:
+        answer = await client.post(f"{url}/v1/chat/completions", json=chat(tenths, stream=True))
+    except httpx.ConnectError:
+        return "not taken"
+    except httpx.HTTPError as error:
+        return repr(error)
+    if answer.status_code == 503:
+        assert answer.json()["error"]["code"] == "draining"
+        assert answer.headers["x-should-retry"] == "true"
+        return "refused"
+    assert answer.status_code == 200
+    if answer.text.endswith("[DONE]\n\n") and answer.text.count("data: ") == 11:
+        return "whole"
+    return "an error event" if answer.text.count('"error"') == 1 else answer.text
+
+
+def unlimited() -> httpx.AsyncClient:
+    return httpx.AsyncClient(timeout=PATIENCE_S, limits=httpx.Limits(max_connections=None))
+
+
+@pytest.mark.parametrize(
+    ("workers", "number"),
+    [(1, signal.SIGTERM), (2, signal.SIGINT), (4, signal.SIGTERM)],
+    ids=["1-SIGTERM", "2-SIGINT", "4-SIGTERM"],
+)
+async def test_a_hundred_open_streams_finish(
+    start: Start, workers: int, number: signal.Signals
+) -> None:
+    async with start(workers) as server, unlimited() as client:
+        asked = [asyncio.create_task(stream_of(client, server.url, 15)) for _ in range(100)]
+        await server.noted("entered", 100)
+        server.signal(number)
+        assert set(await asyncio.gather(*asked)) == {"whole"}
+        assert await server.end() == 0
+        assert (server.notes("answered"), server.notes("cancelled")) == (100, 0)
+        assert server.notes("closed") == workers
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_streams_over_the_bound_end_in_one_error_event(start: Start, workers: int) -> None:
+    async with start(workers, drain_s=0.3) as server, unlimited() as client:
+        asked = [asyncio.create_task(stream_of(client, server.url, 600)) for _ in range(50)]
+        await server.noted("entered", 50)
+        began = time.monotonic()
+        server.signal(signal.SIGTERM)
+        assert set(await asyncio.gather(*asked)) == {"an error event"}
+        assert await server.end() == 0
+        assert time.monotonic() - began < 5
+        assert server.notes("cancelled") == 50
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_signal_among_the_first_requests_breaks_none_of_them(
+    start: Start, workers: int
+) -> None:
+    """Whoever was accepted is served, or told in words that it was not."""
+    async with start(workers) as server, unlimited() as client:
+        asked = [asyncio.create_task(stream_of(client, server.url, 3)) for _ in range(60)]
+        await server.noted("entered")
+        await asyncio.sleep(0.05)
+        server.signal(signal.SIGTERM)
+        outcomes = await asyncio.gather(*asked)
+        assert await server.end() == 0
+    assert set(outcomes) <= {"whole", "refused", "not taken"}
+    assert outcomes.count("whole") == server.notes("answered") > 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_before_the_drain_load_balancers_get_time_to_notice(
+    start: Start, workers: int
+) -> None:
+    async with start(workers, delay_s=1) as server, unlimited() as client:
+        # A stream longer than the delay: that does not count for the drain's bound.
+        asked = asyncio.create_task(stream_of(client, server.url, 18))
+        await server.noted("entered")
+        server.signal(signal.SIGTERM)
+        began = time.monotonic()
+        while (told := await client.get(f"{server.url}/ready")).status_code != 503:
+            await asyncio.sleep(0.01)
+        assert told.json()["error"]["code"] == "draining"
+        assert told.headers["connection"] == "close"
+        while time.monotonic() - began < 0.6:
+            answer = await client.post(f"{server.url}/v1/chat/completions", json=chat(1))
+            assert answer.status_code == 200
+            assert answer.headers["connection"] == "close"
+        assert await asked == "whole"
+        with pytest.raises(httpx.ConnectError):
+            await client.get(f"{server.url}/ready")
+        assert await server.end() == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_hurry_ends_the_time_to_notice_as_well(start: Start, workers: int) -> None:
+    async with start(workers, delay_s=60) as server:
+        server.signal(signal.SIGTERM)
+        await asyncio.sleep(1.2)
+        server.signal(signal.SIGTERM)
+        assert await server.end() == 0
+
+
+async def test_a_worker_that_hangs_is_killed_within_the_bound(start: Start) -> None:
+    async with start(2, drain_s=0.5, factory="build_hanging") as server, unlimited() as client:
+        asked = asyncio.create_task(client.post(f"{server.url}/v1/chat/completions", json=chat(1)))
+        await server.noted("entered")
+        began = time.monotonic()
+        server.signal(signal.SIGTERM)
+        assert await server.end() == 0
+        assert 3 < time.monotonic() - began < 8
+        assert server.notes("closed") == 1
+        with pytest.raises(httpx.RemoteProtocolError):
+            await asked
+
+
+async def test_a_request_whose_headers_end_during_the_drain_is_told_so(
+    serve: Any, stub_gateway: Any
+) -> None:
+    async with serve(stub_gateway()) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n")
+        while not served.app.ctx.connections.open:
+            await asyncio.sleep(0.005)
+        draining = asyncio.create_task(served.drain(5))
+        await asyncio.sleep(0.1)
+        raw = json.dumps(chat(1)).encode()
+        writer.write(
+            b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(raw), raw)
+        )
+        answer = await reader.read()
+        await draining
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b'"code":"draining"' in answer and b"connection: close" in answer
+    assert served.gateway.requests == []

@@ -1,6 +1,10 @@
 """Metrics: counted from records, with labels that no client can make up."""
 
 import os
+import re
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,7 @@ from turnout.engine.metrics import (
     Metrics,
     share_between_processes,
 )
-from turnout.engine.record import Attempt, DecisionRecord
+from turnout.engine.record import Attempt, DecisionRecord, Vitals
 from turnout.engine.request import Usage
 
 ATTEMPT = Attempt(
@@ -126,7 +130,7 @@ def test_gauges_follow_what_they_show() -> None:
     metrics.stream_opened()
     metrics.stream_opened()
     metrics.stream_closed()
-    metrics.journal_queue(7)
+    metrics.tick(Vitals(waiting=7))
     metrics.policy("sha256:old")
     metrics.policy("sha256:new")
     seen = lines(metrics)
@@ -134,6 +138,132 @@ def test_gauges_follow_what_they_show() -> None:
     assert seen["turnout_journal_queue"] == 7
     assert seen['turnout_policy_info{hash="sha256:old"}'] == 0
     assert seen['turnout_policy_info{hash="sha256:new"}'] == 1
+
+
+def test_what_a_tick_no_longer_has_goes_back_to_zero() -> None:
+    metrics = Metrics()
+    metrics.tick(
+        Vitals(
+            requests=3,
+            inflight={"openai/gpt-4": 2, "groq/llama-3-8b": 1},
+            breakers={"openai/gpt-4": "open"},
+        )
+    )
+    seen = lines(metrics)
+    assert seen["turnout_inflight_requests"] == 3
+    assert seen['turnout_target_inflight{target="openai/gpt-4"}'] == 2
+    assert seen['turnout_target_inflight{target="groq/llama-3-8b"}'] == 1
+    assert seen['turnout_breaker_state{state="open",target="openai/gpt-4"}'] == 1
+    metrics.tick(Vitals(inflight={"groq/llama-3-8b": 1}, breakers={"openai/gpt-4": "half_open"}))
+    seen = lines(metrics)
+    assert seen["turnout_inflight_requests"] == 0
+    assert seen['turnout_target_inflight{target="openai/gpt-4"}'] == 0
+    assert seen['turnout_target_inflight{target="groq/llama-3-8b"}'] == 1
+    assert seen['turnout_breaker_state{state="open",target="openai/gpt-4"}'] == 0
+    assert seen['turnout_breaker_state{state="half_open",target="openai/gpt-4"}'] == 1
+    metrics.tick(Vitals())
+    assert lines(metrics)['turnout_breaker_state{state="half_open",target="openai/gpt-4"}'] == 0
+
+
+def test_policies_that_come_while_serving_are_counted_by_what_became_of_them() -> None:
+    metrics = Metrics()
+    metrics.policy("sha256:first")
+    metrics.policy_rejected("invalid")
+    seen = lines(metrics)
+    assert seen["turnout_policy_rejected"] == 1
+    assert seen['turnout_policy_info{hash="sha256:first"}'] == 1
+    metrics.policy_loaded("sha256:second")
+    seen = lines(metrics)
+    assert seen["turnout_policy_rejected"] == 0
+    assert seen['turnout_policy_reloads_total{result="invalid"}'] == 1
+    assert seen['turnout_policy_reloads_total{result="loaded"}'] == 1
+    assert seen['turnout_policy_info{hash="sha256:first"}'] == 0
+    assert seen['turnout_policy_info{hash="sha256:second"}'] == 1
+    assert abs(seen["turnout_policy_loaded_seconds"] - time.time()) < 60
+
+
+def test_a_request_that_ends_after_a_switch_does_not_bring_the_old_policy_back() -> None:
+    metrics = Metrics()
+    metrics.policy("sha256:old")
+    metrics.policy_loaded("sha256:new")
+    metrics.observe(record(digest="sha256:old"))
+    seen = lines(metrics)
+    assert seen['turnout_policy_info{hash="sha256:old"}'] == 0
+    assert seen['turnout_policy_info{hash="sha256:new"}'] == 1
+
+
+def test_decisions_of_two_policies_are_counted_by_their_rules() -> None:
+    metrics = Metrics()
+    metrics.shadow("cheap", "cheap", agrees=True)
+    metrics.shadow("cheap", "smart", agrees=False)
+    metrics.shadow("cheap", None, agrees=False)
+    metrics.shadow("cheap", "renamed", agrees=True)
+    metrics.shadow("cheap", None, agrees=None)
+    seen = lines(metrics)
+    pair = 'turnout_shadow_decisions_total{agrees="%s",rule="cheap",shadow_rule="%s"}'
+    assert seen[pair % ("true", "cheap")] == 1
+    assert seen[pair % ("false", "smart")] == 1
+    assert seen[pair % ("false", "none")] == 1
+    assert seen[pair % ("true", "renamed")] == 1
+    assert seen[pair % ("unknown", "none")] == 1
+
+
+def test_labels_stay_few_however_many_policies_and_reasons_there_are() -> None:
+    metrics = Metrics()
+    for number in range(1_000):
+        metrics.shadow(f"rule {number}", f"rule {number + 1}", agrees=False)
+        metrics.turned_away(f"reason {number}")
+        metrics.policy_rejected(f"class {number}")
+        metrics.tick(
+            Vitals(inflight={f"openai/{number}": 1}, breakers={f"openai/{number}": "open"})
+        )
+    seen = lines(metrics)
+    for family, most in (
+        ("turnout_shadow_decisions_total", 501),
+        ("turnout_refused_total", 31),
+        ("turnout_policy_reloads_total", 31),
+        ("turnout_target_inflight", MOST_TARGETS + 1),
+        ("turnout_breaker_state", MOST_TARGETS + 1),
+    ):
+        assert 1 < sum(name.startswith(family + "{") for name in seen) <= most
+    assert seen['turnout_refused_total{reason="other"}'] == 970
+    other = 'turnout_shadow_decisions_total{agrees="false",rule="other",shadow_rule="other"}'
+    assert seen[other] == 500
+
+
+TOGETHER = """
+import sys
+from turnout.engine.metrics import Metrics
+from turnout.engine.record import Vitals
+metrics = Metrics()
+metrics.policy("sha256:one")
+metrics.tick(Vitals(
+    waiting=2, requests=3, inflight={"openai/gpt-4": 4}, breakers={"openai/gpt-4": "open"}
+))
+metrics.turned_away("worker_full")
+metrics.shadow("a", "b", agrees=False)
+metrics.policy_rejected("invalid")
+print(metrics.render().decode())
+"""
+
+
+def test_processes_add_up_what_each_has_and_agree_on_what_all_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MULTIPROCESS_VARIABLE, str(tmp_path))
+    for _ in range(2):
+        told = subprocess.run(
+            [sys.executable, "-c", TOGETHER], check=True, capture_output=True, text=True
+        ).stdout
+    seen = dict(row.rsplit(" ", 1) for row in told.splitlines() if row and row[0] != "#")
+    assert seen["turnout_journal_queue"] == "4.0"
+    assert seen["turnout_inflight_requests"] == "6.0"
+    assert seen['turnout_target_inflight{target="openai/gpt-4"}'] == "8.0"
+    assert seen['turnout_refused_total{reason="worker_full"}'] == "2.0"
+    assert seen['turnout_shadow_decisions_total{agrees="false",rule="a",shadow_rule="b"}'] == "2.0"
+    assert seen['turnout_breaker_state{state="open",target="openai/gpt-4"}'] == "1.0"
+    assert seen["turnout_policy_rejected"] == "1.0"
+    assert seen['turnout_policy_info{hash="sha256:one"}'] == "1.0"
 
 
 def test_processes_that_count_together_leave_nothing_to_their_successors(
@@ -150,3 +280,19 @@ def test_processes_that_count_together_leave_nothing_to_their_successors(
     assert os.environ[MULTIPROCESS_VARIABLE] == str(own)
     assert not ended.exists() and list(own.iterdir()) == []
     assert (running / "counter_1.db").exists()
+
+
+def test_the_page_names_every_metric_with_its_labels_and_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(turnout_\w+)` \| (\w+) \| (?:`([a-z_ ]+)` )?\|", page, re.MULTILINE)
+    families = [metric for metric in Metrics()._registry.collect() if metric.type != "unknown"]
+    there = {
+        (metric.name + ("_total" if metric.type == "counter" else ""), metric.type)
+        for metric in families
+    }
+    assert {row[:2] for row in rows} == there
+    labels = {
+        family._name: set(family._labelnames)  # type: ignore[attr-defined]
+        for family in Metrics()._registry._collector_to_names
+    }
+    assert {name.removesuffix("_total"): set(said.split()) for name, _, said in rows} == labels

@@ -31,9 +31,9 @@ from turnout.engine.request import (
     RequestError,
     StreamReply,
 )
+from turnout.protocols.chat_shape import check_chat
 from turnout.protocols.responses import RESPONSES
 from turnout.protocols.responses_seal import unsealed
-from turnout.server.shape import check_chat
 
 GOLDEN = Path(__file__).parent / "responses"
 REQUESTS = orjson.loads((GOLDEN / "requests.json").read_bytes())

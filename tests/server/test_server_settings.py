@@ -34,6 +34,11 @@ def test_a_flag_wins_over_its_variable_and_an_empty_variable_is_none() -> None:
         "TURNOUT_ALLOWED_HOSTS": "GW.example.com:443",
         "TURNOUT_DRAIN_SECONDS": "0",
         "TURNOUT_MAX_BODY_BYTES": "1000",
+        "TURNOUT_MAX_CONCURRENCY": "7",
+        "TURNOUT_MAX_QUEUE": "0",
+        "TURNOUT_QUEUE_SECONDS": "0.25",
+        "TURNOUT_MAX_CONNECTIONS": "9",
+        "TURNOUT_DRAIN_DELAY_SECONDS": "5",
     }
     settings = Settings.load(environment)
     assert (settings.host, settings.port, settings.workers) == ("::1", 9000, 3)
@@ -43,6 +48,9 @@ def test_a_flag_wins_over_its_variable_and_an_empty_variable_is_none() -> None:
     assert settings.cors_origins == {"https://a.example", "https://b.example"}
     assert settings.allowed_hosts == {"gw.example.com"}
     assert (settings.limits.drain_us, settings.limits.body_bytes) == (0, 1000)
+    limits = settings.limits
+    assert (limits.concurrency, limits.queue, limits.connections) == (7, 0, 9)
+    assert (limits.queue_us, limits.drain_delay_us) == (250_000, 5_000_000)
     flags = Settings.load(environment, policy="b.yml", host="localhost", port=0, workers=1)
     assert (flags.host, flags.port, flags.workers) == ("localhost", 0, 1)
     assert flags.policy == Path("b.yml")
@@ -71,7 +79,16 @@ def test_a_policy_of_the_usual_name_is_found(tmp_path: Path) -> None:
         ("TURNOUT_ALLOWED_HOSTS", "*.example.com", "without `*`"),
         ("TURNOUT_LOG_LEVEL", "loud", "`debug`"),
         ("TURNOUT_DRAIN_SECONDS", "-1", "seconds"),
+        ("TURNOUT_DRAIN_DELAY_SECONDS", "5s", "seconds"),
         ("TURNOUT_MAX_BODY_BYTES", "32M", "whole number"),
+        ("TURNOUT_MAX_CONCURRENCY", "0", "above 0"),
+        ("TURNOUT_MAX_CONCURRENCY", "many", "whole number"),
+        ("TURNOUT_MAX_CONNECTIONS", "10000000", "at most 6 digits"),
+        ("TURNOUT_MAX_QUEUE", "-1", "0 lets nobody wait"),
+        ("TURNOUT_QUEUE_SECONDS", "100", "below 100"),
+        ("TURNOUT_QUEUE_SECONDS", "0.1234", "below 100"),
+        ("TURNOUT_QUEUE_SECONDS", "250ms", "below 100"),
+        ("TURNOUT_QUEUE_SECONDS", ".", "below 100"),
         ("TURNOUT_POLICY_VARS", "A B", "environment variable"),
         ("TURNOUT_DATABASE_URL", "postgresql://u:secret@h/d", "cannot do what it asks for"),
         ("TURNOUT_BUDGET_MONTHLY_USD", "100", "cannot do what it asks for"),

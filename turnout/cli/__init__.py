@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from .dispatch import Group, leave, run
 
 # The names of modules in this folder.
-COMMANDS = ("serve", "demo", "trace", "conformance", "simulator")
+COMMANDS = ("serve", "demo", "trace", "shadow", "conformance", "simulator", "providers")
 POLICY_COMMANDS = (
     "lint",
     "fmt",

@@ -4,9 +4,10 @@
   policy bounds --where 'tier == "free"' --max-cost '$0.50' --max-time 60s --max-attempts 6
 
 Every hop is tried with all its retries, each billed like its worst case: the prompt at most the
-window, the output at its bound. It is about generation, and one answer (`n == 1`, for nothing
-bounds it), unless `--where` says otherwise. Exit code 1 where a bound is above what is allowed, has
-no end, or was not decided.
+window, the output at its bound. A timeout that is not written bounds no hop: the breakers of all
+others may be open. It is about generation, and one answer (`n == 1`, for nothing bounds it), unless
+`--where` says otherwise. Exit code 1 where a bound is above what is allowed, has no end, or was not
+decided.
 """
 
 import argparse

@@ -236,7 +236,7 @@ def _check(body: dict[str, Any], name: str) -> None:
     """Refuse what the gateway would refuse as no chat request."""
     # The server's own check, read in only where a body is: it brings the server.
     from turnout.engine.request import RequestError
-    from turnout.server.shape import check_chat
+    from turnout.protocols.chat_shape import check_chat
 
     try:
         check_chat({"model": "auto"} | body)

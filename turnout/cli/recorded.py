@@ -125,15 +125,15 @@ class Journal:
         """Open it: a TURNOUT_HOME, the SQLite file in it, or HERE. Raises: CommandError."""
         self._since_us = 0
         if since is not None:
-            self._since_us = time.time_ns() // 1_000 - _duration_us(since)
-        self._store, self._shown = _store(place)
+            self._since_us = time.time_ns() // 1_000 - duration_us(since)
+        self._store, self._shown = open_journal(place)
         self.progress = Progress(self._asked(lambda: self._store.count(self._since_us)))
 
     def rows(self, replay: Replay, old: Replay | None, reading: Reading) -> Iterator[Recorded]:
         """Row after row; the journal is closed behind the last. Raises: CommandError."""
         from turnout.engine.state.store import StoreError
 
-        policies = _policies(self._store)
+        policies = policies_of(self._store)
         new_rows = JournalRows(replay, policies)
         old_rows = None if old is None else JournalRows(old, policies)
         pulse_of = lru_cache(_PULSES_KEPT)(self._store.pulse)
@@ -164,7 +164,8 @@ class Journal:
         return CommandError(f"cannot read the journal `{self._shown}`: {error}")
 
 
-def _duration_us(text: str) -> int:
+def duration_us(text: str) -> int:
+    """The stretch of time that `--since` names. Raises: CommandError."""
     try:
         found, amount = parse_quantity(text)
     except ValueError:
@@ -176,7 +177,8 @@ def _duration_us(text: str) -> int:
     return amount
 
 
-def _store(place: str) -> "tuple[SqliteStore, str]":
+def open_journal(place: str) -> "tuple[SqliteStore, str]":
+    """The journal of a home, a file or HERE, and how it is called. Raises: CommandError."""
     from turnout.engine.state.sqlite import FILE, SqliteStore, url_of_file
 
     if place == HERE:
@@ -192,7 +194,7 @@ def _store(place: str) -> "tuple[SqliteStore, str]":
     return SqliteStore(url_of_file(file)), shown
 
 
-def _policies(store: "SqliteStore") -> Callable[[str], Program | None]:
+def policies_of(store: "SqliteStore") -> Callable[[str], Program | None]:
     """Policies of the past by their digest; None of one that cannot be built again."""
     from turnout.engine.catalog import language_schema
     from turnout.engine.trace import Programs

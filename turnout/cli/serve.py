@@ -1,12 +1,14 @@
 """Serve the gateway: the OpenAI API, routed by a policy.
 
 Prints one line when it takes requests. SIGTERM and Ctrl-C let requests in flight finish; another
-one, a second or more later, cuts them off. The policy is read once: restart to change it. Settings
-that have no flag come from the environment (`TURNOUT_…`, and the providers' keys under their usual
-names).
+one, a second or more later, cuts them off. The policy's files are watched: a change is put in force
+once it has no errors and its tests pass, else what was in force stays. SIGHUP looks at them now.
+Settings that have no flag come from the environment (`TURNOUT_…`, and the providers' keys under
+their usual names).
 
-Exit code 0 after a signal to stop, 1 if the policy has errors, 2 if settings, policy file or
-address cannot be used.
+Exit code 0 after a signal to stop, 1 if the policy has errors or a test of it fails, 2 if settings,
+policy file or address cannot be used. Where the policy in force at the end of an earlier run is
+known, that is served instead, with a warning.
 """
 
 import argparse
@@ -14,19 +16,33 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from turnout.dsl.core import Program
 from turnout.dsl.diagnostic import PolicyError
 from turnout.dsl.nearest import suggestion
+from turnout.engine.candidate import Failing
 from turnout.server.stop import Stop
 from turnout.settings import Settings, SettingsError
 
+from .beginning import (
+    Beginning,
+    beginning,
+    instead,
+    keep,
+    keep_shadow,
+    shadowing,
+    told,
+)
 from .colour import palette_of
 from .dispatch import FINDINGS, INPUT_ERROR, INTERNAL_ERROR, CommandError
-from .files import read_policy
-from .report import printable, render_text
+from .report import printable
+
+if TYPE_CHECKING:
+    from turnout.server.worker import Ready
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +51,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--policy",
         metavar="FILE",
         help="the policy file (default: TURNOUT_POLICY, or routing.yml if there is one here)",
+    )
+    parser.add_argument(
+        "--shadow",
+        metavar="FILE",
+        help="a second policy, which decides beside the first and acts on nothing: "
+        "`turnout shadow` lists where the two differ (default: TURNOUT_SHADOW)",
     )
     parser.add_argument("--host", help="the address to listen on (default: 127.0.0.1)")
     parser.add_argument(
@@ -52,6 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings = Settings.load(
             os.environ,
             policy=arguments.policy,
+            shadow=arguments.shadow,
             host=arguments.host,
             port=arguments.port,
             workers=arguments.workers,
@@ -72,21 +95,26 @@ def until_stopped(work: Callable[[Stop], int]) -> int:
         for problem in error.problems:
             print(f"turnout: {problem}", file=sys.stderr)
         return INPUT_ERROR
-    except PolicyError as error:
-        print(render_text(error.diagnostics, palette_of(sys.stderr)), file=sys.stderr)
+    except (PolicyError, Failing) as error:
+        print(told(error, palette_of(sys.stderr)), file=sys.stderr)
         return FINDINGS
 
 
 def serve(settings: Settings, stop: Stop) -> int:
     """Serve with these settings until asked to stop, and return the exit code.
 
-    Raises: SettingsError, PolicyError, CommandError.
+    Raises: SettingsError, PolicyError, Failing, CommandError.
     """
+    first = None
     if settings.policy is not None:
-        program = _checked(settings.policy)
-        _check_tenant(settings.tenant, program)
-        for warning in not_enforced(program):
+        first = beginning(settings)
+        _check_tenant(settings.tenant, first.program)
+        for warning in not_enforced(first.program):
             print(f"turnout: warning: {warning}", file=sys.stderr)
+    beside = None
+    if settings.shadow is not None:
+        beside = shadowing(settings)
+        _check_tenant(settings.tenant, beside.program)
     make_home(settings.home)
     with _listen(settings) as listening:
         # Of another program: several workers count in a folder of their own, one counts in memory.
@@ -94,27 +122,32 @@ def serve(settings: Settings, stop: Stop) -> int:
         # Loading the gateway takes a while; signals and mistakes are looked after by now.
         from turnout.server.worker import Ready, log_to_stderr, run_worker
         from turnout.server.workers import WorkerError, run_workers
-        from turnout.wiring import build_gateway
+        from turnout.wiring import build_gateway, check_usable
 
         log_to_stderr(settings)
+        if first is not None:
+            try:
+                check_usable(settings, first.program)
+            except SettingsError as wrong:
+                first = instead(settings, first.last, wrong, partial(check_usable, settings))
+            keep(settings, first)
+        if beside is not None:
+            keep_shadow(settings, beside)
 
         def announce(ready: Ready) -> None:
-            told = _announcement(settings, listening, ready.digest, ready.providers, ready.missing)
-            print(told, flush=True)
+            print(_announcement(settings, first, listening, ready), flush=True)
 
         run_one_or_more = run_worker if settings.workers == 1 else run_workers
         try:
-            run_one_or_more(settings, build_gateway, listening, stop, announce)
+            factory = partial(
+                build_gateway,
+                begun=None if first is None else first.begun,
+                shadow=None if beside is None else beside.begun,
+            )
+            run_one_or_more(settings, factory, listening, stop, announce)
         except WorkerError as error:
             raise CommandError(str(error), status=INTERNAL_ERROR) from None
     return 0
-
-
-def _checked(path: Path) -> Program:
-    """The policy, compiled before anything is touched. Raises: PolicyError, CommandError."""
-    from turnout.engine.policy import Policy
-
-    return Policy.compile(*read_policy(str(path))).program
 
 
 def _check_tenant(tenant: str, program: Program) -> None:
@@ -182,24 +215,23 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def _announcement(
-    settings: Settings,
-    listening: socket.socket,
-    digest: str,
-    providers: Mapping[str, bool],
-    missing: Mapping[str, str],
+    settings: Settings, first: Beginning | None, listening: socket.socket, ready: "Ready"
 ) -> str:
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     parts = [f"turnout serves http://{shown}:{port}"]
-    if settings.policy is None:
+    if first is None:
         parts.append("no policy: every known model as requested")
     else:
-        parts.append(f"policy {settings.policy} ({digest[:19]})")
-    usable = [name for name, usable in providers.items() if usable]
+        which = "policy" if first.is_of_file else "the last good policy of"
+        parts.append(f"{which} {settings.policy} ({ready.digest[:19]})")
+    if settings.shadow is not None:
+        parts.append(f"in its shadow {settings.shadow}")
+    usable = [name for name, usable in ready.providers.items() if usable]
     if usable:
         parts.append(f"providers {', '.join(usable)}")
-    for reason in dict.fromkeys(missing.values()):
-        lacking = [name for name, told in missing.items() if told == reason]
+    for reason in dict.fromkeys(ready.missing.values()):
+        lacking = [name for name, told in ready.missing.items() if told == reason]
         parts.append(f"{reason} for {', '.join(lacking)}")
     if settings.workers > 1:
         parts.append(f"{settings.workers} workers")

@@ -26,6 +26,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("request", metavar="REQ", help="the request id, such as req_…")
     parser.add_argument("--json", action="store_true", help="print the document as JSON")
+    parser.add_argument(
+        "--shadow",
+        action="store_true",
+        help="explain what the policy beside said too, with every value that it read",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
             f"there is no journal in `{home}`",
             help="set TURNOUT_HOME to the folder that the gateway runs with",
         )
-    document = next(filter(None, (_find(place, arguments.request) for place in homes)), None)
+    found = (_find(place, arguments.request, arguments.shadow) for place in homes)
+    document = next(filter(None, found), None)
     if document is None:
         raise CommandError(
             f"there is no trace of the request `{arguments.request}` in `{home}`",
@@ -53,20 +59,24 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _find(home: Path, id: str) -> dict[str, Any] | None:
+def _find(home: Path, id: str, explains_shadow: bool) -> dict[str, Any] | None:
     journal = Journal(SqliteStore(url_of(home)))
     try:
-        return asyncio.run(_document(journal, id))
+        return asyncio.run(_document(journal, id, explains_shadow))
     except StoreError as error:
         raise CommandError(f"cannot read the journal in `{home}`: {error}") from error
     finally:
         journal.close()
 
 
-async def _document(journal: Journal, id: str) -> dict[str, Any] | None:
+async def _document(journal: Journal, id: str, explains_shadow: bool) -> dict[str, Any] | None:
     record = await journal.find(id, tenant=None)
     if record is None:
         return None
     programs = trace.Programs(language_schema())
     pulse = journal.pulse(record.pulse_id) if record.pulse_id is not None else None
-    return trace.document(record, programs.get(record.digest, journal.archived), pulse)
+    shadow = None
+    if explains_shadow and record.shadow is not None:
+        shadow = programs.get(record.shadow.policy, journal.archived)
+    program = programs.get(record.digest, journal.archived)
+    return trace.document(record, program, pulse, shadow=shadow)

@@ -4,19 +4,24 @@ To add a route: a handler in a file of this folder and its row in `ROUTES`. A ha
 `RequestError` for whatever it refuses; `errors` renders it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import wraps
 from typing import Any, NamedTuple
 
-from sanic import Sanic
+from sanic import HTTPResponse, Sanic
 from sanic.config import Config
 
 from turnout.engine.metrics import Metrics, of_process
+from turnout.engine.request import RequestError
 from turnout.settings import Settings
 
 from . import chat, completions, embeddings, messages, models, operate, responses
+from .admission import Admission, capacity
+from .body import let_go
+from .connection import Connections
 from .errors import EnvelopeHandler
 from .guard import admit
-from .wire import Gateway, Incoming, Station
+from .wire import Gateway, Incoming, Station, station
 
 GatewayFactory = Callable[[Settings], Gateway]
 App = Sanic[Config, Station]
@@ -46,12 +51,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/metrics", operate.metrics),
 )
 
-# The engine's own clocks end a request (policy: `deadline`). Sanic's clock must stay out of their
-# way: it cannot know a deadline, and it cannot be told from a client that left.
-_NEVER_S = 86_400.0
-_HEADER_BYTES = 16_384
-_HEADER_S = 60.0
-_KEEP_ALIVE_S = 120.0
+HEADER_BYTES = 16_384
 
 
 def create_app(
@@ -61,7 +61,15 @@ def create_app(
 
     `metrics` defaults to those of the process. Raises: whatever the factory raises.
     """
-    here = Station(settings, gateway_factory(settings), metrics or of_process())
+    counted = metrics or of_process()
+    room = capacity(settings.limits)
+    here = Station(
+        settings,
+        gateway_factory(settings),
+        counted,
+        Admission(settings.limits, room.concurrency, counted.turned_away),
+        Connections(settings.limits, room.connections, counted.turned_away),
+    )
     app: App = Sanic(
         "turnout",
         config=_config(settings),
@@ -73,7 +81,7 @@ def create_app(
     for route in ROUTES:
         reads_body = route.method == "POST"
         app.add_route(
-            route.handler,
+            _admitted(route.handler) if reads_body else route.handler,
             route.path,
             methods=[route.method] if reads_body else ["GET", "HEAD"],
             name=route.handler.__name__,
@@ -93,13 +101,32 @@ def _config(settings: Settings) -> Config:
         ACCESS_LOG=False,
         AUTO_EXTEND=False,
         MOTD=False,
-        KEEP_ALIVE_TIMEOUT=_KEEP_ALIVE_S,
-        REQUEST_TIMEOUT=_HEADER_S,
-        RESPONSE_TIMEOUT=_NEVER_S,
-        REQUEST_MAX_HEADER_SIZE=_HEADER_BYTES,
+        REQUEST_MAX_HEADER_SIZE=HEADER_BYTES,
         REQUEST_MAX_SIZE=settings.limits.body_bytes,
     )
     return config
+
+
+Handler = Callable[[Incoming], Coroutine[Any, Any, HTTPResponse | None]]
+
+
+def _admitted(handler: Handler) -> Handler:
+    """A handler that begins only where there is room, and holds it until its stream has ended."""
+
+    @wraps(handler)
+    async def admitted(incoming: Incoming) -> HTTPResponse | None:
+        here = station(incoming)
+        try:
+            leave = await here.admission.enter(here.settings.tenant, here.gateway.seat)
+        except RequestError:
+            await let_go(incoming)
+            raise
+        try:
+            return await handler(incoming)
+        finally:
+            leave()
+
+    return admitted
 
 
 async def _start(app: App) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -12,6 +12,7 @@ import orjson
 from turnout.engine.request import Caller, Native, Operation, Request, RequestError
 from turnout.protocols.client import ClientProtocol
 from turnout.protocols.fields import DEEPEST, check_depth, kind_of
+from turnout.settings import Limits
 
 from .guard import check_json
 from .wire import Incoming, Station, close_after, refusal
@@ -44,6 +45,11 @@ _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
 # What is still read of a body that is too large, so that its sender gets to see the answer.
 _DISCARD_BYTES = 64 * 1024 * 1024
 _DISCARD_S = 2.0
+# The same of a request that is turned away: enough for what most clients have sent by then.
+_REFUSED_BYTES = 256 * 1024
+_REFUSED_S = 0.5
+# After so many parts others get their turn.
+_PARTS_AT_ONCE = 256
 # Sanic stops reading at this many buffered bytes, and so would not see the client leave.
 _PAUSE_BYTES = 65_536
 
@@ -133,31 +139,75 @@ async def read_body(incoming: Incoming, station: Station) -> bytes:
         raw = await _collect(stream, limits.body_bytes)
     else:
         # A timer only where there is something to wait for.
-        try:
-            async with asyncio.timeout(limits.receive_us / 1e6):
-                raw = await _collect(stream, limits.body_bytes)
-        except TimeoutError:
-            _leave_unread(stream)
-            raise RequestError(
-                408, "timeout", "request_timeout", "The request's body did not arrive in time."
-            ) from None
+        raw = await _receive(stream, limits)
     if len(raw) >= _PAUSE_BYTES:
         transport: Any = incoming.transport
         transport.resume_reading()
     return raw
 
 
-async def _collect(stream: Any, limit: int) -> bytes:
-    parts = []
-    size = 0
+async def _receive(stream: Any, limits: Limits) -> bytes:
+    """A body that is still being sent: as fast as it must be at least, and within its time."""
+    began = asyncio.get_running_loop().time()
+    grace_s, longest_s = limits.grace_us / 1e6, limits.receive_us / 1e6
+
+    def until(size: int) -> float:
+        return began + min(grace_s + size / limits.least_bytes, longest_s)
+
+    try:
+        async with asyncio.timeout_at(until(0)) as patience:
+            return await _collect(
+                stream, limits.body_bytes, lambda size: patience.reschedule(until(size))
+            )
+    except TimeoutError:
+        _leave_unread(stream)
+        raise RequestError(
+            408, "timeout", "request_timeout", "The request's body did not arrive in time."
+        ) from None
+
+
+def _arrived(size: int) -> None:
+    """All of it is here; nobody waits."""
+
+
+async def _collect(stream: Any, limit: int, arrived: Callable[[int], None] = _arrived) -> bytes:
+    whole: bytes | bytearray = b""
+    parts = 0
     while stream.request_body:
         part = await stream.read()
-        if part:
-            size += len(part)
-            if size > limit:
-                raise await _too_large(stream, limit)
-            parts.append(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        # What a chunk announces counts at once.
+        if stream.request_bytes > limit:
+            raise await _too_large(stream, limit)
+        if not part:
+            continue
+        parts += 1
+        if parts == 1:
+            whole = part
+        elif parts == 2:
+            # One buffer: a million chunks of a byte each would be a million objects.
+            whole = bytearray(whole + part)
+        else:
+            whole += part
+            if parts % _PARTS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        arrived(len(whole))
+    return bytes(whole)
+
+
+async def let_go(incoming: Incoming) -> None:
+    """Take leave of a body that nobody will read.
+
+    What is there of it is dropped, and what the client is about to send, if it is little; else the
+    connection ends with the answer.
+    """
+    stream: Any = incoming.stream
+    if stream is None or not stream.request_body:
+        return
+    if stream.expecting_continue:
+        stream.expecting_continue = False
+        _leave_unread(stream)
+    elif not 0 < stream.request_bytes <= len(stream.recv_buffer):
+        await _discard(stream, _REFUSED_BYTES, _REFUSED_S)
 
 
 async def _too_large(stream: Any, limit: int) -> RequestError:
@@ -165,15 +215,21 @@ async def _too_large(stream: Any, limit: int) -> RequestError:
 
     Closing a connection with unread bytes resets it, and the client would never read the answer.
     """
-    try:
-        async with asyncio.timeout(_DISCARD_S):
-            left = _DISCARD_BYTES
-            while stream.request_body and left > 0:
-                left -= len(await stream.read() or b"")
-    except TimeoutError:
-        pass
+    await _discard(stream, _DISCARD_BYTES, _DISCARD_S)
     _leave_unread(stream)
     return refusal(413, "request_too_large", f"The body is larger than {limit} bytes.")
+
+
+async def _discard(stream: Any, most_bytes: int, most_s: float) -> None:
+    """Take in the rest of a body and drop it; beyond these bounds the connection will end."""
+    try:
+        async with asyncio.timeout(most_s):
+            while stream.request_body and most_bytes > 0:
+                most_bytes -= len(await stream.read() or b"")
+    except TimeoutError:
+        pass
+    if stream.request_body:
+        _leave_unread(stream)
 
 
 def _leave_unread(stream: Any) -> None:

@@ -4,11 +4,11 @@ from sanic import HTTPResponse
 
 from turnout.engine.request import Operation
 from turnout.protocols.chat import Chat, told
+from turnout.protocols.chat_shape import check_chat
 from turnout.protocols.client import ClientProtocol
 
 from .body import receive
 from .generation import generated
-from .shape import check_chat
 from .wire import Incoming, json_value, station
 
 CHAT = ClientProtocol(Operation.CHAT, check_chat, None, Chat, Chat, told)

@@ -4,10 +4,10 @@ from sanic import HTTPResponse
 
 from turnout.engine.request import Operation
 from turnout.protocols.chat import Chat, told
+from turnout.protocols.chat_shape import check_embeddings
 from turnout.protocols.client import ClientProtocol
 
 from .body import receive
-from .shape import check_embeddings
 from .wire import Incoming, json_bytes, station
 
 EMBEDDINGS = ClientProtocol(Operation.EMBEDDINGS, check_embeddings, None, Chat, Chat, told)

@@ -20,7 +20,17 @@ async def show_trace(incoming: Incoming, name: str) -> HTTPResponse:
 
 async def health(incoming: Incoming) -> HTTPResponse:
     """Whether this worker is alive, with its vital signs."""
-    return json_value(incoming, station(incoming).gateway.health())
+    here = station(incoming)
+    admission = here.admission
+    load = {
+        "requests": {
+            "under_way": admission.under_way,
+            "waiting": admission.waiting,
+            "most": admission.most,
+        },
+        "connections": {"open": here.connections.open, "most": here.connections.most},
+    }
+    return json_value(incoming, here.gateway.health() | load)
 
 
 async def ready(incoming: Incoming) -> HTTPResponse:

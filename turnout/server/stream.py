@@ -39,23 +39,15 @@ async def _write(
     incoming: Incoming, station: Station, reply: StreamReply, voice: Voice, response: Any
 ) -> None:
     transport: Any = incoming.transport
-    stall_s = station.settings.limits.stall_us / 1e6
-    _, most_buffered = transport.get_write_buffer_limits()
     try:
         async for told in reply.chunks:
             event = voice.event(told)
-            if not event:
-                continue
-            if transport.get_write_buffer_size() <= most_buffered:
+            if event:
+                # Waits where the client is behind; `connection` cuts one that stays so.
                 await response.send(event)
-            else:
-                await _send_slowly(response, event, stall_s)
         failure = reply.failure
         last = voice.end() if failure is None else voice.failed(failure)
         await _end(incoming, station, response, last)
-    except _StalledError:
-        _log.info("%s: the client stopped reading its stream", incoming.id)
-        transport.abort()
     except asyncio.CancelledError:
         conn_info = incoming.conn_info
         if conn_info is not None and not conn_info.lost and not transport.is_closing():
@@ -70,19 +62,6 @@ async def _write(
             return
         _log.exception("%s: a stream broke inside the gateway", incoming.id)
         await _end(incoming, station, response, voice.failed(_BROKEN))
-
-
-class _StalledError(Exception):
-    """The client has left a stream unread for too long."""
-
-
-async def _send_slowly(response: Any, event: bytes, stall_s: float) -> None:
-    """Send to a client that is behind; only then is there something to wait for."""
-    try:
-        async with asyncio.timeout(stall_s):
-            await response.send(event)
-    except TimeoutError:
-        raise _StalledError from None
 
 
 _STOPPING = RequestError(

@@ -3,9 +3,7 @@
 Routes are in files of their own; nothing here knows one of them.
 """
 
-import os
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -13,18 +11,23 @@ from typing import Any, Protocol, cast
 import orjson
 from sanic import HTTPResponse
 from sanic.compat import Header
-from sanic.exceptions import BadRequest
+from sanic.exceptions import BadRequest, PayloadTooLarge
 from sanic.request import Request as SanicRequest
 
 from turnout.engine.metrics import Metrics
-from turnout.engine.request import Reply, Request, RequestError, StreamReply
+from turnout.engine.request import Reply, Request, RequestError, StreamReply, new_request_id
+from turnout.engine.seats import Leave
 from turnout.protocols import chat
 from turnout.protocols.client import Told
 from turnout.settings import Settings
 
+from .admission import Admission
+from .connection import Connections
+
 JSON = "application/json"
 # The method of Sanic's stand-in for a request that could not be parsed; all else in it is empty.
 UNPARSED = "NONE"
+MOST_HEADERS = 100
 
 # What a browser's script may read of an answer from another origin.
 EXPOSED = (
@@ -32,11 +35,6 @@ EXPOSED = (
     "x-turnout-cost, x-turnout-cost-estimate, x-turnout-attempts, x-turnout-dropped, "
     "x-turnout-count, request-id, retry-after"
 )
-
-_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
-_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
-_SHIFTS = tuple(range(120, -1, -10))
-
 
 # RFC 9112: a method, a target, and headers whose names are tokens. Sanic is laxer, and what is a
 # header to whoever stands in front of it but not to it is how requests are smuggled.
@@ -68,6 +66,12 @@ class Gateway(Protocol):
 
     async def close(self) -> None:
         """Write out what is queued, and stop."""
+
+    def look_again(self) -> None:
+        """Look at the policy's files now."""
+
+    async def seat(self, tenant: str, patience_s: float) -> Leave | None:
+        """A seat for a request among those that a tenant may have under way; None: not in time."""
 
     async def generate(self, request: Request) -> Reply | StreamReply:
         """Answer a request for generation, in whatever protocol. Raises: RequestError."""
@@ -104,6 +108,8 @@ class Station:
     settings: Settings
     gateway: Gateway
     metrics: Metrics
+    admission: Admission
+    connections: Connections
     draining: bool = False
 
 
@@ -121,10 +127,11 @@ class Incoming(SanicRequest):
         head: bytes = b"",
         **rest: Any,
     ):
-        """Take in what Sanic parsed. Raises: BadRequest for what it should not have.
+        """Take in what Sanic parsed.
 
         For what it could not parse it makes a stand-in with the same URL and no head, and fails
         again if that was the trouble.
+        Raises: BadRequest, PayloadTooLarge for what it should not have parsed.
         """
         url = b"*" if method == UNPARSED else url_bytes
         if head:
@@ -144,6 +151,8 @@ class Incoming(SanicRequest):
 
 
 def _check_head(head: bytes, method: str, headers: Any) -> None:
+    if head.count(b"\r\n") > MOST_HEADERS:
+        raise PayloadTooLarge("too many headers")
     length = headers.get("content-length")
     if (
         method == UNPARSED
@@ -184,12 +193,6 @@ class Answer(HTTPResponse):
             if not text.isprintable():
                 text = self._sanitize_header_value(text)
             yield name.encode(), text.encode(errors="surrogateescape")
-
-
-def new_request_id() -> str:
-    """An id of 48 bits of milliseconds and 80 random bits, in Crockford's base 32."""
-    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
-    return "req_" + "".join([_PAIRS[value >> shift & 1023] for shift in _SHIFTS])
 
 
 def station(request: Incoming) -> Station:

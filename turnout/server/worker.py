@@ -19,12 +19,15 @@ from sanic.http.constants import HTTP
 
 from turnout.settings import Settings
 
+from .admission import raise_open_files
 from .app import App, GatewayFactory, create_app
+from .connection import Connection
 from .stop import Stop
 
 # What is left to run after the bound: handlers that were cancelled, connections being closed.
 _AFTERMATH_S = 2.0
 _STEP_S = 0.02
+_BREATH_S = 0.005
 _SWITCH_S = 0.0005
 BACKLOG = 1024
 
@@ -63,6 +66,7 @@ def run_worker(
     `on_ready` is called once requests are taken.
     Raises: whatever the factory or the gateway's start raises.
     """
+    raise_open_files()
     with asyncio.Runner(loop_factory=_new_loop) as runner:
         runner.run(_serve(settings, gateway_factory, listening, stop, on_ready))
 
@@ -91,6 +95,8 @@ async def _serve(
             loop.add_signal_handler(number, stop.ask)
     app = create_app(settings, gateway_factory)
     gateway = app.ctx.gateway
+    if settings.policy is not None and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, gateway.look_again)
     server = await open_server(app, sock=listening)
     # What is there now stays: tables of tokens, prices, code. The collector need not look at it
     # again, which is what a full collection in the middle of a request would spend its time on.
@@ -102,7 +108,8 @@ async def _serve(
         if not stop.asked:
             on_ready(Ready(gateway.digest, dict(gateway.providers), dict(gateway.missing)))
         await woken.wait()
-        await drain(app, server, settings.limits.drain_us / 1e6, stop)
+        limits = settings.limits
+        await drain(app, server, limits.drain_us / 1e6, stop, limits.drain_delay_us / 1e6)
     finally:
         await server.after_stop()
 
@@ -114,6 +121,7 @@ async def open_server(app: App, **where: Any) -> Any:
     server: Any = await app.create_server(
         return_asyncio_server=True,
         backlog=BACKLOG,
+        protocol=Connection,
         asyncio_server_kwargs={"start_serving": False},
         **where,
     )
@@ -124,15 +132,20 @@ async def open_server(app: App, **where: Any) -> Any:
     return server
 
 
-async def drain(app: App, server: Any, bound_s: float, stop: Stop) -> None:
-    """Take no new connection, let requests in flight finish within the bound, then cut them off.
+async def drain(app: App, server: Any, bound_s: float, stop: Stop, delay_s: float = 0.0) -> None:
+    """Take nothing new, let requests in flight finish within the bound, then cut them off.
 
-    A request that is cut off gets a 503, or an error event if its stream has begun.
+    For `delay_s` before that everything goes on, so that load balancers see that this worker is
+    not ready. A request that is cut off gets a 503, or an error event if its stream has begun.
     """
     loop = asyncio.get_running_loop()
     app.ctx.draining = True
+    # At least so long that what the kernel has accepted so far is taken.
+    await _go_on(max(delay_s, _BREATH_S), stop)
     await server.before_stop()
     server.server.close()
+    await _go_on(_BREATH_S, stop)
+    app.ctx.admission.close()
     end = loop.time() + bound_s
     _close_idle(server)
     while await _step(server) and loop.time() < end and not stop.hurried:
@@ -148,6 +161,14 @@ async def drain(app: App, server: Any, bound_s: float, stop: Stop) -> None:
         pass
     for connection in list(server.connections):
         connection.abort()
+
+
+async def _go_on(seconds: float, stop: Stop) -> None:
+    """Serve for so long, unless somebody is in a hurry."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while not stop.hurried and (left := end - loop.time()) > 0:
+        await asyncio.sleep(min(left, _STEP_S))
 
 
 async def _step(server: Any) -> bool:

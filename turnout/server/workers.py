@@ -1,5 +1,6 @@
 """Several workers on one socket: started together, replaced when they die, stopped together."""
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -29,6 +30,8 @@ _CLOSING_S = 15.0
 # Between the end of a worker and the start of the next; doubled while they do not live long.
 _LONGEST_PAUSE_S = 30.0
 _SOUND_S = 60.0
+# What may come to a worker before it can deal with it.
+_BLOCKED = {signal.SIGINT, signal.SIGHUP}
 
 _log = logging.getLogger("turnout.server")
 
@@ -92,7 +95,10 @@ class _Crew:
         self._failures = 0
         self._awake, wake = os.pipe()
         os.set_blocking(wake, False)
-        stop.wake_with(lambda: os.write(wake, b"!"))
+        stop.wake_with(lambda: _poke(wake))
+        self._hung_up = False
+        if settings.policy is not None:
+            signal.signal(signal.SIGHUP, lambda *_: self._hang_up(wake))
 
     def start(self, on_ready: Callable[[Ready], None]) -> None:
         """Start all workers and wait until they take requests."""
@@ -122,7 +128,9 @@ class _Crew:
         self._listening.close()
         self._signal(signal.SIGTERM)
         hurried = False
-        end = time.monotonic() + self._settings.limits.drain_us / 1e6 + _CLOSING_S
+        limits = self._settings.limits
+        bound_s = (limits.drain_delay_us + limits.drain_us) / 1e6 + _CLOSING_S
+        end = time.monotonic() + bound_s
         while self._workers and time.monotonic() < end:
             for handle in self._wait(self._workers, end - time.monotonic()):
                 self._workers.pop(handle).process.join()
@@ -139,7 +147,15 @@ class _Crew:
         seen = cast(list[int], wait([*handles, self._awake], seconds))
         if self._awake in seen:
             os.read(self._awake, 64)
+        if self._hung_up:
+            self._hung_up = False
+            # Whichever of them follows the policy's files looks at them.
+            self._signal(signal.SIGHUP)
         return [handle for handle in seen if handle != self._awake]
+
+    def _hang_up(self, wake: int) -> None:
+        self._hung_up = True
+        _poke(wake)
 
     def _hire(self) -> None:
         ours, theirs = self._context.Pipe(duplex=False)
@@ -150,11 +166,12 @@ class _Crew:
         )
         # Ctrl-C goes to the whole group; the workers leave it to this process. They inherit it as
         # blocked, until they ignore it: never ignored here, where it would be lost for good.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # SIGHUP would end a worker that is not ready for it yet.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
         try:
             process.start()
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
         theirs.close()
         self._workers[process.sentinel] = _Worker(process, ours, time.monotonic())
 
@@ -183,6 +200,12 @@ class _Crew:
                 os.kill(worker.process.pid, number)
 
 
+def _poke(wake: int) -> None:
+    """Wake who waits at the other end of a pipe; one that is full wakes as well."""
+    with contextlib.suppress(BlockingIOError):
+        os.write(wake, b"!")
+
+
 def _work(
     settings: Settings,
     gateway_factory: GatewayFactory,
@@ -190,8 +213,9 @@ def _work(
     report: Connection,
 ) -> None:
     """The life of one worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    for number in _BLOCKED:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
     stop = Stop()
     stop.catch(signal.SIGTERM)
     log_to_stderr(settings)

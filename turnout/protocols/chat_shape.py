@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from turnout.engine.request import HOTTEST, RequestError
-from turnout.protocols.fields import kind_of
 
-from .wire import refusal
+from .fields import kind_of, refused
 
 # What a value should be, where it is not.
 Check = Callable[[Any], str | None]
@@ -21,8 +20,7 @@ def check_chat(body: dict[str, Any]) -> None:
     _check_model(body)
     messages = body.get("messages")
     if messages is None:
-        raise refusal(
-            400,
+        raise refused(
             "missing_required_parameter",
             "`messages` is missing; send an array with at least one message.",
             "messages",
@@ -30,16 +28,13 @@ def check_chat(body: dict[str, Any]) -> None:
     if not isinstance(messages, list):
         raise _wrong_type("messages", "an array of messages", messages)
     if not messages:
-        raise refusal(
-            400, "empty_array", "`messages` is empty; send at least one message.", "messages"
-        )
+        raise refused("empty_array", "`messages` is empty; send at least one message.", "messages")
     for index, message in enumerate(messages):
         _check_message(message, f"messages[{index}]")
     _check_fields(body, _CHAT)
     temperature = body.get("temperature")
     if temperature is not None and not 0 <= temperature <= HOTTEST:
-        raise refusal(
-            400,
+        raise refused(
             "invalid_value",
             f"`temperature` must be from 0 to {HOTTEST}, not `{temperature}`.",
             "temperature",
@@ -51,8 +46,7 @@ def check_embeddings(body: dict[str, Any]) -> None:
     _check_model(body)
     given = body.get("input")
     if given is None:
-        raise refusal(
-            400,
+        raise refused(
             "missing_required_parameter",
             "`input` is missing; send a string, or an array of strings or tokens.",
             "input",
@@ -60,7 +54,7 @@ def check_embeddings(body: dict[str, Any]) -> None:
     if not isinstance(given, (str, list)):
         raise _wrong_type("input", "a string, or an array of strings or tokens", given)
     if not given:
-        raise refusal(400, "empty_input", "`input` is empty; send at least one text.", "input")
+        raise refused("empty_input", "`input` is empty; send at least one text.", "input")
     if isinstance(given, list):
         _check_inputs(given)
     _check_fields(body, _EMBEDDINGS)
@@ -69,8 +63,7 @@ def check_embeddings(body: dict[str, Any]) -> None:
 def _check_model(body: dict[str, Any]) -> None:
     model = body.get("model")
     if model is None or model == "":
-        raise refusal(
-            400,
+        raise refused(
             "missing_required_parameter",
             "`model` is missing; name a model, or `auto` to let the policy choose.",
             "model",
@@ -78,9 +71,7 @@ def _check_model(body: dict[str, Any]) -> None:
     if not isinstance(model, str):
         raise _wrong_type("model", "a string", model)
     if len(model) > 256:
-        raise refusal(
-            400, "string_above_max_length", "`model` is longer than 256 characters.", "model"
-        )
+        raise refused("string_above_max_length", "`model` is longer than 256 characters.", "model")
 
 
 def _check_message(message: Any, where: str) -> None:
@@ -88,8 +79,7 @@ def _check_message(message: Any, where: str) -> None:
         raise _wrong_type(where, "an object", message)
     role = message.get("role")
     if role is None:
-        raise refusal(
-            400,
+        raise refused(
             "missing_required_parameter",
             f"`{where}.role` is missing; send `user`, `assistant`, `system`, `developer` or "
             "`tool`.",
@@ -104,8 +94,7 @@ def _check_message(message: Any, where: str) -> None:
                 raise _wrong_type(f"{where}.content[{index}]", "an object", part)
             if not isinstance(part.get("type"), str):
                 field = f"{where}.content[{index}].type"
-                raise refusal(
-                    400,
+                raise refused(
                     "missing_required_parameter",
                     f"`{field}` is missing; say what kind of part it is, such as `text`.",
                     field,
@@ -124,13 +113,13 @@ def _check_inputs(items: list[Any]) -> None:
             if not isinstance(item, str):
                 raise _wrong_type(f"input[{index}]", "a string like the first one", item)
             if not item:
-                raise refusal(400, "empty_input", f"`input[{index}]` is empty.", f"input[{index}]")
+                raise refused("empty_input", f"`input[{index}]` is empty.", f"input[{index}]")
     elif isinstance(items[0], list):
         for index, item in enumerate(items):
             if not isinstance(item, list) or not all(map(_is_whole, item)):
                 raise _wrong_type(f"input[{index}]", "an array of token numbers", item)
             if not item:
-                raise refusal(400, "empty_input", f"`input[{index}]` is empty.", f"input[{index}]")
+                raise refused("empty_input", f"`input[{index}]` is empty.", f"input[{index}]")
     else:
         for index, item in enumerate(items):
             if not _is_whole(item):
@@ -150,7 +139,7 @@ def _wrong_type(where: str, expected: str, value: object) -> RequestError:
     shown = kind_of(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         shown = f"`{value}`"
-    return refusal(400, "invalid_type", f"`{where}` must be {expected}, not {shown}.", where)
+    return refused("invalid_type", f"`{where}` must be {expected}, not {shown}.", where)
 
 
 def _is_whole(value: object) -> bool:

@@ -1,0 +1,104 @@
+"""Faults, signals and changes under load, with bounds that have to hold.
+
+    python -m benchmarks.chaos [SCENARIO …] [--requests N] [--workers N] [--seed N] [--quick]
+
+Exit code 0 if every bound holds, 1 if one is broken. At full size it writes
+`benchmarks/results/chaos.md`.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.processes import machine, versions
+
+from .drain import drain
+from .findings import Findings, Size
+from .killed import killed
+from .long import long
+from .reloads import reloads
+from .thirty import cut, thirty
+
+RESULTS = Path(__file__).parents[1] / "results" / "chaos.md"
+
+
+class Scenario(NamedTuple):
+    """A scenario, with how many `counted` things it does at full size and at a quick one."""
+
+    run: Callable[[Size], Findings]
+    counted: str
+    full: int
+    quick: int
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "thirty": Scenario(thirty, "requests", 20_000, 400),
+    "cut": Scenario(cut, "requests", 5_000, 400),
+    "killed": Scenario(killed, "provider", 1, 1),
+    "reloads": Scenario(reloads, "changes", 1_000, 30),
+    "drain": Scenario(drain, "streams", 100, 20),
+    "long": Scenario(long, "requests", 200_000, 600),
+}
+
+
+def main() -> int:
+    """Run the scenarios of the command line."""
+    parser = argparse.ArgumentParser("python -m benchmarks.chaos", description=__doc__)
+    parser.add_argument("scenario", nargs="*", help=f"default all: {', '.join(SCENARIOS)}")
+    parser.add_argument("--requests", type=int, help="instead of the scenario's own number")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="the gateway's processes; killed and drain vary them"
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="small numbers, no file")
+    arguments = parser.parse_args()
+    names = arguments.scenario or list(SCENARIOS)
+    if unknown := [name for name in names if name not in SCENARIOS]:
+        parser.error(f"no scenario `{unknown[0]}`; there are {', '.join(SCENARIOS)}")
+    print(f"{machine()}\n{versions()}")
+    sections = []
+    broken = 0
+    for name in names:
+        scenario = SCENARIOS[name]
+        requests = arguments.requests or (scenario.quick if arguments.quick else scenario.full)
+        size = Size(requests, arguments.workers, arguments.seed, arguments.quick)
+        counted = f"{requests:,} {scenario.counted}".replace(",", " ")
+        print(f"\n{name}: {counted}", flush=True)
+        began = time.monotonic()
+        found = scenario.run(size)
+        took_s = time.monotonic() - began
+        print(f"  {took_s:.0f} s", flush=True)
+        broken += len(found.broken)
+        sections.append(_section(found, counted, took_s))
+    if not arguments.quick and not arguments.requests and not arguments.scenario:
+        RESULTS.write_text(_page(sections), encoding="utf-8")
+    print(f"\n{broken} bounds are broken" if broken else "\nall bounds hold")
+    return 1 if broken else 0
+
+
+def _section(found: Findings, counted: str, took_s: float) -> str:
+    rows = "\n".join(
+        f"| {one.what} | {one.value.replace('|', '/')} | {one.bound} | "
+        f"{'' if not one.bound else 'yes' if one.holds else '**no**'} |"
+        for one in found.found
+    )
+    return (
+        f"## {found.title}\n\n{counted}, {took_s:.0f} s.\n\n"
+        f"| measured | | bound | holds |\n|---|---|---|---|\n{rows}\n"
+    )
+
+
+def _page(sections: list[str]) -> str:
+    head = (
+        "# Chaos\n\nWritten by `python -m benchmarks.chaos`; what the scenarios are is in\n"
+        "[docs/chaos.md](../../docs/chaos.md).\n\n"
+        f"{machine()}\n{versions()}\n"
+    )
+    return "\n".join([head, *sections])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""What a scenario measured, and which of its bounds hold."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Size(NamedTuple):
+    """How large a scenario is run.
+
+    `requests` are changes or streams where a scenario counts those. `quick`: so small that times
+    say nothing; what is left to see is whether it comes out right.
+    """
+
+    requests: int
+    workers: int
+    seed: int = 1
+    quick: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One figure. `bound` is empty where there is none; `holds` says whether it is kept."""
+
+    what: str
+    value: str
+    bound: str = ""
+    holds: bool = True
+
+
+@dataclass
+class Findings:
+    """The figures of one scenario, in the order in which they were found."""
+
+    title: str
+    found: list[Finding] = field(default_factory=list)
+
+    def told(self, what: str, value: object) -> None:
+        """Note a figure that has no bound."""
+        self._note(Finding(what, str(value)))
+
+    def held(self, what: str, value: object, bound: str, holds: bool) -> None:
+        """Note a figure that has one."""
+        self._note(Finding(what, str(value), bound, holds))
+
+    def none(self, what: str, several: list[str], shown: int = 3) -> None:
+        """Note a list that has to be empty, with its first entries where it is not."""
+        value = "none" if not several else f"{len(several)}: {'; '.join(several[:shown])}"
+        self.held(what, value, "none", not several)
+
+    @property
+    def broken(self) -> list[Finding]:
+        """Those whose bound is not kept."""
+        return [one for one in self.found if not one.holds]
+
+    def _note(self, finding: Finding) -> None:
+        self.found.append(finding)
+        bound = f"   (bound: {finding.bound})" if finding.bound else ""
+        mark = " " if not finding.bound else "." if finding.holds else "!"
+        print(f"  {mark} {finding.what}: {finding.value}{bound}", flush=True)
+        if not finding.holds:
+            print("    FAILED", flush=True)
+
+
+def milliseconds(us: float) -> str:
+    """Show a time."""
+    return f"{us / 1000:.0f} ms" if us >= 10_000 else f"{us / 1000:.1f} ms"

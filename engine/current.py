@@ -1,0 +1,350 @@
+"""The policy in force, kept up with its files while the gateway serves.
+
+All workers of one `TURNOUT_HOME` and path have one of these, and one of them leads: it alone looks
+at the files, has each candidate judged, and puts in force what is fit. The others see that on the
+board and follow, with exactly the texts that were judged. What is not fit changes nothing but
+`rejected`. One class for whatever follows a file: what a policy is made into, and what becomes of
+that, is handed in.
+
+Over 300 lines because leading and following share one state, and each is little without the other.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from turnout.dsl.diagnostic import PolicyError
+
+from . import candidate
+from .board import Board
+from .bundle import Bundle, Mark, marks_of, read_main
+from .candidate import Rejected, instant
+from .checker import Checker
+from .include import beside
+from .revision import Kept, Revision
+from .watch import Watch
+
+FOLLOW_S = 0.1  # between two looks at what the leader has put in force
+POLL_S = 2.0  # between two looks at the marks of files that nothing was told of
+TAKE_OVER_S = 0.5  # between two looks at whether somebody leads
+RETRY_S = 1.0  # before another try to load what another worker has put in force; doubled
+LONGEST_RETRY_S = 60.0
+QUIET_S = 0.1  # files have to be left alone that long before they are read,
+HASTE_S = 1.0  # but no longer than this is waited for it
+_ROUNDS = 5  # judged in vain, because the files were others meanwhile
+
+_log = logging.getLogger("turnout.policy")
+
+T = TypeVar("T")
+
+
+class Unfit(Exception):
+    """A policy without errors that must not, or cannot, be put in force here."""
+
+    def __init__(self, rejected: Rejected) -> None:
+        """Keep why."""
+        self.rejected = rejected
+        super().__init__(str(rejected))
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a gateway begins with: a policy, and why it is not that of the file, if it is not."""
+
+    revision: Revision
+    rejected: Rejected | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """How things stand for one worker; of two the one with the higher `order` is the newer.
+
+    `judged` counts the candidates that changed `rejected`. `digest` is that of the bundle.
+    """
+
+    number: int
+    judged: int
+    digest: str
+    at_us: int
+    rejected: Rejected | None = None
+
+    @property
+    def order(self) -> tuple[int, int]:
+        return self.number, self.judged
+
+    def packed(self) -> bytes:
+        no = self.rejected
+        return json.dumps(
+            [self.number, self.judged, self.digest, self.at_us, no and no.packed()]
+        ).encode()
+
+    @classmethod
+    def unpacked(cls, told: bytes) -> "_Standing | None":
+        """None for what another version of this program may have told."""
+        try:
+            number, judged, digest, at_us, no = json.loads(told)
+            return cls(number, judged, digest, at_us, no and Rejected.unpacked(no))
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+class Current(Generic[T]):
+    """Follows one policy file; a `Companion` of the gateway.
+
+    `make` turns texts into what is put in force; it runs in a thread and raises PolicyError or
+    Unfit. `put` puts that in force, at once and for every request that begins from then on.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        begun: Begun,
+        kept: Kept,
+        board: Board,
+        make: Callable[[Bundle], T],
+        put: Callable[[T], Awaitable[None]],
+        *,
+        name: str = "policy",
+        on_loaded: Callable[[], None] = lambda: None,
+        on_rejected: Callable[[Rejected | None], None] = lambda _: None,
+        checker: Checker | None = None,
+    ) -> None:
+        """Follow the file at `path`; `begun` is in force already.
+
+        `name` tells several followers apart. `on_loaded` is called after `put`, `on_rejected` where
+        a candidate was refused, or (None) where the file is again what is in force.
+        """
+        self.name = name
+        self._path = path
+        self._revision = begun.revision
+        self._kept = kept
+        self._board = board
+        self._topic = f"{name}_{kept.key}"
+        self._make = make
+        self._put = put
+        self._on_loaded = on_loaded
+        self._on_rejected = on_rejected
+        self._checker = checker or Checker()
+        self._loaded_us = time.time_ns() // 1000
+        self._standing = _Standing(
+            begun.revision.number,
+            0,
+            begun.revision.bundle.digest,
+            begun.revision.at_us,
+            begun.rejected,
+        )
+        self._changed = asyncio.Event()
+        self._marks: Mapping[str, Mark] = {}  # of the files as they were last judged
+        self._is_kept = True  # whether what is in force could be written down
+
+    # --- what is asked ---------------------------------------------------------------------------
+
+    @property
+    def rejected(self) -> Rejected | None:
+        """Why the files as they are now are not in force; None where they are."""
+        return self._standing.rejected
+
+    def health(self) -> dict[str, Any]:
+        """How it stands, for `/health`."""
+        no = self.rejected
+        return {
+            "file": self._path,
+            "revision": self._revision.number,
+            "loaded_at": instant(self._loaded_us),
+            "rejected": None if no is None else no.to_json(),
+        }
+
+    def look_again(self) -> None:
+        """Look at the files now, and judge them again though they may be the same (SIGHUP)."""
+        self._marks = {}
+        self._changed.set()
+
+    # --- work ------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        self._tell()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow(), name=f"{self.name}: follow")
+            tasks.create_task(self._lead(), name=f"{self.name}: lead")
+
+    # --- following -------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        """Put in force what another worker has put in force."""
+        wanted: _Standing | None = None
+        tries, next_at = 0, 0.0
+        while True:
+            for one in map(_Standing.unpacked, self._board.look(self._topic) or ()):
+                newest = wanted or self._standing
+                if one is not None and one.order > newest.order:
+                    wanted, tries, next_at = one, 0, 0.0
+            if wanted is not None and time.monotonic() >= next_at:
+                problem = await self._catch_up(wanted)
+                if problem is None:
+                    wanted = None
+                else:
+                    if tries == 0:
+                        _log.error("revision %d of %s: %s", wanted.number, self._path, problem)
+                    next_at = time.monotonic() + min(RETRY_S * 2**tries, LONGEST_RETRY_S)
+                    tries += 1
+            await asyncio.sleep(FOLLOW_S)
+
+    async def _catch_up(self, told: _Standing) -> str | None:
+        """Come to stand where another worker stands; why that cannot be, None where it is so."""
+        if told.order <= self._standing.order:
+            return None
+        if told.digest != self._standing.digest:
+            revision = await asyncio.to_thread(self._found, told)
+            if revision is None:
+                return "another worker has put it in force, and here it is not to be found"
+            made = await self._made(revision.bundle)
+            if isinstance(made, Rejected):
+                return f"another worker has put it in force, and here it cannot be: {made}"
+            await self._switch(revision, made)
+        elif told.number != self._revision.number:
+            self._revision = Revision(told.number, told.at_us, self._revision.bundle)
+        before, self._standing = self._standing, told
+        if told.rejected != before.rejected:
+            self._on_rejected(told.rejected)
+        self._tell()
+        return None
+
+    def _found(self, told: _Standing) -> Revision | None:
+        """The texts that another worker has put in force: kept, or still in the files. Blocks."""
+        kept = self._kept.read()
+        if kept is not None and kept.bundle.digest == told.digest:
+            return Revision(told.number, told.at_us, kept.bundle)
+        try:
+            source = read_main(self._path)
+            load = beside(self._path)
+            included = {path: load(path).text for path in self._revision.bundle.included}
+        except Exception:  # whatever is wrong with a file: it is not what is looked for
+            return None
+        bundle = Bundle(self._path, source.text, included)
+        return Revision(told.number, told.at_us, bundle) if bundle.digest == told.digest else None
+
+    async def _made(self, bundle: Bundle) -> T | Rejected:
+        """What is put in force of a policy, or why it cannot be."""
+        try:
+            return await asyncio.to_thread(self._make, bundle)
+        except PolicyError as error:
+            return candidate.of_findings(error.diagnostics)
+        except Unfit as error:
+            return error.rejected
+        except Exception as error:  # a defect of ours must not end the following of the files
+            _log.exception("%s could not be made ready", self._path)
+            return candidate.rejected("broken", f"it breaks the gateway ({type(error).__name__})")
+
+    async def _switch(self, revision: Revision, made: T) -> None:
+        await self._put(made)
+        self._revision = revision
+        self._loaded_us = time.time_ns() // 1000
+        self._on_loaded()
+
+    def _tell(self) -> None:
+        self._board.post(self._topic, self._standing.packed())
+
+    # --- leading ---------------------------------------------------------------------------------
+
+    async def _lead(self) -> None:
+        """Look at the files, once this worker leads."""
+        while not self._board.leads(self._topic):
+            await asyncio.sleep(TAKE_OVER_S)
+        watch = Watch(self._changed.set)
+        try:
+            await watch.follow(self._files())
+            while True:
+                await self._consider()
+                await watch.follow(self._files())
+                await self._checker.rest()
+                await self._change()
+        finally:
+            await watch.close()
+            await self._checker.close()
+
+    def _files(self) -> set[str]:
+        """The files that decide: those in force, and those that were last judged."""
+        return {self._path, *self._revision.bundle.files, *self._marks}
+
+    async def _change(self) -> None:
+        """Wait until something may have changed, or it is time to look, and all is quiet again."""
+        try:
+            async with asyncio.timeout(POLL_S):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+        await self._checker.prepare()
+        end = time.monotonic() + HASTE_S
+        while self._changed.is_set() and time.monotonic() < end:
+            self._changed.clear()
+            await asyncio.sleep(QUIET_S)
+
+    async def _consider(self) -> None:
+        """Judge the files, where they are others than those last judged."""
+        self._changed.clear()
+        for _ in range(_ROUNDS):
+            marks = await asyncio.to_thread(marks_of, self._files())
+            if marks == self._marks:
+                return
+            if await asyncio.to_thread(self._revision.bundle.is_on_disk):
+                self._marks = marks
+                self._stand(None)
+                return
+            checked = await self._checker.check(self._path)
+            if await asyncio.to_thread(marks_of, checked.marks) == checked.marks:
+                break
+        no = checked.rejected
+        if checked.bundle is not None and no is None:
+            no = await self._accept(checked.bundle)
+        if no is not None:
+            self._stand(no)
+        files = {self._path, *self._revision.bundle.files}
+        # As they were before they were read: what has changed since is another candidate.
+        self._marks = await asyncio.to_thread(marks_of, files) | dict(checked.marks)
+
+    async def _accept(self, bundle: Bundle) -> Rejected | None:
+        """Put a candidate in force that was found fit, for all workers; or why it cannot be."""
+        made = await self._made(bundle)
+        if isinstance(made, Rejected):
+            return made
+        revision = Revision(self._standing.number + 1, time.time_ns() // 1000, bundle)
+        # Others load it from there as soon as they hear of it, and so it comes first.
+        await self._keep(revision)
+        self._standing = _Standing(revision.number, 0, bundle.digest, revision.at_us)
+        await self._switch(revision, made)
+        self._tell()
+        _log.info("revision %d of %s is in force", revision.number, self._path)
+        return None
+
+    async def _keep(self, revision: Revision) -> None:
+        try:
+            await asyncio.to_thread(self._kept.write, revision)
+            self._is_kept = True
+        except OSError as error:
+            if self._is_kept:
+                self._is_kept = False
+                _log.warning(
+                    "the policy in force cannot be kept under TURNOUT_HOME, so that a restart will "
+                    "not know it: %s",
+                    (error.strerror or str(error)).lower(),
+                )
+
+    def _stand(self, no: Rejected | None) -> None:
+        """Say of the files as they are now that they are in force (None), or why they are not."""
+        before = self._standing
+        if no is None and before.rejected is None:
+            return
+        self._standing = _Standing(
+            before.number, before.judged + 1, before.digest, before.at_us, no
+        )
+        self._tell()
+        self._on_rejected(no)
+        if no is None:
+            _log.info("%s is again what is in force", self._path)
+        else:
+            _log.warning("%s was refused, what was in force stays: %s", self._path, no)

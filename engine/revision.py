@@ -1,0 +1,85 @@
+"""The policies that were put in force, one after the other, and the last of them on disk.
+
+The last good one is kept under `TURNOUT_HOME`, so that it survives what happens to its file; a
+worker that starts later takes it from there.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from .bundle import Bundle
+
+_FOLDER = "policies"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A policy that was put in force: which one in the row, when (UTC), and its texts.
+
+    Numbers only grow, over restarts too. Number 0: it was never kept.
+    """
+
+    number: int
+    at_us: int
+    bundle: Bundle
+
+
+class Kept:
+    """The last good policy of one path, on disk."""
+
+    def __init__(self, home: Path, path: str) -> None:
+        """Keep it in a file of its own, for the path as it was named, under `home`.
+
+        `key` stands for the path wherever it is made part of a name: letters only.
+        """
+        digest = hashlib.sha256(os.path.abspath(path).encode()).digest()
+        self.key = "".join(chr(ord("a") + byte % 26) for byte in digest[:16])
+        self._name = path
+        self._file = home / _FOLDER / f"{self.key}.json"
+
+    def read(self) -> Revision | None:
+        """What is kept; None where nothing is, or nothing that can be read. Blocks."""
+        try:
+            data = json.loads(self._file.read_bytes())
+            # Under today's name: the same file may be named from another folder now.
+            bundle = Bundle(self._name, str(data["main"]), dict(data["included"]))
+            is_whole = data["format"] == _FORMAT and data["digest"] == bundle.digest
+            revision = Revision(int(data["number"]), int(data["at_us"]), bundle)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return revision if is_whole else None
+
+    def write(self, revision: Revision) -> None:
+        """Keep this one instead: wholly or not at all, also where power fails. Blocks.
+
+        Raises: OSError.
+        """
+        data = {
+            "format": _FORMAT,
+            "number": revision.number,
+            "at_us": revision.at_us,
+            "digest": revision.bundle.digest,
+            **revision.bundle.to_json(),
+        }
+        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        beside = self._file.with_name(f".{self.key}.{secrets.token_hex(4)}")
+        try:
+            with open(beside, "xb", opener=_for_us_alone) as stream:
+                stream.write(json.dumps(data).encode())
+                stream.flush()
+                os.fsync(stream.fileno())
+            beside.replace(self._file)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                beside.unlink()
+            raise
+
+
+def _for_us_alone(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

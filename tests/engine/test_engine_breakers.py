@@ -1,0 +1,602 @@
+"""Breakers on a hand-turned clock: one against a small model, several over a board of their own."""
+
+import random
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from turnout.dsl.core import Breaking
+from turnout.engine import breakers as module
+from turnout.engine.breakers import Barred, Breakers
+from turnout.engine.provider import FAULTS, Fault, ProviderError
+
+X = "a/m"
+S = 1_000_000_000
+COOL_S = 15
+DOWN = ProviderError(Fault.SERVER, "down", status=500)
+
+
+class Clock:
+    """Stands still but for what it is turned."""
+
+    def __init__(self) -> None:
+        self.ns = 1_000 * S
+
+    def __call__(self) -> int:
+        self.ns += 1  # no two instants are the same
+        return self.ns
+
+    def turn(self, seconds: float) -> None:
+        self.ns += round(seconds * S)
+
+
+class Posts:
+    """What the workers of a machine told, in memory."""
+
+    def __init__(self) -> None:
+        self.told: dict[tuple[str, int], bytes] = {}
+        self.posted = 0
+
+    def board(self, worker: int) -> "OneBoard":
+        return OneBoard(self, worker)
+
+
+class OneBoard:
+    def __init__(self, posts: Posts, worker: int) -> None:
+        self._posts = posts
+        self._worker = worker
+        self._seen: list[bytes] = []
+
+    def post(self, topic: str, told: bytes) -> None:
+        self._posts.told[topic, self._worker] = told
+        self._posts.posted += 1
+
+    def look(self, topic: str) -> list[bytes] | None:
+        told = [
+            post
+            for (of, worker), post in sorted(self._posts.told.items())
+            if of == topic and worker != self._worker
+        ]
+        if told == self._seen:
+            return None
+        self._seen = told
+        return told
+
+    def leads(self, role: str) -> bool:
+        return self._worker == 0
+
+    def close(self) -> None:
+        self._posts.told = {
+            key: told for key, told in self._posts.told.items() if key[1] != self._worker
+        }
+
+
+def limited(seconds: float) -> ProviderError:
+    return ProviderError(
+        Fault.RATE_LIMIT, "slow down", status=429, retry_after_us=int(seconds * 1e6)
+    )
+
+
+def alone(failures: int = 3) -> tuple[Breakers, Clock]:
+    clock = Clock()
+    breakers = Breakers(now_ns=clock)
+    breakers.follow(Breaking(failures, COOL_S * 1_000_000))
+    return breakers, clock
+
+
+def crowd(workers: int, failures: int = 3) -> tuple[list[Breakers], Clock, Posts]:
+    clock, posts = Clock(), Posts()
+    all = [Breakers(posts.board(n), clock) for n in range(workers)]
+    for one in all:
+        one.follow(Breaking(failures, COOL_S * 1_000_000))
+    return all, clock, posts
+
+
+def state(breakers: Breakers, target: str = X) -> str:
+    return str(breakers.values().get(f"breaker({target})", "closed"))
+
+
+def enter(breakers: Breakers, target: str = X) -> int:
+    entered = breakers.enter(target)
+    assert not isinstance(entered, Barred)
+    return entered
+
+
+def open_it(breakers: Breakers, failures: int = 3) -> None:
+    for _ in range(failures):
+        breakers.failed(X, DOWN, enter(breakers))
+    assert state(breakers) == "open"
+
+
+# --- what counts ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [f for f in Fault if f is not Fault.BREAKER_OPEN])
+def test_what_opens_a_breaker_is_what_the_table_of_faults_says(fault: Fault) -> None:
+    breakers, _ = alone()
+    for _ in range(10):
+        entered = breakers.enter(X)
+        if isinstance(entered, int):
+            breakers.failed(X, ProviderError(fault, "no"), entered)
+    assert (state(breakers) == "open") is FAULTS[fault].breaker
+
+
+def test_a_refusal_of_the_request_neither_counts_nor_forgives() -> None:
+    breakers, _ = alone()
+    for fault in (Fault.SERVER, Fault.SERVER, Fault.BAD_REQUEST, Fault.AUTH, Fault.SERVER):
+        breakers.failed(X, ProviderError(fault, "no"), enter(breakers))
+    assert state(breakers) == "open"
+
+
+def test_a_success_forgives_what_failed_before() -> None:
+    breakers, _ = alone()
+    for _ in range(10):
+        for _ in range(2):
+            breakers.failed(X, DOWN, enter(breakers))
+        breakers.succeeded(X, enter(breakers))
+    assert state(breakers) == "closed"
+
+
+def test_a_provider_that_only_says_429_opens_its_breaker() -> None:
+    breakers, clock = alone()
+    for _ in range(3):
+        breakers.failed(X, limited(2), enter(breakers))
+        clock.turn(2.1)
+    assert state(breakers) == "open"
+
+
+def test_an_attempt_from_before_the_last_change_says_nothing_of_now() -> None:
+    breakers, clock = alone()
+    hanging = [enter(breakers) for _ in range(20)]
+    open_it(breakers)
+    clock.turn(COOL_S)
+    breakers.succeeded(X, enter(breakers))
+    for since in hanging:
+        breakers.failed(X, ProviderError(Fault.TIMEOUT, "at last"), since)
+    assert state(breakers) == "closed"
+
+
+# --- time ----------------------------------------------------------------------------------------
+
+
+def test_a_breaker_half_opens_by_the_clock_without_traffic() -> None:
+    breakers, clock = alone()
+    open_it(breakers)
+    assert breakers.look()
+    clock.turn(COOL_S - 1)
+    assert (state(breakers), breakers.look()) == ("open", False)
+    clock.turn(1)
+    assert breakers.look()
+    assert breakers.values() == {f"breaker({X})": "half_open"}
+
+
+def test_nobody_trying_a_half_open_target_closes_it_with_one_failure_to_spare() -> None:
+    breakers, clock = alone()
+    open_it(breakers)
+    clock.turn(2 * COOL_S)
+    assert breakers.look()
+    assert state(breakers) == "closed"
+    breakers.failed(X, DOWN, enter(breakers))
+    assert state(breakers) == "open"
+
+
+def test_a_success_after_it_closed_by_itself_gives_the_whole_count_back() -> None:
+    breakers, clock = alone()
+    open_it(breakers)
+    clock.turn(2 * COOL_S)
+    breakers.succeeded(X, enter(breakers))
+    for _ in range(2):
+        breakers.failed(X, DOWN, enter(breakers))
+    assert state(breakers) == "closed"
+
+
+def test_an_open_breaker_says_how_long_it_will_be() -> None:
+    breakers, clock = alone()
+    open_it(breakers)
+    clock.turn(5)
+    barred = breakers.barred(X)
+    assert barred is not None
+    assert barred.reason == "its breaker is open after 5xx"
+    assert 9_999_000 <= barred.left_us <= 10_000_001
+    assert breakers.values() == {f"breaker({X})": "open", f"healthy({X})": False}
+    assert breakers.states() == {
+        X: {"breaker": "open", "rate_limited": False, "for_ms": 9_999, "reason": "5xx"}
+    }
+
+
+# --- probes --------------------------------------------------------------------------------------
+
+
+def test_one_attempt_tries_a_half_open_target_and_the_others_wait() -> None:
+    breakers, clock = alone()
+    open_it(breakers)
+    clock.turn(COOL_S)
+    since = enter(breakers)
+    assert all(isinstance(breakers.enter(X), Barred) for _ in range(20))
+    breakers.succeeded(X, since)
+    assert state(breakers) == "closed"
+    assert breakers.barred(X) is None
+
+
+def test_asking_whether_a_half_open_target_is_barred_takes_no_seat() -> None:
+    breakers, clock = alone()
+    open_it(breakers)
+    clock.turn(COOL_S)
+    assert [breakers.barred(X) for _ in range(5)] == [None] * 5
+    enter(breakers)
+
+
+def test_a_probe_that_fails_opens_the_breaker_for_another_cool_down() -> None:
+    breakers, clock = alone()
+    open_it(breakers)
+    clock.turn(COOL_S + 3)
+    breakers.failed(X, DOWN, enter(breakers))
+    clock.turn(COOL_S - 1)
+    assert state(breakers) == "open"
+    clock.turn(1)
+    assert state(breakers) == "half_open"
+
+
+@pytest.mark.parametrize("ends", ["left", "refused", "never"])
+def test_a_probe_that_says_nothing_gives_its_seat_back(ends: str) -> None:
+    breakers, clock = alone()
+    open_it(breakers)
+    clock.turn(COOL_S)
+    since = enter(breakers)
+    if ends == "left":
+        breakers.left(X, since)
+    elif ends == "refused":
+        breakers.failed(X, ProviderError(Fault.BAD_REQUEST, "no"), since)
+    else:
+        clock.turn(COOL_S)
+    assert state(breakers) == "half_open"
+    breakers.succeeded(X, enter(breakers))
+    assert state(breakers) == "closed"
+
+
+def test_an_old_attempt_that_is_cancelled_does_not_give_up_the_probes_seat() -> None:
+    breakers, clock = alone()
+    old = enter(breakers)
+    open_it(breakers)
+    clock.turn(COOL_S)
+    enter(breakers)
+    breakers.left(X, old)
+    assert isinstance(breakers.enter(X), Barred)
+
+
+# --- cool-downs ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "left"), [((20, 5), 20), ((5, 20), 20), ((7_200,), 3_600), ((0.5,), 0.5)]
+)
+def test_a_cool_down_is_extended_and_never_shortened(asked: tuple[float, ...], left: float) -> None:
+    breakers, clock = alone(failures=100)
+    attempts = [enter(breakers) for _ in asked]
+    for seconds, since in zip(asked, attempts, strict=True):
+        breakers.failed(X, limited(seconds), since)
+    barred = breakers.barred(X)
+    assert barred is not None
+    assert barred.is_cooling
+    assert barred.left_us == pytest.approx(left * 1e6, abs=10)
+    assert breakers.values() == {f"rate_limited({X})": True}
+    clock.turn(left)
+    assert breakers.look()
+    assert breakers.barred(X) is None
+    assert breakers.values() == {}
+
+
+def test_a_cool_down_longer_than_the_breakers_keeps_it_open() -> None:
+    breakers, clock = alone()
+    late = enter(breakers)
+    open_it(breakers)
+    breakers.failed(X, limited(60), late)
+    clock.turn(59)
+    assert breakers.values() == {
+        f"breaker({X})": "open",
+        f"healthy({X})": False,
+        f"rate_limited({X})": True,
+    }
+    clock.turn(1)
+    assert state(breakers) == "half_open"
+
+
+# --- free probes ---------------------------------------------------------------------------------
+
+
+def test_a_good_free_probe_closes_what_is_half_open_and_nothing_that_cools_down() -> None:
+    breakers, clock = alone()
+    open_it(breakers)
+    breakers.probed("a", True, "it lists its models")
+    assert state(breakers) == "open"
+    clock.turn(COOL_S)
+    breakers.probed("b", True, "another's")
+    assert state(breakers) == "half_open"
+    breakers.probed("a", True, "it lists its models")
+    assert state(breakers) == "closed"
+    for _ in range(2):
+        breakers.failed(X, DOWN, enter(breakers))
+    assert state(breakers) == "closed"
+
+
+def test_a_bad_free_probe_makes_a_providers_targets_unhealthy_and_opens_nothing() -> None:
+    breakers, _ = alone()
+    breakers.probed("a", False, "refused")
+    assert breakers.look()
+    assert breakers.values([X, "a/n", "b/m"]) == {f"healthy({X})": False, "healthy(a/n)": False}
+    assert breakers.barred(X) is None
+    breakers.probed("a", True, "fine")
+    assert breakers.look()
+    assert breakers.values([X]) == {}
+
+
+# --- bounds --------------------------------------------------------------------------------------
+
+
+def test_targets_that_clients_make_up_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_TARGETS", 40)
+    breakers, clock = alone()
+    for n in range(1_000):
+        clock.turn(1)
+        breakers.succeeded(X)
+        breakers.failed(f"a/ft:{n}", DOWN)
+        assert len(breakers._circuits) <= 40
+    assert X in breakers._circuits
+
+
+def test_a_quiet_worker_tells_nothing() -> None:
+    (one, _), _, posts = crowd(2)
+    for n in range(100):
+        one.succeeded(f"a/{n}", enter(one, f"a/{n}"))
+        one.look()
+    assert posts.posted == 0
+
+
+def test_other_bounds_hold_from_when_they_are_told() -> None:
+    breakers, _ = alone(failures=100)
+    for _ in range(3):
+        breakers.failed(X, DOWN, enter(breakers))
+    breakers.follow(Breaking(4, 1_000_000))
+    breakers.failed(X, DOWN, enter(breakers))
+    assert state(breakers) == "open"
+    assert (breakers.barred(X) or Barred("", 0)).left_us == pytest.approx(1e6, abs=10)
+
+
+# --- several workers -----------------------------------------------------------------------------
+
+
+def test_the_failures_of_all_workers_add_up() -> None:
+    all, _, _ = crowd(4, failures=10)
+    for n in range(10):
+        assert {state(one) for one in all} == {"closed"}
+        worker = all[n % 4]
+        worker.failed(X, DOWN, enter(worker))
+    assert state(all[1]) == "open"
+    for one in all:
+        one.look()
+    assert {state(one) for one in all} == {"open"}
+
+
+def test_a_success_anywhere_forgives_failures_everywhere_whenever_it_is_heard_of() -> None:
+    (one, two), _, _ = crowd(2, failures=4)
+    for _ in range(3):
+        one.failed(X, DOWN, enter(one))
+    two.succeeded(X, enter(two))  # knows of no failure yet
+    two.look()
+    one.look()
+    for _ in range(3):
+        one.failed(X, DOWN, enter(one))
+    assert state(one) == "closed"
+    one.failed(X, DOWN, enter(one))
+    assert state(one) == "open"
+
+
+def test_one_attempt_of_all_workers_tries_a_half_open_target() -> None:
+    all, clock, _ = crowd(4)
+    open_it(all[2])
+    for one in all:
+        one.look()
+    clock.turn(COOL_S)
+    entered = [one.enter(X) for one in all]
+    assert [isinstance(e, Barred) for e in entered] == [False, True, True, True]
+    assert isinstance(entered[0], int)
+    all[0].succeeded(X, entered[0])
+    for one in all:
+        one.look()
+    assert {state(one) for one in all} == {"closed"}
+
+
+def test_a_worker_that_dies_with_the_probe_gives_its_seat_back() -> None:
+    clock, posts = Clock(), Posts()
+    boards = [posts.board(n) for n in range(2)]
+    one, two = (Breakers(board, clock) for board in boards)
+    for each in (one, two):
+        each.follow(Breaking(3, COOL_S * 1_000_000))
+    open_it(one)
+    two.look()
+    clock.turn(COOL_S)
+    enter(one)
+    assert isinstance(two.enter(X), Barred)
+    boards[0].close()
+    two.look()
+    enter(two)
+
+
+def test_what_cannot_be_read_of_another_worker_is_passed_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (one, two), _, posts = crowd(2)
+    for junk in (b"", b"[]", b"7", b'[{"a/m": [1]}, {}]', b'[{"a/m": 3}, {}]'):
+        posts.told[module.TOPIC, 5] = junk
+        open_it(one) if state(one) == "closed" else None
+        two.look()
+        assert state(two) == "open"
+    assert "cannot be read" in caplog.text
+
+
+# --- one against a model -------------------------------------------------------------------------
+
+
+class Modelled(RuleBasedStateMachine):
+    """A breaker of one worker, beside what it should be in plain words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.breakers, self.clock = alone(failures=3)
+        self.state = "closed"
+        self.count = 0
+        self.ends = 0.0
+        self.cooled = 0.0
+        self.lapses = 0.0
+        self.changed = 0.0
+        self.probe: tuple[int, float] | None = None
+        self.under_way: list[tuple[int, float]] = []
+
+    @property
+    def now(self) -> float:
+        return self.clock.ns / S
+
+    def catch_up(self) -> None:
+        if self.probe is not None and self.now >= self.probe[1]:
+            self.probe = None
+        if self.state == "open" and self.now >= max(self.ends, self.cooled):
+            self.state = "half_open"
+            self.lapses = max(self.ends, self.cooled) + COOL_S
+        if self.state == "half_open" and self.now < self.cooled:
+            self.state = "open"
+            self.ends = self.cooled
+        if self.state == "half_open" and self.now >= self.lapses:
+            self.state, self.count, self.changed, self.probe = "closed", 2, self.lapses, None
+
+    def opened(self) -> None:
+        self.state, self.ends, self.changed = "open", self.now + COOL_S, self.now
+        self.probe = None
+
+    @rule()
+    def begin(self) -> None:
+        self.catch_up()
+        entered = self.breakers.enter(X)
+        is_free = self.now >= self.cooled and (
+            self.state == "closed" or (self.state == "half_open" and self.probe is None)
+        )
+        assert isinstance(entered, int) is is_free
+        if isinstance(entered, int):
+            self.under_way.append((entered, self.now))
+            if self.state == "half_open":
+                self.probe = (entered, self.now + COOL_S)
+                self.last_probe = entered
+                self.lapses = self.now + 2 * COOL_S
+
+    @rule(outcome=st.sampled_from(["ok", "5xx", "400", "left", "429"]), which=st.integers(0, 9))
+    def end(self, outcome: str, which: int) -> None:
+        if not self.under_way:
+            return
+        since, began = self.under_way.pop(which % len(self.under_way))
+        self.catch_up()
+        is_probe = self.state == "half_open" and since == getattr(self, "last_probe", None)
+        counts = began > self.changed and (self.state == "closed" or is_probe)
+        if outcome == "ok":
+            self.breakers.succeeded(X, since)
+            # Where nothing failed there is nothing to forgive.
+            if counts:
+                self.count = 0
+                if is_probe:
+                    self.state, self.changed, self.probe = "closed", self.now, None
+        elif outcome in ("5xx", "429"):
+            self.breakers.failed(X, DOWN if outcome == "5xx" else limited(40), since)
+            if counts:
+                self.count += 1
+                if is_probe or self.count >= 3:
+                    self.opened()
+                    self.count = 0
+            if outcome == "429":
+                self.cooled = max(self.cooled, self.now + 40)
+        else:
+            if outcome == "400":
+                self.breakers.failed(X, ProviderError(Fault.BAD_REQUEST, "no"), since)
+            else:
+                self.breakers.left(X, since)
+            if self.probe is not None and self.probe[0] == since:
+                self.probe = None
+                self.lapses = self.now + COOL_S
+
+    @rule(seconds=st.sampled_from([0.5, 3, 7.4, 15, 16.1, 31, 50]))
+    def wait(self, seconds: float) -> None:
+        self.clock.turn(seconds)
+
+    @rule(ok=st.booleans())
+    def probed(self, ok: bool) -> None:
+        self.catch_up()
+        self.breakers.probed("a", ok, "said the prober")
+        if ok and self.state == "half_open":
+            self.state, self.changed, self.count, self.probe = "closed", self.now, 0, None
+
+    @invariant()
+    def agree(self) -> None:
+        self.catch_up()
+        assert state(self.breakers) == self.state
+        assert (f"rate_limited({X})" in self.breakers.values()) is (self.now < self.cooled)
+
+
+TestModelled = Modelled.TestCase
+TestModelled.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+# --- several in any order ------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32), workers=st.integers(2, 4))
+def test_workers_that_look_in_any_order_come_to_the_same(seed: int, workers: int) -> None:
+    chance = random.Random(seed)
+    crew, clock, _ = crowd(workers)
+    under_way: list[tuple[int, int]] = []
+    longest = 0
+    probing: dict[int, int] = {}
+
+    def seen(one: Breakers) -> dict[str, object]:
+        return dict(one.values())
+
+    for _ in range(80):
+        n = chance.randrange(workers)
+        one = crew[n]
+        match chance.randrange(5):
+            case 0:
+                one.look()
+            case 1 | 2:
+                was = state(one)
+                entered = one.enter(X)
+                if isinstance(entered, int):
+                    under_way.append((n, entered))
+                    if was == "half_open" and state(one) == "half_open":
+                        probing = {m: e for m, e in probing.items() if clock.ns < e}
+                        assert not probing, "two attempts try at once"
+                        probing[n] = clock.ns + COOL_S * S
+            case 3 if under_way:
+                m, since = under_way.pop(chance.randrange(len(under_way)))
+                probing.pop(m, None)
+                outcome = chance.randrange(4)
+                if outcome == 0:
+                    crew[m].succeeded(X, since)
+                elif outcome == 1:
+                    seconds = chance.choice([1, 20, 50])
+                    crew[m].failed(X, limited(seconds), since)
+                    longest = max(longest, clock.ns + seconds * S)
+                else:
+                    crew[m].failed(X, DOWN, since)
+            case _:
+                clock.turn(chance.choice([0.01, 0.1, 4, 16]))
+    for _ in range(2):
+        for one in chance.sample(crew, workers):
+            one.look()
+    assert all_same(seen(one) for one in crew)
+    # No cool-down is ever shortened.
+    assert all((f"rate_limited({X})" in one.values()) is (clock.ns + 100 < longest) for one in crew)
+
+
+def all_same(things: Iterable[object]) -> bool:
+    first, *others = things
+    return all(other == first for other in others)

@@ -1,0 +1,379 @@
+"""The gateway in process: `async with Gateway.open("routing.yml") as gateway`.
+
+The same engine, policy language and journal as behind HTTP, in the caller's own event loop: no
+server, no signal handlers, and nothing that two gateways of a process would share but the folder of
+their journal.
+
+Over 300 lines because who may be asked what stands beside how a gateway is opened and closed.
+"""
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeVar
+from weakref import WeakSet, WeakValueDictionary
+
+import orjson
+
+from turnout.engine.fallback import Fallback
+from turnout.engine.gateway import Gateway as Engine
+from turnout.engine.policy import Policy
+from turnout.engine.record import DecisionRecord, Late, Vitals
+from turnout.engine.request import (
+    Caller,
+    Operation,
+    Reply,
+    Request,
+    RequestError,
+    StreamReply,
+    new_request_id,
+)
+from turnout.protocols.chat_shape import check_chat, check_embeddings
+from turnout.protocols.fields import check_depth, refused
+from turnout.settings import Settings
+from turnout.wiring import assemble, load_program
+
+from .completion import (
+    Account,
+    Completion,
+    CompletionError,
+    CompletionStream,
+    completed,
+    failed,
+)
+from .fallback import Entry, read_fallback
+
+T = TypeVar("T")
+
+# What of the environment's own variables is about a gateway without HTTP. Those that ask for what
+# is not built yet are among them: they are refused, not passed over.
+_READ = (
+    "TURNOUT_HOME",
+    "TURNOUT_TENANT_ID",
+    "TURNOUT_POLICY_VARS",
+    "TURNOUT_BUDGET_MONTHLY_USD",
+    "TURNOUT_DATABASE_URL",
+    "TURNOUT_MODE",
+    "TURNOUT_REDIS_URL",
+)
+# Headers that hold credentials: policies have no use for them, so they stay outside.
+_CREDENTIALS = frozenset(
+    {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-turnout-key"}
+)
+_KEPT_FALLBACKS = 256
+AUTO = "auto"
+
+
+class Gateway:
+    """A gateway in process; `open` makes one. Used from the event loop that opened it."""
+
+    def __init__(
+        self, engine: Engine, tenant: str, accounts: "_Accounts", *, has_policy: bool
+    ) -> None:
+        """Stand before an engine that was started; `open` is the way to one."""
+        self._has_policy = has_policy
+        self._engine = engine
+        self._tenant = tenant
+        self._accounts = accounts
+        self._streams: WeakSet[CompletionStream] = WeakSet()
+        self._fallbacks: dict[tuple[str, str, str], Fallback] = {}
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closed = False
+        self._loop = asyncio.get_running_loop()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        policy: "str | PathLike[str] | Policy | None" = None,
+        environment: Mapping[str, str] | None = None,
+        home: str | PathLike[str] | None = None,
+        *,
+        keep: bool = True,
+    ) -> AsyncIterator["Gateway"]:
+        """A gateway that serves until the block ends; then open streams are ended, all is written.
+
+        `policy` is a file, a loaded policy, or None: every known model as requested. `environment`
+        has the providers' keys under their usual names (default: the process' own). The journal is
+        in `home` (default: TURNOUT_HOME, or ~/.turnout) unless `keep` is false: then it is in a
+        folder of its own, and gone with the block. Opening takes about a second.
+
+        Raises: PolicyError, SettingsError; OSError where the file cannot be read.
+        """
+        found = os.environ if environment is None else environment
+        async with AsyncExitStack() as stack:
+            if not keep:
+                home = stack.enter_context(tempfile.TemporaryDirectory(prefix="turnout-"))
+            settings = _settings(found, policy, home)
+            if isinstance(policy, Policy):
+                program = policy.program
+            else:
+                program = await asyncio.to_thread(load_program, settings)
+            accounts = _Accounts()
+            engine = await asyncio.to_thread(assemble, settings, program, accounts)
+            stack.push_async_callback(engine.close)
+            await engine.start()
+            gateway = cls(engine, settings.tenant, accounts, has_policy=policy is not None)
+            stack.push_async_callback(gateway._close)
+            yield gateway
+
+    async def complete(
+        self,
+        body: Mapping[str, Any],
+        fallback: Sequence[Entry] | None = None,
+        *,
+        tenant: str | None = None,
+        tier: str = "default",
+        team: str | None = None,
+        user: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Completion | CompletionStream:
+        """Answer a chat body: a `Completion`, or with `stream: true` a `CompletionStream`.
+
+        The policy decides where it goes. `fallback` is tried after that, in place of the policy's
+        own: entries `{"provider": "groq/llama-3-70b", "timeout": "2s", "retries": 1}`, or as the
+        policy writes them. Where the body names no model the policy chooses; without one the list
+        is all there is. Who asks (`tenant`, `tier`, `team`, `user`) is taken at its word, as are
+        `tags` and `headers`, which conditions may read.
+
+        Cancelling it ends the call at the provider, like a client that leaves.
+        Raises: CompletionError; FallbackError where the list cannot be tried.
+        """
+        self._check_open()
+        caller = Caller(tenant or self._tenant, tier, team, user)
+        sent = dict(body)
+        if sent.get("model") in (None, "") and (fallback is not None or self._has_policy):
+            sent["model"] = AUTO
+        request, account = self._request(
+            Operation.CHAT, sent, check_chat, caller, _headers(headers, tags)
+        )
+        instead = None if fallback is None else self._fallback(fallback, request.model)
+        reply = await self._carried_out(self._engine.generate(request, instead), account)
+        if isinstance(reply, Reply):
+            return completed(reply, account)
+        assert isinstance(reply, StreamReply)
+        stream = CompletionStream(reply, account, self._streams.discard)
+        self._streams.add(stream)
+        return stream
+
+    async def embeddings(
+        self,
+        body: Mapping[str, Any],
+        *,
+        tenant: str | None = None,
+        tier: str = "default",
+        team: str | None = None,
+        user: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Completion:
+        """Answer an embeddings body. Raises: CompletionError."""
+        self._check_open()
+        caller = Caller(tenant or self._tenant, tier, team, user)
+        request, account = self._request(
+            Operation.EMBEDDINGS, body, check_embeddings, caller, _headers(headers, tags)
+        )
+        reply = await self._carried_out(self._engine.embeddings(request), account)
+        return completed(reply, account)
+
+    async def explain(
+        self,
+        body: Mapping[str, Any],
+        *,
+        tenant: str | None = None,
+        tier: str = "default",
+        team: str | None = None,
+        user: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """The decision on a chat body and every value on the way to it; nobody is called.
+
+        Raises: CompletionError.
+        """
+        self._check_open()
+        caller = Caller(tenant or self._tenant, tier, team, user)
+        sent = {"model": AUTO, **body}
+        request, account = self._request(
+            Operation.CHAT, sent, check_chat, caller, _headers(headers, tags)
+        )
+        return await self._carried_out(self._engine.explain(request), account)
+
+    @property
+    def policy(self) -> str:
+        """The hash of the policy in force."""
+        return self._engine.digest
+
+    # --- on the way ------------------------------------------------------------------------------
+
+    def _request(
+        self,
+        operation: Operation,
+        body: Mapping[str, Any],
+        check: Callable[[dict[str, Any]], None],
+        caller: Caller,
+        headers: Mapping[str, str],
+    ) -> tuple[Request, Account]:
+        """A body as the engine takes it: a copy, so that nobody changes it meanwhile.
+
+        Raises: CompletionError 400.
+        """
+        received_us, started_ns = time.time_ns() // 1000, time.monotonic_ns()
+        account = self._accounts.expect(new_request_id())
+        try:
+            raw = _written(body)
+            read = orjson.loads(raw)
+            check_depth(read)
+            check(read)
+            self._check_tenant(caller.tenant)
+        except RequestError as error:
+            raise failed(error, account) from None
+        request = Request(
+            id=account.id,
+            operation=operation,
+            body=read,
+            raw=raw,
+            model=read["model"],
+            stream=read.get("stream") is True and operation is Operation.CHAT,
+            caller=caller,
+            headers=headers,
+            received_us=received_us,
+            started_ns=started_ns,
+        )
+        return request, account
+
+    def _check_tenant(self, tenant: str) -> None:
+        """Refuse a tenant that the policy says there is none of. Raises: RequestError."""
+        domain = self._engine.live.program.schema.attributes["tenant"].domain
+        if domain is not None and tenant not in domain:
+            told = f"The policy does not list `{tenant}` among the values of `tenant`."
+            raise refused("unknown_tenant", told, "tenant")
+
+    def _fallback(self, entries: Sequence[Entry], model: str) -> Fallback:
+        """The hops of a list; the same list is read once. Raises: FallbackError."""
+        live = self._engine.live
+        key = (live.program.digest, model, repr(entries))
+        found = self._fallbacks.get(key)
+        if found is None:
+            found = read_fallback(entries, live, model)
+            if len(self._fallbacks) >= _KEPT_FALLBACKS:
+                self._fallbacks.clear()
+            self._fallbacks[key] = found
+        return found
+
+    async def _carried_out(self, work: Awaitable[T], account: Account) -> T:
+        """Await the engine; what it raises becomes the library's own. Raises: CompletionError."""
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            return await work
+        except RequestError as error:
+            raise failed(error, account) from None
+        except Exception as error:
+            raise CompletionError(
+                500,
+                "internal_error",
+                "The gateway failed.",
+                id=account.id,
+                type="server_error",
+                attempts=account.attempts,
+            ) from error
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("this gateway is closed: use it within its `async with` block")
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("this gateway belongs to another event loop: open one in this loop")
+
+    async def _close(self) -> None:
+        """Take no more, end open streams, and wait for requests under way."""
+        self._closed = True
+        for stream in list(self._streams):
+            await stream.aclose()
+        await self._idle.wait()
+        for stream in list(self._streams):  # those that began meanwhile
+            await stream.aclose()
+
+
+class _Accounts:
+    """Hands finished records to the requests that wait for them."""
+
+    def __init__(self) -> None:
+        self._expected: WeakValueDictionary[str, Account] = WeakValueDictionary()
+
+    def expect(self, id: str) -> Account:
+        """The place where the record of a request of this id will arrive."""
+        account = self._expected[id] = Account(id)
+        return account
+
+    def observe(self, record: DecisionRecord) -> None:
+        """Take a finished record."""
+        account = self._expected.get(record.id)
+        if account is not None:
+            account.record = record
+
+    def observe_late(self, late: Late) -> None:
+        """A copy that ended later is not the caller's affair."""
+
+    def tick(self, vitals: Vitals) -> None:
+        """Nobody looks at how this worker is."""
+
+
+def _settings(
+    environment: Mapping[str, str],
+    policy: "str | PathLike[str] | Policy | None",
+    home: str | PathLike[str] | None,
+) -> Settings:
+    """Settings of what is left without HTTP. Raises: SettingsError."""
+    read = {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith("TURNOUT_") or name in _READ
+    }
+    path = None if policy is None or isinstance(policy, Policy) else os.fspath(policy)
+    settings = Settings.load(read, policy="" if path is None else path)
+    return replace(
+        settings,
+        policy=None if path is None else Path(path),
+        home=settings.home if home is None else Path(home),
+        environment=dict(environment),
+    )
+
+
+def _written(body: Mapping[str, Any]) -> bytes:
+    """A body as JSON. Raises: RequestError 400."""
+    try:
+        return orjson.dumps(dict(body))
+    except (TypeError, ValueError) as error:
+        shown = f"The body cannot be written as JSON: {error}."
+        raise refused("invalid_json", shown, "body") from None
+
+
+def _headers(
+    headers: Mapping[str, str] | None, tags: Mapping[str, str] | None
+) -> Mapping[str, str]:
+    """What conditions read as headers: lower-case, without credentials, the tags among them."""
+    read = {
+        name.lower(): value
+        for name, value in (headers or {}).items()
+        if name.lower() not in _CREDENTIALS
+    }
+    if tags:
+        for name, value in tags.items():
+            if any(mark in name for mark in ",=") or "," in value:
+                raise ValueError(f"the tag `{name}` has a `,` or `=` in it: write it without")
+        read["x-turnout-tags"] = ",".join(f"{name}={value}" for name, value in tags.items())
+    return read
