@@ -326,11 +326,10 @@ class Reader:
                 self._wrong_unit(text, what, type_, wanted)
             return None
         if value < least:
-            bound = "above zero"
-            if least > 1:
-                bound = f"at least {format_value(least, wanted)}"
-                help = f"write `{format_value(least, wanted)}`"
-            self.find("RP010", f"{what} must be {bound}", text.span, help)
+            bound = format_value(least, wanted)
+            told = "above zero" if least == 1 else f"at least {bound}"
+            help = f"write `{bound}`" if least > 1 else help
+            self.find("RP010", f"{what} must be {told}", text.span, help)
             return None
         if most is not None and value > most:
             bound = format_value(most, wanted)

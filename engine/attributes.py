@@ -65,8 +65,8 @@ def _of_time(name: str, what: str) -> Attribute:
     return Attribute(
         name,
         Type.DURATION,
-        f"The target's recent {what}; a second argument names the window, "
-        f'`{name}("openai/gpt-4", 5m)`.',
+        f"The target's recent {what}, of all workers, to within 1/64; a second argument names the "
+        f'window, `{name}("openai/gpt-4", 5m)`.',
         parameter=Parameter.TARGET,
         live=True,
         minimum=0,
@@ -290,7 +290,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(
         "error_rate",
         Type.PERCENT,
-        "The target's recent share of failed attempts.",
+        "The target's recent share of failed attempts, of all workers.",
         parameter=Parameter.TARGET,
         live=True,
         minimum=0,

@@ -1,11 +1,13 @@
 """Which targets are left alone for a while, and why: breakers, cool-downs, probes.
 
-One breaker for each target, a state machine of pybreaker's over a memory of ours (`circuit`). What
+One breaker for each target, a state machine of pybreaker's over a memory of ours (`breaker`). What
 one worker learns all of them know, through the board: it is told at once, and looked at before
 each failure is counted, so that the failures of all workers add up.
 
 What becomes of an attempt is reported once it is over; nothing is wrapped around it. So a client
 that leaves is no failure, and an answer that takes minutes holds nothing.
+
+Over 300 lines because what attempts report and what workers tell each other make one state.
 """
 
 import logging
@@ -15,13 +17,12 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 import orjson
-from pybreaker import STATE_CLOSED, STATE_HALF_OPEN, STATE_OPEN
 
 from turnout.dsl.core import Breaking
 from turnout.dsl.schema import Value
 
 from .board import Alone, Board
-from .circuit import NAMES, Change, Circuit, Claim, Told
+from .breaker import Breaker, Change, Claim, Told
 from .provider import FAULTS, Fault, ProviderError
 
 _log = logging.getLogger("turnout.breakers")
@@ -47,7 +48,7 @@ class Barred(NamedTuple):
     is_cooling: bool = False
 
 
-class Verdict(NamedTuple):
+class Probed(NamedTuple):
     """What a free probe of a provider came to; of two the greater is the later."""
 
     at_ns: int
@@ -58,7 +59,8 @@ class Verdict(NamedTuple):
 class Breakers:
     """The breakers and cool-downs of all targets; used from one event loop.
 
-    Cost: `enter` and `succeeded` 0.2 µs each where nothing is wrong; a failure 15 µs.
+    Cost: `enter` and `succeeded` 0.25 µs each where nothing is wrong. A failure 20 µs, and 40 µs
+    over a board of four processes, where `look` takes 10 µs.
     """
 
     def __init__(
@@ -68,25 +70,25 @@ class Breakers:
         self._board = board or Alone()
         self._now_ns = now_ns
         self._breaking = Breaking()
-        self._circuits: dict[str, Circuit] = {}
-        self._verdicts: dict[str, Verdict] = {}
+        self._breakers: dict[str, Breaker] = {}
+        self._probes: dict[str, Probed] = {}
         self._stamped_ns = 0
         self._shape: object = ((), ())
 
     def follow(self, breaking: Breaking) -> None:
         """Hold to these bounds from now on."""
         self._breaking = breaking
-        for circuit in self._circuits.values():
-            circuit.follow(breaking)
+        for breaker in self._breakers.values():
+            breaker.follow(breaking)
 
     # --- attempts --------------------------------------------------------------------------------
 
     def barred(self, target: str) -> Barred | None:
         """Why a target is not to be tried now; None where it may be. Nothing is taken by asking."""
-        circuit = self._circuits.get(target)
-        if circuit is None or circuit.calm:
+        breaker = self._breakers.get(target)
+        if breaker is None or breaker.calm:
             return None
-        return self._barred(circuit)
+        return self._barred(breaker)
 
     def enter(self, target: str) -> int | Barred:
         """Let an attempt in, or say why not; what is returned goes with its outcome.
@@ -94,21 +96,21 @@ class Breakers:
         Of a half-open target it takes the seat of the one that tries it. `succeeded`, `failed` or
         `left` must follow.
         """
-        circuit = self._circuits.get(target)
-        if circuit is None or circuit.calm:
+        breaker = self._breakers.get(target)
+        if breaker is None or breaker.calm:
             return self._stamp()
-        return self._enter(circuit)
+        return self._enter(breaker)
 
     def succeeded(self, target: str, since_ns: int | None = None) -> None:
         """Note that an attempt brought an answer, or its first content.
 
         `since_ns`: what `enter` gave it; None: it began just now.
         """
-        circuit = self._circuit(target)
+        breaker = self._breaker(target)
         now_ns = self._stamp()
-        if circuit.calm:
-            circuit.succeeded_ns = now_ns
-        elif circuit.succeed(now_ns, since_ns):
+        if breaker.calm:
+            breaker.succeeded_ns = now_ns
+        elif breaker.succeed(now_ns, since_ns):
             self._tell()
 
     def failed(self, target: str, error: ProviderError, since_ns: int | None = None) -> None:
@@ -117,24 +119,26 @@ class Breakers:
             if since_ns is not None:
                 self.left(target, since_ns)
             return
-        circuit = self._circuit(target)
+        breaker = self._breaker(target)
         self._learn()
         now_ns = self._stamp()
-        circuit.turn(now_ns)
-        was = circuit.state
-        news = circuit.fail(now_ns, since_ns, error.fault.value)
+        breaker.turn(now_ns)
+        was_open = breaker.is_open
+        news = breaker.fail(now_ns, since_ns, error.fault.value)
         if error.fault is Fault.RATE_LIMIT and error.retry_after_us:
             waits_us = min(error.retry_after_us, LONGEST_COOL_DOWN_US)
-            news |= circuit.cool(now_ns + waits_us * 1_000, error.fault.value)
-        if was != STATE_OPEN and circuit.state == STATE_OPEN:
-            _log.warning("%s: its breaker opened after %s", circuit.name, circuit.fault)
+            news |= breaker.cool(now_ns + waits_us * 1_000, error.fault.value)
         if news:
             self._tell()
+            # Of failures at the same time whoever looks last sees all.
+            self._learn()
+        if breaker.is_open and not was_open:
+            _log.warning("%s: its breaker opened after %s", breaker.name, breaker.fault)
 
     def left(self, target: str, since_ns: int) -> None:
         """Note that an attempt ended and says nothing of its target: the client left."""
-        circuit = self._circuits.get(target)
-        if circuit is not None and circuit.drop_claim(self._stamp(), since_ns):
+        breaker = self._breakers.get(target)
+        if breaker is not None and breaker.drop_claim(self._stamp(), since_ns):
             self._tell()
 
     def probed(self, provider: str, ok: bool, reason: str) -> None:
@@ -144,14 +148,14 @@ class Breakers:
         """
         self._learn()
         now_ns = self._stamp()
-        before = self._verdicts.get(provider)
+        before = self._probes.get(provider)
         news = ok is False if before is None else before.ok is not ok
         if before is None or before[1:] != (ok, reason):
-            self._verdicts[provider] = Verdict(now_ns, ok, reason)
+            self._probes[provider] = Probed(now_ns, ok, reason)
         if ok:
-            for circuit in self._circuits.values():
-                if not circuit.calm and _provider(circuit.name) == provider:
-                    news |= circuit.close(now_ns)
+            for breaker in self._breakers.values():
+                if not breaker.calm and _provider(breaker.name) == provider:
+                    news |= breaker.close(now_ns)
         if news:
             self._tell()
 
@@ -163,17 +167,17 @@ class Breakers:
         Of these targets, by id, and of all others that were tried.
         """
         values: dict[str, Value] = {}
-        for circuit in self._restless():
-            id = circuit.name
-            if circuit.state != STATE_CLOSED:
-                values[f"breaker({id})"] = NAMES[circuit.state]
-            if circuit.state == STATE_OPEN:
+        for breaker in self._restless():
+            id = breaker.name
+            if not breaker.is_closed:
+                values[f"breaker({id})"] = breaker.written
+            if breaker.is_open:
                 values[f"healthy({id})"] = False
-            if circuit.is_cooling:
+            if breaker.is_cooling:
                 values[f"rate_limited({id})"] = True
         sick = self._sick()
         if sick:
-            for id in (*targets, *self._circuits):
+            for id in (*targets, *self._breakers):
                 if _provider(id) in sick:
                     values[f"healthy({id})"] = False
         return values
@@ -186,24 +190,24 @@ class Breakers:
         """
         now_ns = self._stamp()
         return {
-            circuit.name: {
-                "breaker": NAMES[circuit.state],
-                "rate_limited": circuit.is_cooling,
-                "for_ms": max(circuit.ends_ns - now_ns, 0) // 1_000_000,
-                "reason": circuit.fault or circuit.change.fault or "unknown",
+            breaker.name: {
+                "breaker": breaker.written,
+                "rate_limited": breaker.is_cooling,
+                "for_ms": max(breaker.ends_ns - now_ns, 0) // 1_000_000,
+                "reason": breaker.fault or breaker.change.fault or "unknown",
             }
-            for circuit in self._restless()
-            if circuit.state != STATE_CLOSED or circuit.is_cooling
+            for breaker in self._restless()
+            if not breaker.is_closed or breaker.is_cooling
         }
 
     def look(self) -> bool:
         """Learn from the other workers and from the clock; whether `values` changed by that."""
         self._learn()
         restless = self._restless()
-        if any(circuit.is_ahead for circuit in restless):
+        if any(breaker.is_ahead for breaker in restless):
             self._tell()
         shape = (
-            tuple((one.name, one.state, one.is_cooling) for one in restless),
+            tuple((one.name, one.written, one.is_cooling) for one in restless),
             tuple(self._sick()),
         )
         changed, self._shape = shape != self._shape, shape
@@ -216,72 +220,72 @@ class Breakers:
         self._stamped_ns = max(self._now_ns(), self._stamped_ns + 1)
         return self._stamped_ns
 
-    def _circuit(self, target: str) -> Circuit:
-        circuit = self._circuits.get(target)
-        if circuit is None:
-            if len(self._circuits) >= MOST_TARGETS:
+    def _breaker(self, target: str) -> Breaker:
+        breaker = self._breakers.get(target)
+        if breaker is None:
+            if len(self._breakers) >= MOST_TARGETS:
                 self._forget()
-            circuit = self._circuits[target] = Circuit(target, self._breaking)
-        return circuit
+            breaker = self._breakers[target] = Breaker(target, self._breaking)
+        return breaker
 
     def _forget(self) -> None:
         """Make room: what was tried least lately is known least well."""
-        oldest = sorted(self._circuits.values(), key=attrgetter("seen_ns"))
-        for circuit in oldest[: MOST_TARGETS // 4]:
-            del self._circuits[circuit.name]
+        oldest = sorted(self._breakers.values(), key=attrgetter("seen_ns"))
+        for breaker in oldest[: MOST_TARGETS // 4]:
+            del self._breakers[breaker.name]
 
-    def _restless(self) -> list[Circuit]:
-        """The circuits with something to say, as of now."""
+    def _restless(self) -> list[Breaker]:
+        """The breakers with something to say, as of now."""
         now_ns = self._stamp()
-        restless = [circuit for circuit in self._circuits.values() if not circuit.calm]
-        for circuit in restless:
-            circuit.turn(now_ns)
+        restless = [breaker for breaker in self._breakers.values() if not breaker.calm]
+        for breaker in restless:
+            breaker.turn(now_ns)
         return restless
 
     def _sick(self) -> list[str]:
-        return [name for name, verdict in self._verdicts.items() if not verdict.ok]
+        return [name for name, probed in self._probes.items() if not probed.ok]
 
-    def _barred(self, circuit: Circuit) -> Barred | None:
+    def _barred(self, breaker: Breaker) -> Barred | None:
         now_ns = self._stamp()
-        circuit.turn(now_ns)
-        left_us = -((now_ns - circuit.ends_ns) // 1_000)
-        if circuit.state == STATE_OPEN:
-            return Barred(f"its breaker is open after {circuit.change.fault}", left_us)
-        if circuit.state == STATE_HALF_OPEN and circuit.is_claimed:
+        breaker.turn(now_ns)
+        left_us = -((now_ns - breaker.ends_ns) // 1_000)
+        if breaker.is_open:
+            return Barred(f"its breaker is open after {breaker.change.fault}", left_us)
+        if breaker.is_half_open and breaker.is_claimed:
             return Barred("its breaker lets one attempt at a time try", _SOON_US)
-        if circuit.state == STATE_CLOSED and circuit.is_cooling:
+        if breaker.is_closed and breaker.is_cooling:
             return Barred("its provider asked for a pause", left_us, is_cooling=True)
         return None
 
-    def _enter(self, circuit: Circuit) -> int | Barred:
-        barred = self._barred(circuit)
-        if barred is not None or circuit.state != STATE_HALF_OPEN:
+    def _enter(self, breaker: Breaker) -> int | Barred:
+        barred = self._barred(breaker)
+        if barred is not None or not breaker.is_half_open:
             return barred or self._stamp()
         # Each worker claims first and looks then, so that of two at least one sees the other. It
         # is never two; where each sees the other it is none, and the next attempt tries.
         self._learn()
-        barred = self._barred(circuit)
-        if barred is not None or circuit.state != STATE_HALF_OPEN:
+        barred = self._barred(breaker)
+        if barred is not None or not breaker.is_half_open:
             return barred or self._stamp()
-        circuit.take_claim()
+        breaker.take_claim()
         self._tell()
         self._learn()
-        since_ns = circuit.claim.from_ns
-        if circuit.state == STATE_HALF_OPEN and not circuit.claimed_by_others:
+        since_ns = breaker.claim.from_ns
+        if breaker.is_half_open and not breaker.claimed_by_others:
             return since_ns
-        circuit.drop_claim(self._stamp(), since_ns)
+        breaker.drop_claim(self._stamp(), since_ns)
         self._tell()
-        return self._barred(circuit) or self._stamp()
+        return self._barred(breaker) or self._stamp()
 
     # --- the board -------------------------------------------------------------------------------
 
     def _tell(self) -> None:
         told = {
-            name: circuit.told()
-            for name, circuit in self._circuits.items()
-            if circuit.is_worth_telling
+            name: breaker.told()
+            for name, breaker in self._breakers.items()
+            if breaker.is_worth_telling
         }
-        self._board.post(TOPIC, orjson.dumps([told, self._verdicts], default=tuple))
+        self._board.post(TOPIC, orjson.dumps([told, self._probes], default=tuple))
 
     def _learn(self) -> None:
         """Take what the others tell, where that has changed."""
@@ -289,31 +293,31 @@ class Breakers:
         if posts is None:
             return
         now_ns = self._stamp()
-        told: dict[str, list[Told]] = {name: [] for name in self._circuits}
+        told: dict[str, list[Told]] = {name: [] for name in self._breakers}
         for post in posts:
             try:
-                circuits, verdicts = _read(post)
+                breakers, probes = _read(post)
             except (ValueError, TypeError, AttributeError):
                 _log.warning("what another worker tells of its breakers cannot be read")
                 continue
-            for name, one in circuits.items():
+            for name, one in breakers.items():
                 told.setdefault(name, []).append(one)
-            for provider, verdict in verdicts.items():
-                known = self._verdicts.get(provider)
-                self._verdicts[provider] = verdict if known is None else max(known, verdict)
+            for provider, probed in probes.items():
+                known = self._probes.get(provider)
+                self._probes[provider] = probed if known is None else max(known, probed)
         for name, ones in told.items():
-            self._circuit(name).learn(now_ns, ones)
+            self._breaker(name).learn(now_ns, ones)
 
 
-def _read(post: bytes) -> tuple[dict[str, Told], dict[str, Verdict]]:
+def _read(post: bytes) -> tuple[dict[str, Told], dict[str, Probed]]:
     """What a worker told. Raises: ValueError, TypeError, AttributeError."""
-    circuits, verdicts = orjson.loads(post)
+    breakers, probes = orjson.loads(post)
     return (
         {
             name: Told(Change(*change), cooled, Claim(*claim), succeeded, fault, tuple(failures))
-            for name, (change, cooled, claim, succeeded, fault, failures) in circuits.items()
+            for name, (change, cooled, claim, succeeded, fault, failures) in breakers.items()
         },
-        {provider: Verdict(*verdict) for provider, verdict in verdicts.items()},
+        {provider: Probed(*probed) for provider, probed in probes.items()},
     )
 
 

@@ -9,6 +9,7 @@ Over 300 lines because the two ways to answer (whole, stream) share one walk and
 
 import asyncio
 import math
+import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,13 +24,13 @@ from turnout.dsl.snapshot import Snapshot
 from .breakers import Barred, Breakers
 from .clocks import seconds
 from .complaint import Complaints
+from .exhausted import Failure, exhausted, nowhere
 from .provider import FAULTS, Answer, Call, Chunk, Fault, Provider, ProviderError
 from .pulse import Pulse
 from .record import Attempt
 from .request import Operation, Request, Sets, Usage
-from .retries import KeptOut, Retries
+from .retries import KeptOut, Retries, is_tried_again
 from .seats import Boundless, Leave, Seats
-from .told import Failure, exhausted, nowhere
 
 T = TypeVar("T")
 Guard = Callable[[Mapping[str, Value | None]], Value | None]
@@ -41,6 +42,8 @@ SEAT_PATIENCE_S = 0.25
 LAST_SEAT_PATIENCE_S = 1.0
 # When to come back where all places are taken; nobody knows better.
 SEAT_WAIT_US = 1_000_000
+# Those who wait for the end of the same pause come back within this time of it.
+SPREAD_S = (0.002, 0.05)
 # However many hops and retries a policy has: one request is never more attempts than this.
 MOST_ATTEMPTS = 16
 # SDKs say with it how often they have asked before; what they repeat is not multiplied.
@@ -196,13 +199,6 @@ class Chain:
         pending: list[tuple[Fault, Hop | None]] = []
         made = 0
         retries_at_most = 0 if _is_repeated(journey.request) else MOST_ATTEMPTS
-
-        async def counted(stop: _Stop, number: int) -> T:
-            nonlocal made
-            await self._admit(stop, number)
-            made += 1
-            return await attempt(stop, number)
-
         for position, stop in enumerate(stops):
             if (reason := self._unwanted(journey, stop, pending)) is not None:
                 _skip(journey, stop, reason)
@@ -219,12 +215,19 @@ class Chain:
             tries = min(stop.hop.retries, retries_at_most, MOST_ATTEMPTS - made - 1) + 1
             assert stop.target is not None
             try:
-                return await self._retries(stop, tries).over(partial(counted, stop))
+                try:
+                    return await self._try(stop, attempt, 1)
+                except ProviderError as failure:
+                    if tries == 1 or not is_tried_again(failure):
+                        raise
+                    again = partial(self._try, stop, attempt)
+                    return await self._retries(stop, tries).after(failure, again)
             except KeptOut as kept:
                 _skip(journey, stop, kept.message, kept.fault)
                 pending.append((kept.fault, route))
                 failures.append((stop.target, kept))
             except ProviderError as error:
+                made = sum(one.outcome != "skipped" for one in journey.attempts)
                 pending = [(error.fault, route)]
                 failures.append((stop.target, error))
                 if now() >= deadline_at:
@@ -248,13 +251,15 @@ class Chain:
 
     def _is_last(self, later: Sequence[_Stop], route: Hop | None, fault: Fault) -> bool:
         """Whether none of the later hops would be entered after this fault, as far as known."""
-        return not any(
-            stop.excluded is None
-            and stop.target is not None
-            and _unwanted_after(fault, route, stop.hop) is None
-            and self._breakers.barred(stop.target.id) is None
-            for stop in later
-        )
+        for stop in later:
+            if (
+                stop.excluded is None
+                and stop.target is not None
+                and _unwanted_after(fault, route, stop.hop) is None
+                and self._breakers.barred(stop.target.id) is None
+            ):
+                return False
+        return True
 
     def _retries(self, stop: _Stop, tries: int) -> Retries:
         assert stop.target is not None
@@ -275,22 +280,20 @@ class Chain:
 
         return Retries(tries, stop.hop.backoff_us, asked_s, patience_s)
 
-    async def _admit(self, stop: _Stop, number: int) -> None:
-        """Let an attempt begin at a target, with a place of its own. Raises: KeptOut."""
-        target = stop.target
-        assert target is not None
-        places = target.concurrency
-        if places is not None:
-            if number == 1 and (barred := self._breakers.barred(target.id)) is not None:
-                raise KeptOut(Fault.BREAKER_OPEN, barred.reason, barred.left_us)
-            left_s = stop.limit_at - asyncio.get_running_loop().time()
-            is_last = stop.is_last_after(Fault.OVERLOADED)
-            patience_s = min(left_s, LAST_SEAT_PATIENCE_S if is_last else SEAT_PATIENCE_S)
-            leave = await self._seats.take(f"target:{target.id}", places, max(patience_s, 0.0))
-            if leave is None:
-                raise KeptOut(Fault.OVERLOADED, f"its {places} places are taken", SEAT_WAIT_US)
-            stop.leave = leave
-        entered = self._breakers.enter(target.id)
+    async def _try(self, stop: _Stop, attempt: Try[T], number: int) -> T:
+        """One attempt, once it may begin. Raises: ProviderError; KeptOut where it may not."""
+        assert stop.target is not None
+        if stop.target.concurrency is not None:
+            await self._sit(stop, stop.target, stop.target.concurrency)
+        entered = self._breakers.enter(stop.target.id)
+        if isinstance(entered, Barred) and number == 1 and _is_short(entered, stop):
+            # Where nobody else is left, a little later is better than not at all.
+            try:
+                await asyncio.sleep(entered.left_us / 1e6 + random.uniform(*SPREAD_S))
+            except asyncio.CancelledError:
+                stop.leave()
+                raise
+            entered = self._breakers.enter(stop.target.id)
         if not isinstance(entered, Barred):
             stop.since_ns = entered
         elif entered.is_cooling and number > 1:
@@ -299,6 +302,21 @@ class Chain:
         else:
             stop.leave()
             raise KeptOut(Fault.BREAKER_OPEN, entered.reason, entered.left_us)
+        return await attempt(stop, number)
+
+    async def _sit(self, stop: _Stop, target: Target, places: int) -> None:
+        """Take one of the target's places. Raises: KeptOut."""
+        barred = self._breakers.barred(target.id)
+        if barred is not None and not barred.is_cooling:
+            # Nobody waits for a place where nobody is let in.
+            raise KeptOut(Fault.BREAKER_OPEN, barred.reason, barred.left_us)
+        left_s = stop.limit_at - asyncio.get_running_loop().time()
+        is_last = stop.is_last_after(Fault.OVERLOADED)
+        patience_s = min(left_s, LAST_SEAT_PATIENCE_S if is_last else SEAT_PATIENCE_S)
+        leave = await self._seats.take(f"target:{target.id}", places, max(patience_s, 0.0))
+        if leave is None:
+            raise KeptOut(Fault.OVERLOADED, f"its {places} places are taken", SEAT_WAIT_US)
+        stop.leave = leave
 
     def _enters(self, journey: Journey, hop: Hop) -> bool:
         return journey.guards[id(hop)](journey.snapshot) is True
@@ -573,6 +591,13 @@ def _is_repeated(request: Request) -> bool:
 def _excluded(stop: _Stop) -> tuple[str, str, Fault | None]:
     target = stop.target.id if stop.target else stop.hop.target
     return target, stop.excluded or "not entered", stop.exclusion
+
+
+def _is_short(barred: Barred, stop: _Stop) -> bool:
+    """Whether the pause that a provider asked for is waited for."""
+    left_s = stop.limit_at - asyncio.get_running_loop().time()
+    is_soon = barred.left_us / 1e6 < min(PATIENCE_S, left_s)
+    return barred.is_cooling and is_soon and stop.is_last_after(Fault.BREAKER_OPEN)
 
 
 def _skip(journey: Journey, stop: _Stop, reason: str, fault: Fault | None = None) -> None:

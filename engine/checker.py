@@ -19,10 +19,10 @@ from typing import Any, BinaryIO
 
 from turnout.dsl.diagnostic import PolicyError
 
-from . import candidate
+from . import judgement
 from .bundle import Bundle, Mark, Reading, mark, marks_of, read_main
-from .candidate import Failing, Rejected
 from .include import beside
+from .judgement import Failing, Rejected
 
 PATIENCE_S = 60.0
 IDLE_S = 300.0  # after which the process is let go; the next candidate starts another
@@ -89,7 +89,7 @@ class Checker:
             except TimeoutError:
                 await self.close()
                 reason = f"it could not be judged within {self._patience_s:g} s"
-                return Checked({path: mark(path)}, rejected=candidate.rejected("slow", reason))
+                return Checked({path: mark(path)}, rejected=judgement.rejected("slow", reason))
             except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
                 told = f"{type(error).__name__}: {error}"
                 await self.close()
@@ -97,7 +97,7 @@ class Checker:
                 await self.close()
                 raise
         reason = f"what judges policies broke ({told})"
-        return Checked({path: mark(path)}, rejected=candidate.rejected("broken", reason))
+        return Checked({path: mark(path)}, rejected=judgement.rejected("broken", reason))
 
     async def prepare(self) -> None:
         """Have the process start, since it will be needed soon."""
@@ -194,17 +194,17 @@ def _check(path: str) -> Checked:
         source = read_main(path)
     except UnicodeDecodeError as error:
         reason = f"the policy file is not UTF-8 text (byte {error.start + 1})"
-        return Checked(before, rejected=candidate.rejected("unreadable", reason))
+        return Checked(before, rejected=judgement.rejected("unreadable", reason))
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         reason = f"the policy file cannot be read: {why.lower()}"
-        return Checked(before, rejected=candidate.rejected("unreadable", reason))
+        return Checked(before, rejected=judgement.rejected("unreadable", reason))
     reading = Reading(source, beside(path))
     no: Rejected | None = None
     try:
-        candidate.judge(source, reading)
+        judgement.judge(source, reading)
     except PolicyError as error:
-        no = candidate.of_findings(error.diagnostics)
+        no = judgement.of_findings(error.diagnostics)
     except Failing as failing:
-        no = candidate.of_tests(failing)
+        no = judgement.of_tests(failing)
     return Checked(before | reading.marks, None if no else reading.bundle, no)

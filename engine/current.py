@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from turnout.dsl.diagnostic import PolicyError
+from turnout.dsl.include import gather
 
-from . import candidate
+from . import judgement
 from .board import Board
-from .bundle import Bundle, Mark, marks_of, read_main
-from .candidate import Rejected, instant
+from .bundle import Bundle, Mark, Reading, marks_of, read_main
 from .checker import Checker
 from .include import beside
+from .judgement import Rejected, instant
 from .revision import Kept, Revision
 from .watch import Watch
 
@@ -63,7 +64,7 @@ class Begun:
 class _Standing:
     """How things stand for one worker; of two the one with the higher `order` is the newer.
 
-    `judged` counts the candidates that changed `rejected`. `digest` is that of the bundle.
+    `judged` counts how often `rejected` has changed. `digest` is that of the bundle.
     """
 
     number: int
@@ -73,8 +74,8 @@ class _Standing:
     rejected: Rejected | None = None
 
     @property
-    def order(self) -> tuple[int, int]:
-        return self.number, self.judged
+    def order(self) -> tuple[int, int, int]:
+        return self.number, self.at_us, self.judged
 
     def packed(self) -> bytes:
         no = self.rejected
@@ -116,7 +117,7 @@ class Current(Generic[T]):
         """Follow the file at `path`; `begun` is in force already.
 
         `name` tells several followers apart. `on_loaded` is called after `put`, `on_rejected` where
-        a candidate was refused, or (None) where the file is again what is in force.
+        a change was refused, or (None) where the file is again what is in force.
         """
         self.name = name
         self._path = path
@@ -138,6 +139,7 @@ class Current(Generic[T]):
             begun.rejected,
         )
         self._changed = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()  # what leads and what follows may both want to switch
         self._marks: Mapping[str, Mark] = {}  # of the files as they were last judged
         self._is_kept = True  # whether what is in force could be written down
 
@@ -184,7 +186,8 @@ class Current(Generic[T]):
                 if one is not None and one.order > newest.order:
                     wanted, tries, next_at = one, 0, 0.0
             if wanted is not None and time.monotonic() >= next_at:
-                problem = await self._catch_up(wanted)
+                async with self._one_at_a_time:
+                    problem = await self._catch_up(wanted)
                 if problem is None:
                     wanted = None
                 else:
@@ -221,11 +224,11 @@ class Current(Generic[T]):
             return Revision(told.number, told.at_us, kept.bundle)
         try:
             source = read_main(self._path)
-            load = beside(self._path)
-            included = {path: load(path).text for path in self._revision.bundle.included}
-        except Exception:  # whatever is wrong with a file: it is not what is looked for
+        except (OSError, ValueError):  # also of text that is not UTF-8
             return None
-        bundle = Bundle(self._path, source.text, included)
+        reading = Reading(source, beside(self._path))
+        gather(source, reading)
+        bundle = reading.bundle
         return Revision(told.number, told.at_us, bundle) if bundle.digest == told.digest else None
 
     async def _made(self, bundle: Bundle) -> T | Rejected:
@@ -233,12 +236,12 @@ class Current(Generic[T]):
         try:
             return await asyncio.to_thread(self._make, bundle)
         except PolicyError as error:
-            return candidate.of_findings(error.diagnostics)
+            return judgement.of_findings(error.diagnostics)
         except Unfit as error:
             return error.rejected
         except Exception as error:  # a defect of ours must not end the following of the files
             _log.exception("%s could not be made ready", self._path)
-            return candidate.rejected("broken", f"it breaks the gateway ({type(error).__name__})")
+            return judgement.rejected("broken", f"it breaks the gateway ({type(error).__name__})")
 
     async def _switch(self, revision: Revision, made: T) -> None:
         await self._put(made)
@@ -298,11 +301,12 @@ class Current(Generic[T]):
             checked = await self._checker.check(self._path)
             if await asyncio.to_thread(marks_of, checked.marks) == checked.marks:
                 break
-        no = checked.rejected
-        if checked.bundle is not None and no is None:
-            no = await self._accept(checked.bundle)
-        if no is not None:
-            self._stand(no)
+        async with self._one_at_a_time:
+            no = checked.rejected
+            if checked.bundle is not None and no is None:
+                no = await self._accept(checked.bundle)
+            if no is not None:
+                self._stand(no)
         files = {self._path, *self._revision.bundle.files}
         # As they were before they were read: what has changed since is another candidate.
         self._marks = await asyncio.to_thread(marks_of, files) | dict(checked.marks)
@@ -315,8 +319,8 @@ class Current(Generic[T]):
         revision = Revision(self._standing.number + 1, time.time_ns() // 1000, bundle)
         # Others load it from there as soon as they hear of it, and so it comes first.
         await self._keep(revision)
-        self._standing = _Standing(revision.number, 0, bundle.digest, revision.at_us)
         await self._switch(revision, made)
+        self._standing = _Standing(revision.number, 0, bundle.digest, revision.at_us)
         self._tell()
         _log.info("revision %d of %s is in force", revision.number, self._path)
         return None

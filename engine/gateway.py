@@ -8,8 +8,9 @@ Over 300 lines because what the gateway does and what can be asked of it share i
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from turnout.dsl.choose import Option
@@ -150,10 +151,8 @@ class Gateway:
         self._journal.put_pulse(self._table)
         await asyncio.to_thread(tokens.warm)
         await self._refresh_spent()
-        self._tasks = [
-            asyncio.create_task(self._tick(), name="pulse"),
-            *(asyncio.create_task(_kept_up(one), name=one.name) for one in self._companions),
-        ]
+        beside: list[Companion] = [_Own("pulse", self._tick), *self._companions]
+        self._tasks = [asyncio.create_task(_kept_up(one), name=one.name) for one in beside]
         self.ready = True
 
     async def close(self) -> None:
@@ -543,6 +542,14 @@ class Gateway:
             "targets": self._breakers.states(),
             **{name: told() for name, told in self._shown.items()},
         }
+
+
+@dataclass(slots=True)
+class _Own:
+    """A companion of the gateway's own."""
+
+    name: str
+    run: Callable[[], Coroutine[Any, Any, None]]
 
 
 async def _kept_up(companion: Companion) -> None:

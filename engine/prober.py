@@ -76,6 +76,7 @@ class Prober:
         # Those that have nothing free to ask for, until they are built anew.
         self._silent: dict[str, Provider] = {}
         self._planned: Live | None = None
+        self._called: frozenset[str] = frozenset()
         self._wanted: frozenset[str] = frozenset()
 
     @property
@@ -90,11 +91,12 @@ class Prober:
         Shape: by provider `{usable, healthy, checked_at, reason}`; `healthy` None: it was not
         probed.
         """
+        self._plan()
         live = self._live()
         now_us = round(asyncio.get_running_loop().time() * 1_000_000)
         wall_us = time.time_ns() // 1_000
         told: dict[str, Any] = {}
-        for name in sorted(called(live.program, live.providers)):
+        for name in sorted(self._called):
             missing = live.providers[name].missing
             probed = self._found.get(name) if missing is None else None
             told[name] = {
@@ -128,7 +130,8 @@ class Prober:
         live = self._live()
         if live is not self._planned:
             self._planned = live
-            self._wanted = called(live.program, live.providers) & live.usable
+            self._called = called(live.program, live.providers)
+            self._wanted = self._called & live.usable
 
     def _probe_due(self) -> None:
         self._plan()

@@ -35,11 +35,11 @@ class KeptOut(ProviderError):
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How to try again.
+    """How to try again what failed once.
 
-    `tries` is how many attempts there may be in all. `asked_s` is how long the provider wants to
-    be left alone after a failure, None where it does not say, infinite where there is to be no
-    other attempt. `patience_s` is how long a wait may be after a failure.
+    `tries` is how many attempts there may be in all, the first among them. `asked_s` is how long
+    the provider wants to be left alone after a failure, None where it does not say, infinite where
+    there is to be no other attempt. `patience_s` is how long a wait may be after a failure.
     """
 
     tries: int
@@ -47,19 +47,13 @@ class Retries:
     asked_s: Callable[[ProviderError], float | None]
     patience_s: Callable[[ProviderError], float]
 
-    async def over(self, attempt: Callable[[int], Awaitable[T]]) -> T:
-        """The first attempt that succeeds; it is called with its number, from 1.
+    async def after(self, failure: ProviderError, attempt: Callable[[int], Awaitable[T]]) -> T:
+        """The first attempt that succeeds; it is called with its number, from 2.
 
-        Raises: ProviderError, the last attempt's; KeptOut where there was none.
+        Raises: ProviderError, the last attempt's.
         """
-        # Nearly always the first is the last: nothing is set up for it.
-        try:
-            return await attempt(1)
-        except ProviderError as failure:
-            if self.tries == 1 or not is_tried_again(failure):
-                raise
-            first: ProviderError | None = failure
-            latest = failure
+        first: ProviderError | None = failure
+        latest = failure
         async for trial in self._retrying():
             with trial:
                 if first is not None:

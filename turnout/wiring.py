@@ -17,16 +17,16 @@ from turnout.dsl.core import Program
 from turnout.dsl.diagnostic import PolicyError
 from turnout.dsl.lint.run import lint
 from turnout.dsl.source import Source
-from turnout.engine import candidate
+from turnout.engine import judgement
 from turnout.engine.board import Alone, Board
 from turnout.engine.breakers import Breakers
 from turnout.engine.bundle import Bundle
-from turnout.engine.candidate import Rejected
 from turnout.engine.catalog import language_schema
 from turnout.engine.current import Begun, Current, Unfit
 from turnout.engine.gateway import Gateway
 from turnout.engine.include import beside
 from turnout.engine.journal import Journal
+from turnout.engine.judgement import Rejected
 from turnout.engine.live import Live, make_live
 from turnout.engine.metrics import Metrics, of_process
 from turnout.engine.prober import Prober
@@ -225,16 +225,21 @@ def check_usable(settings: Settings, program: Program) -> None:
 def _made(settings: Settings, program: Program, transport: Transport, at_start: Set[Way]) -> Live:
     """A program that came while serving, ready to serve. Raises: Unfit."""
     try:
+        tenants = program.schema.attributes["tenant"].domain
+        if tenants is not None and settings.tenant not in tenants:
+            raise SettingsError(
+                ("`TURNOUT_TENANT_ID` is none of what the policy lists as values of `tenant`",)
+            )
         live = make_live(program, build_providers(settings, program, transport))
         new = sorted(ways(settings, program) - at_start, key=lambda way: (way.provider, way.header))
         if not any(provider.usable for provider in live.needed.values()):
             raise SettingsError(_unusable(live.missing))
     except SettingsError as error:
-        raise Unfit(candidate.rejected("settings", "; ".join(error.problems))) from None
+        raise Unfit(judgement.rejected("settings", "; ".join(error.problems))) from None
     if new:
         told = ", ".join(dict.fromkeys(map(str, new)))
         reason = f"{told} would be new to this gateway, which takes a restart"
-        raise Unfit(candidate.rejected("origin", reason))
+        raise Unfit(judgement.rejected("origin", reason))
     return live
 
 

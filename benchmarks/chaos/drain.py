@@ -60,6 +60,7 @@ CUT_OFF = [
     Case(4, signal.SIGTERM, 1, "150ms"),
     Case(1, signal.SIGINT, 1, "150ms"),
 ]
+QUICK = [FINISHING[3], CUT_OFF[1]]
 
 
 def drain(size: Size) -> Findings:
@@ -68,14 +69,12 @@ def drain(size: Size) -> Findings:
     With 1, 2 and 4 workers; of a quick one, with 2.
     """
     found = Findings(f"drain: a signal under {size.requests} open streams")
-    crews = (2,) if size.quick else (1, 2, 4)
-    for case in (*FINISHING, *CUT_OFF):
-        if case.workers in crews:
-            _stop_under_streams(found, case, size.requests)
-    for workers in crews:
+    for case in QUICK if size.quick else FINISHING + CUT_OFF:
+        _stop_under_streams(found, case, size.requests)
+    for workers in (2,) if size.quick else (1, 2, 4):
         _stop_early(found, workers, signal.SIGTERM, listening=True)
-        _stop_early(found, workers, signal.SIGTERM, listening=False)
         if not size.quick:
+            _stop_early(found, workers, signal.SIGTERM, listening=False)
             _stop_early(found, workers, signal.SIGINT, listening=True)
     return found
 

@@ -24,7 +24,7 @@ from .workers import open_files, threads
 _LANES = 16
 _WARM = 0.1  # of the requests
 _WINDOWS = 30
-_QUICK_WINDOWS = 6
+_QUICK_WINDOWS = 5
 _ENDS = 5  # windows at either end in which nothing else happens; between them every other one
 _TRICKLING = 200
 _TRICKLE_S = 1.0

@@ -18,7 +18,9 @@ from .findings import Findings, Size, milliseconds
 PROVIDERS = ("openai", "anthropic", "groq")
 DEADLINE_S = 10.0
 _SLACK_S = 0.5  # the client's own time: it shares the machine with everything else
-_LANES = 64
+# Requests at a time. A burst of many more brings ten fast failures before its first success, which
+# opens breakers though seven in ten calls succeed.
+_LANES = 24
 # Of new connections, which one call in seven needs: those that failed have broken theirs.
 _ACCEPT_RATE = 0.2
 
@@ -102,12 +104,11 @@ def cut(size: Size) -> Findings:
     found = Findings("cut: the same, and 2 % of streams break after content")
     run = _run(found, LATE + FAULTS, size)
     judged = run.judged
-    found.held(
-        "streams cut after content, each with one error event, a right beginning and no `[DONE]`",
-        judged.cut,
-        "some, and nothing wrong below",
-        judged.cut > 0,
-    )
+    what = "streams cut after content, each with one error event, a right beginning and no `[DONE]`"
+    if size.quick:
+        found.told(what, judged.cut)
+    else:
+        found.held(what, judged.cut, "some, and nothing wrong below", judged.cut > 0)
     _tell(found, run, size)
     return found
 

@@ -21,6 +21,7 @@ FOLDER = "run"
 
 _SCAN_NS = 1_000_000_000  # between two looks at who is there
 _GRAIN_NS = 20_000_000  # two changes of a folder that are not further apart may look like one
+_NAMES = 8  # to join under, before it is left to the next time
 _LIVE = "live"
 _NAME = re.compile(r"(\d+-[0-9a-f]{16})\.([a-z][a-z_]*)")
 
@@ -103,9 +104,11 @@ class SharedBoard:
         """Be there under a new name, with everything told so far."""
         self._leave()
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        while self._life is None:
+        for _ in range(_NAMES):
             self._name = f"{os.getpid()}-{secrets.token_hex(8)}"
             self._life = _locked(self._path(_LIVE))
+            if self._life is not None:
+                break
         for teller in self._tellers.values():
             teller.pending = True
         self._write()
@@ -257,10 +260,12 @@ def _locked(path: Path) -> int | None:
         if os.fstat(handle).st_nlink:
             return handle
     except BlockingIOError:
+        pass
+    except OSError:  # a disk without locks
         _remove(path)
-    except OSError:
         os.close(handle)
         raise
+    _remove(path)
     os.close(handle)
     return None
 

@@ -5,18 +5,14 @@ it ends, however it ends. Nothing is written, and nothing has to be cleaned up a
 """
 
 import asyncio
-import errno
-import fcntl
 import hashlib
-import logging
-import os
 import random
-import struct
-import weakref
 from collections import OrderedDict
 from pathlib import Path
 
 from turnout.engine.seats import Leave
+
+from .locked import LockedFile
 
 POLL_S = 0.02  # how often the first who waits looks for what other processes have left
 MOST_WAITING = 100  # for one name in one process; more would wait for nothing
@@ -24,18 +20,8 @@ MOST_WAITING = 100  # for one name in one process; more would wait for nothing
 _BITS = 20  # of the bytes of one name
 _WAITING = 1 << (_BITS - 1)  # from here on, a byte says that a process has somebody waiting
 MOST_SEATS = _WAITING
-_GUESSES = 24  # before that, where there are more seats
-_QUESTIONS = 64  # to the kernel in one search; every run of up to so many seats is looked at
-_NOBODYS = 1 << 62  # beyond the bytes of all names
-
-# `struct flock` of Linux: type, whence, start, length, process.
-_FLOCK = struct.Struct("hhqqi4x")
-# Locks of an open file, not of a process: two holders in one process exclude each other too.
-_SET: int | None = getattr(fcntl, "F_OFD_SETLK", None)
-_GET: int = getattr(fcntl, "F_OFD_GETLK", 0)
-_HELD_BY_ANOTHER = frozenset({errno.EAGAIN, errno.EACCES})
-
-_log = logging.getLogger("turnout.seats")
+_QUESTIONS = 64  # to the kernel in one search: all runs of seats, where there are so few
+_GUESSES = 24  # at single seats, before the search among more of them
 
 
 class LockedSeats:
@@ -50,8 +36,7 @@ class LockedSeats:
     def __init__(self, folder: Path) -> None:
         """Use a file in this folder, made at the first taking."""
         self._folder = folder
-        self._file: int | None = None
-        self._opened = False
+        self._file: LockedFile | None = None
         self._places: dict[str, _Place] = {}
 
     async def take(self, name: str, seats: int, patience_s: float) -> Leave | None:
@@ -61,8 +46,8 @@ class LockedSeats:
         """
         place = self._places.get(name)
         if place is None:
-            if not self._opened:
-                self._open()
+            if self._file is None:
+                self._file = LockedFile(self._folder / "seats")
             place = self._places[name] = _Place(self._file, _base(name))
         seats = min(seats, MOST_SEATS)
         if not place.queue:
@@ -72,26 +57,6 @@ class LockedSeats:
         if patience_s <= 0 or len(place.queue) >= MOST_WAITING:
             return None
         return await place.wait(seats, patience_s)
-
-    def _open(self) -> None:
-        self._opened = True
-        try:
-            if _SET is None:
-                raise OSError(errno.ENOSYS, "this platform has no locks of open files")
-            self._folder.mkdir(parents=True, exist_ok=True)
-            file = os.open(self._folder / "seats", os.O_RDWR | os.O_CREAT, 0o600)
-            weakref.finalize(self, os.close, file)
-            # Not every filesystem has locks.
-            fcntl.fcntl(file, _SET, _FLOCK.pack(fcntl.F_WRLCK, 0, _NOBODYS + os.getpid(), 1, 0))
-            fcntl.fcntl(file, _SET, _FLOCK.pack(fcntl.F_UNLCK, 0, _NOBODYS + os.getpid(), 1, 0))
-            self._file = file
-        except OSError as error:
-            _log.warning(
-                "limits on what is under way hold for each worker by itself, not for all "
-                "together: `%s` cannot be locked (%s)",
-                self._folder,
-                error.strerror,
-            )
 
 
 class _Seat:
@@ -126,10 +91,10 @@ class _Place:
     Its own locks do not stand in its way, so it keeps which seats are its own.
     """
 
-    def __init__(self, file: int | None, base: int) -> None:
+    def __init__(self, file: LockedFile, base: int) -> None:
         self.queue: OrderedDict[_Waiter, None] = OrderedDict()
         self._file = file
-        self._base = base
+        self._base = base  # the first byte of the name
         self._own: set[int] = set()
         self._left: list[int] = []  # seats that were held here and are likely to be free
         self._untried = 0  # how many seats have been tried, from this process' first on
@@ -139,8 +104,6 @@ class _Place:
         # Each process begins elsewhere, so that they seldom meet and their seats lie together.
         self._first = random.getrandbits(_BITS - 1)
         self._mark = _WAITING + self._first  # what is locked while somebody waits here
-
-    # --- finding -------------------------------------------------------------------------------
 
     def find(self, seats: int) -> int | None:
         """Lock a free seat below `seats`; None if there is none."""
@@ -152,14 +115,14 @@ class _Place:
             return None
         while self._left:
             seat = self._left.pop()
-            if seat < seats and seat not in own and self._lock(seat):
+            if seat < seats and seat not in own and self._file.lock(self._base + seat):
                 own.add(seat)
                 return seat
         while self._untried < seats:
             seat = (self._first + self._untried) % seats
             self._untried += 1
             if seat not in own:
-                if self._lock(seat):
+                if self._file.lock(self._base + seat):
                     own.add(seat)
                     return seat
                 break
@@ -170,7 +133,7 @@ class _Place:
         if seats > _QUESTIONS:
             for _ in range(_GUESSES):
                 seat = random.randrange(seats)
-                if seat not in self._own and self._lock(seat):
+                if seat not in self._own and self._file.lock(self._base + seat):
                     self._own.add(seat)
                     return seat
         middle = random.randrange(seats)
@@ -181,12 +144,12 @@ class _Place:
                 low, high = spans.pop()
             if low >= high:
                 return None
-            held = self._held(low, high)
+            held = self._file.held(self._base + low, self._base + high)
             if held is not None:
-                spans += ((held[1], high), (low, held[0]))
+                spans += ((held[1] - self._base, high), (low, held[0] - self._base))
                 continue
             for seat in range(low, high):
-                if seat not in self._own and self._lock(seat):
+                if seat not in self._own and self._file.lock(self._base + seat):
                     self._own.add(seat)
                     return seat
         return None
@@ -198,7 +161,7 @@ class _Place:
             self._serve(waiter, seat)
             return
         self._own.discard(seat)
-        self._unlock(seat)
+        self._file.unlock(self._base + seat)
         self._left.append(seat)
         if waiter is not None:
             # Another process' first in line looks before ours does.
@@ -207,16 +170,15 @@ class _Place:
     def _gives_way(self) -> bool:
         """Whether this seat is for another process: every other one, where one has a queue."""
         self._generous = not self._generous
-        return self._generous and self._held(_WAITING, 2 * _WAITING) is not None
-
-    # --- waiting -------------------------------------------------------------------------------
+        low = self._base + _WAITING
+        return self._generous and self._file.held(low, low + _WAITING) is not None
 
     async def wait(self, seats: int, patience_s: float) -> Leave | None:
         loop = asyncio.get_running_loop()
         waiter = _Waiter(seats, loop.create_future())
         waiter.patience = loop.call_later(patience_s, self._give_up, waiter)
         if not self.queue:
-            self._lock(self._mark)
+            self._file.lock(self._base + self._mark)
             self._look_in(POLL_S)
         self.queue[waiter] = None
         try:
@@ -243,7 +205,7 @@ class _Place:
         self.queue.pop(waiter, None)
         if self.queue:
             return
-        self._unlock(self._mark)
+        self._file.unlock(self._base + self._mark)
         if self._poll is not None:
             self._poll.cancel()
             self._poll = None
@@ -266,38 +228,6 @@ class _Place:
                 self._look_in(POLL_S)
                 return
             self._serve(waiter, seat)
-
-    # --- locks ---------------------------------------------------------------------------------
-
-    def _lock(self, seat: int) -> bool:
-        if self._file is None or _SET is None:
-            return True
-        asked = _FLOCK.pack(fcntl.F_WRLCK, 0, self._base + seat, 1, 0)
-        try:
-            fcntl.fcntl(self._file, _SET, asked)
-        except OSError as error:
-            if error.errno in _HELD_BY_ANOTHER:
-                return False
-            # The kernel has no room for a lock: no seat, rather than one too many.
-            _log.warning("a seat cannot be locked: %s", error.strerror)
-            return False
-        return True
-
-    def _unlock(self, seat: int) -> None:
-        if self._file is not None and _SET is not None:
-            given = _FLOCK.pack(fcntl.F_UNLCK, 0, self._base + seat, 1, 0)
-            fcntl.fcntl(self._file, _SET, given)
-
-    def _held(self, low: int, high: int) -> tuple[int, int] | None:
-        """A run of seats within `low..high` that another process holds; None if there is none."""
-        if self._file is None:
-            return None
-        asked = _FLOCK.pack(fcntl.F_WRLCK, 0, self._base + low, high - low, 0)
-        kind, _, start, length, _ = _FLOCK.unpack(fcntl.fcntl(self._file, _GET, asked))
-        if kind == fcntl.F_UNLCK:
-            return None
-        start -= self._base
-        return start, start + length
 
 
 def _base(name: str) -> int:

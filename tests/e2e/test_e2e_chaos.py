@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos.__main__ import SCENARIOS
+from benchmarks.chaos.__main__ import SCENARIOS, page, section
 from benchmarks.chaos.answers import Judgement, Stream, asking, prompt_of
+from benchmarks.chaos.findings import Findings
 from benchmarks.chaos.thirty import TARGETS, policy_over
 from benchmarks.load import Outcome, Shot, Told
 from turnout.engine.policy import Policy
@@ -38,6 +39,19 @@ def test_an_unknown_scenario_is_refused_with_those_there_are() -> None:
     done = chaos("thrity")
     assert done.returncode == 2
     assert "no scenario `thrity`; there are thirty, cut" in done.stderr
+
+
+def test_the_page_shows_each_figure_with_its_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    found = Findings("title")
+    found.told("told", 1)
+    found.held("held", "a|b", "c", True)
+    found.none("none", ["d"])
+    text = page([section(found, "7 requests", 3.0)])
+    assert "## title\n\n7 requests, 3 s." in text
+    assert "| told | 1 |  |  |" in text
+    assert "| held | a/b | c | yes |" in text
+    assert "| none | 1: d | none | **no** |" in text
+    assert capsys.readouterr().out.count("FAILED") == 1
 
 
 # --- the judge: what it must not let pass --------------------------------------------------------

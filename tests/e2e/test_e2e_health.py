@@ -1,7 +1,10 @@
 """How providers are, as `/health` of several workers tells it while they come and go."""
 
+import json
+import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,6 +13,7 @@ import pytest
 from turnout.simulator.process import SimulatorProcess
 
 PATIENCE_S = 30.0
+PAGE = Path(__file__).parents[2] / "docs" / "http.md"
 BREAKERS = "breakers: {failures: 3, cool_down: 1s}\n"
 SHORT = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
 
@@ -81,6 +85,12 @@ def test_a_provider_that_comes_back_is_known_to_all_workers_without_traffic(
         shown = str(seen)
         assert all(health["providers"]["groq"]["reason"] == "connect" for health in seen)
         assert "simulated" not in shown
+        page = json.loads(re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.DOTALL)[0])
+        for part, rows in page.items():
+            # Shaped as the page shows it.
+            assert {type(one) for one in rows} == {type(one) for one in seen[0][part]}
+            for row in rows.values() if part in ("targets", "providers") else ():
+                assert all(row.keys() == one.keys() for one in seen[0][part].values())
         assert all(str(one.port(name)) not in shown for name, one in simulators.items())
     finally:
         groq.clear_faults()

@@ -1,7 +1,11 @@
 """The gateway in process, over simulators that are processes: what failed, what answered."""
 
 import asyncio
+import os
+import re
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
@@ -307,6 +311,20 @@ async def test_what_was_open_when_the_block_ends_is_settled_and_written(
         await one.complete({"messages": HELLO})
 
 
+async def test_a_tenant_has_no_more_under_way_than_its_seats(
+    tmp_path: Path, addresses: str, faulty: dict[str, SimulatorProcess]
+) -> None:
+    async with opened(tmp_path, addresses, RULES + "tenants: {default: {concurrency: 1}}\n") as one:
+        faulty["groq"].fault({"kind": "delay", "at": "chunk", "after": 4})
+        async with await streamed(one):
+            error = await refused(one.complete({"messages": HELLO}))
+            assert (error.status, error.code) == (429, "concurrency_exceeded")
+        faulty["groq"].clear_faults()
+        dropped = await streamed(one)
+        del dropped
+        assert (await whole(one)).target == "groq/llama-3-8b"
+
+
 async def test_fifty_at_once_each_get_their_own_account(
     gateway: Gateway, faulty: dict[str, SimulatorProcess]
 ) -> None:
@@ -419,6 +437,27 @@ async def test_a_wrong_entry_is_named_with_what_to_write(gateway: Gateway) -> No
     for fallback, told in WRONG:
         with pytest.raises(FallbackError, match=told):
             await gateway.complete({"messages": HELLO}, fallback)
+
+
+def test_the_example_of_the_page_runs_as_it_stands(tmp_path: Path, first_policy: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "library.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "routing.yml").write_text(first_policy)
+    (tmp_path / "example.py").write_text(example)
+    done = subprocess.run(
+        [sys.executable, "example.py"],
+        cwd=tmp_path,
+        env=os.environ | KEYS | {"TURNOUT_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    answer, by, tried, *streamed = done.stdout.splitlines()
+    assert "Say hello" in answer
+    assert by.startswith("by groq/llama-3-8b for 0.00")
+    assert tried == "tried groq/llama-3-8b ok None"
+    assert "Say hello" in streamed[0] and streamed[-1].endswith("USD")
 
 
 async def test_what_cannot_serve_is_refused_when_it_is_opened(tmp_path: Path) -> None:

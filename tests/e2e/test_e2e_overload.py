@@ -188,7 +188,7 @@ async def test_a_stop_under_a_hundred_streams_loses_neither_them_nor_their_rows(
     serve: Callable[..., Any], upstream: Upstream, workers: int, how: signal.Signals
 ) -> None:
     served = serve(policy(upstream, ""), "--workers", str(workers))
-    upstream.seconds = 2
+    upstream.seconds = 1
     asked = asyncio.create_task(ask(served.url, 100, stream=True))
     while upstream.calls < 100:
         await asyncio.sleep(0.02)
@@ -197,4 +197,4 @@ async def test_a_stop_under_a_hundred_streams_loses_neither_them_nor_their_rows(
     assert all(answer.text.endswith("[DONE]\n\n") for answer in answers)
     with sqlite3.connect(served.home / "turnout.db") as database:
         rows = database.execute("select outcome, count(*) from ledger group by outcome").fetchall()
-    assert rows == [("ok", upstream.calls)] or rows == [("answered", upstream.calls)], rows
+    assert rows == [("ok", upstream.calls)]

@@ -37,7 +37,8 @@ class Worker:
     def __init__(self, served: Any) -> None:
         self.url = f"{served.url}/v1/chat/completions"
         self.client = httpx.Client(limits=httpx.Limits(max_connections=1), timeout=30)
-        self.name = self._ask(served)
+        answer = self.client.post(self.url, json=body(1))
+        self._home, self._first = served.home, answer.headers["x-request-id"]
 
     def rule(self, max_tokens: int) -> str:
         """The rule that decided a request."""
@@ -45,14 +46,12 @@ class Worker:
         assert answer.status_code == 200, answer.text
         return str(answer.headers["x-turnout-rule"])
 
-    def _ask(self, served: Any) -> str:
+    def name(self) -> str:
         """The name of the worker behind the connection, as its tables of live values have it."""
-        answer = self.client.post(self.url, json=body(1))
-        id = answer.headers["x-request-id"]
         end = time.monotonic() + 10
         while time.monotonic() < end:
-            with sqlite3.connect(served.home / "turnout.db") as database:
-                found = database.execute("select pulse from decisions where id = ?", (id,))
+            with sqlite3.connect(self._home / "turnout.db") as database:
+                found = database.execute("select pulse from decisions where id = ?", (self._first,))
                 for (pulse,) in found:
                     return str(pulse.split("_")[1])
             time.sleep(0.02)
@@ -81,8 +80,9 @@ def two_workers(served: Any) -> Iterator[tuple[Worker, Worker]]:
     try:
         while len(found) < 2:
             assert len(opened) < 200
-            opened.append(Worker(served))
-            found.setdefault(opened[-1].name, opened[-1])
+            new = [Worker(served) for _ in range(8)]
+            opened += new
+            found |= {worker.name(): worker for worker in new}
         one, two = found.values()
         yield one, two
     finally:
@@ -183,5 +183,5 @@ def test_a_breaker_that_one_worker_opens_is_open_for_all_and_for_one_that_comes_
     until(lambda: killed not in processes(served), 3)
     until(lambda: len(processes(served)) == 2, 30)
     with two_workers(served) as now:
-        assert len({one.name, two.name} | {worker.name for worker in now}) == 3
+        assert len({worker.name() for worker in (one, two, *now)}) == 3
         assert [worker.rule(15) for worker in now] == ["open", "open"]

@@ -80,6 +80,7 @@ class House:
             "AWS_SESSION_TOKEN": f"{CANARY}/session+token==",
             "AWS_REGION": "eu-west-1",
             "TURNOUT_VAR_EXTRA": f"{CANARY} of the house",
+            "TURNOUT_PROBE_SECONDS": "0",
         }
         targets = "".join(
             f"  '{kind}/m{number}': {{price: 0, context_window: 128k}}\n"

@@ -1,6 +1,7 @@
 """What workers tell each other: boards of one process, and of real processes that are killed."""
 
 import errno
+import fcntl
 import json
 import os
 import random
@@ -324,6 +325,43 @@ def test_a_full_disk_breaks_nothing_and_is_made_up_for(
     looked(three, clock)
     assert looked(one, clock) == [b"after", b"first"]
     assert len({entry.message for entry in caplog.records}) == 1
+
+
+def test_a_disk_without_locks_is_worked_on_alone_and_not_littered(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fcntl.flock", refuse(errno.ENOLCK))
+    one = SharedBoard(tmp_path / "run", clock)
+    for _ in range(3):
+        one.post("pulse", b"a")
+        assert looked(one, clock) is None
+        assert one.leads("probes")
+    one.close()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["probes.role"]
+
+
+def test_who_is_asked_for_in_the_moment_of_joining_joins_under_another_name(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(path: Any, flags: int, mode: int = 0o600) -> int:
+        handle = os_open(path, flags, mode)
+        if flags & os.O_EXCL and not held:
+            held.append(os_open(path, os.O_RDONLY))
+            fcntl.flock(held[0], fcntl.LOCK_SH)
+        return handle
+
+    os_open, held = os.open, list[int]()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", asked)
+        one = SharedBoard(tmp_path / "run", clock)
+    two = SharedBoard(tmp_path / "run", clock)
+    one.post("pulse", b"there")
+    assert len(held) == 1
+    assert looked(two, clock) == [b"there"]
+    assert len(list((tmp_path / "run").glob("*.live"))) == 2
+    one.close()
+    two.close()
+    os.close(held[0])
 
 
 def test_a_folder_that_was_cleared_is_used_again(join: Join, clock: Clock, tmp_path: Path) -> None:

@@ -343,8 +343,8 @@ def test_targets_that_clients_make_up_are_forgotten(monkeypatch: pytest.MonkeyPa
         clock.turn(1)
         breakers.succeeded(X)
         breakers.failed(f"a/ft:{n}", DOWN)
-        assert len(breakers._circuits) <= 40
-    assert X in breakers._circuits
+        assert len(breakers._breakers) <= 40
+    assert X in breakers._breakers
 
 
 def test_a_quiet_worker_tells_nothing() -> None:

@@ -127,6 +127,31 @@ def test_where_all_targets_are_barred_the_shortest_wait_is_told() -> None:
     assert seconds == 0
 
 
+def test_a_short_pause_is_waited_for_where_nobody_else_is_left() -> None:
+    breakers = turned()
+
+    def before() -> None:
+        breakers.failed("a/m", limited(1.5))
+        breakers.failed("b/m", limited(7.2))
+
+    trip = journey(hop("a/m"), hop("b/m"))
+    first = Scripted("a", [said("a")])
+    answered, seconds = told(trip, breakers, first, Scripted("b", []), before=before)
+    assert answered == "a/m"
+    assert 1.5 < seconds < 1.6
+
+
+def test_a_short_pause_is_not_waited_for_where_somebody_is_left() -> None:
+    breakers = turned()
+    trip = journey(hop("a/m"), hop("b/m"))
+
+    def before() -> None:
+        breakers.failed("a/m", limited(0.5))
+
+    second = Scripted("b", [said("b")])
+    assert told(trip, breakers, Scripted("a", []), second, before=before) == ("b/m", 0)
+
+
 def test_a_hop_that_never_could_leaves_it_at_the_breakers_wait() -> None:
     breakers = turned()
     small = {"b/m": target("b/m", context_window=5)}
@@ -322,7 +347,7 @@ def test_where_its_places_are_taken_the_next_hop_is_tried_soon() -> None:
     assert turn(go()) == ("b/m", 0.25)
     assert outcomes(trip)[0] == ("a/m", "skipped", "overloaded")
     assert trip.attempts[0].reason == "its 1 places are taken"
-    assert breakers.states() == {} if not breakers._circuits else True
+    assert breakers.states() == {} if not breakers._breakers else True
 
 
 def test_where_the_only_target_is_full_the_client_is_told_to_come_back() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from turnout.dsl.include import NotLoaded
-from turnout.engine import candidate, current
+from turnout.engine import current, judgement
 from turnout.engine.board import Alone, Board
 from turnout.engine.bundle import Bundle
 from turnout.engine.checker import Checked, Checker, check
@@ -52,7 +52,7 @@ class Following:
         begun: Begun | None = None,
     ) -> None:
         self.put: list[Bundle] = []
-        self.refused: list[candidate.Rejected | None] = []
+        self.refused: list[judgement.Rejected | None] = []
         self.board = board or Alone()
         self.kept = Kept(home, str(path))
         text = path.read_text() if path.exists() else ""
@@ -315,7 +315,7 @@ async def test_looking_again_judges_again_what_was_refused(tmp_path: Path) -> No
 async def test_what_must_not_be_here_is_refused_and_a_defect_of_ours_too(tmp_path: Path) -> None:
     def make(bundle: Bundle) -> Bundle:
         if "unfit" in bundle.main:
-            raise Unfit(candidate.rejected("origin", "it leads elsewhere"))
+            raise Unfit(judgement.rejected("origin", "it leads elsewhere"))
         if "defect" in bundle.main:
             raise ZeroDivisionError
         return bundle
@@ -334,7 +334,7 @@ async def test_what_must_not_be_here_is_refused_and_a_defect_of_ours_too(tmp_pat
 async def test_a_refusal_at_the_start_is_shown_until_the_file_is_fit(tmp_path: Path) -> None:
     path = tmp_path / "routing.yml"
     last = Revision(7, 0, Bundle(str(path), policy("last")))
-    begun = Begun(last, candidate.rejected("unreadable", "it is gone"))
+    begun = Begun(last, judgement.rejected("unreadable", "it is gone"))
     following = Following(path, tmp_path, begun=begun)
     assert following.current.health()["rejected"]["reason"] == "it is gone"
     async with at_work(following):
@@ -379,8 +379,10 @@ async def test_a_home_that_cannot_be_written_stops_no_reload(
         change()
         # Who follows has it from the files: they still hold what was put in force.
         await until(lambda: first.text == second.text == policy("two"))
-        place(path, policy("three"))
-        await until(lambda: first.text == second.text == policy("three"))
+        place(tmp_path / "policy/part.yml", "targets: {openai/gpt-4: {context_window: 8k}}\n")
+        place(path, policy("three", "include: part.yml"))
+        await until(lambda: first.text == second.text == policy("three", "include: part.yml"))
+        assert first.put[-1] == second.put[-1]
     said = [one for one in caplog.records if "cannot be kept" in one.getMessage()]
     assert len(said) == 1
     first.board.close()

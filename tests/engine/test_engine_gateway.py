@@ -22,7 +22,7 @@ from turnout.engine.ledger import charge, entries, usage_source
 from turnout.engine.live import make_live
 from turnout.engine.provider import Answer, Call, Fault, ProviderError
 from turnout.engine.pulse import Pulse
-from turnout.engine.record import DecisionRecord
+from turnout.engine.record import DecisionRecord, Vitals
 from turnout.engine.request import (
     Caller,
     Operation,
@@ -51,7 +51,7 @@ class Bench:
 
     def __init__(self, home: Path, policy: str, *providers: Scripted) -> None:
         self.records: list[DecisionRecord] = []
-        self.waiting: list[int] = []
+        self.ticks: list[Vitals] = []
         self.program = compile_policy(Source("test", policy), SCHEMA)
         self.journal = Journal(open_store(home))
         self.pulse = Pulse()
@@ -60,7 +60,7 @@ class Bench:
             self.journal,
             self.pulse,
             self.records.append,
-            self.waiting.append,
+            self.ticks.append,
         )
         self._next = 0
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from turnout.engine.seats import Boundless, Seats
-from turnout.engine.state import seats as module
+from turnout.engine.state import locked as module
 from turnout.engine.state.seats import MOST_WAITING, LockedSeats
 
 PROGRAM = Path(__file__).with_name("seated.py")

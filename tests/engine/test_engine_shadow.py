@@ -20,6 +20,7 @@ from turnout.engine import shadow as shadows
 from turnout.engine import tokens, trace
 from turnout.engine.catalog import language_schema
 from turnout.engine.decide import Decider, recorded
+from turnout.engine.embedding import Fetched, put
 from turnout.engine.gateway import Gateway
 from turnout.engine.journal import Journal
 from turnout.engine.live import make_live
@@ -58,15 +59,21 @@ def requests(draw: st.DrawFn) -> Request:
 
 
 def looked(
-    acting: Program, beside: Program, asked: Request, live: PulseTable = NOTHING_LIVE
+    acting: Program,
+    beside: Program,
+    asked: Request,
+    live: PulseTable = NOTHING_LIVE,
+    **fetched: int,
 ) -> Shadowed:
-    """What a shadow says of one request, as it is kept."""
+    """What a shadow says of one request, as it is kept; `fetched` are scores by list."""
     decider = Decider(acting)
     shadow = Shadow(beside)
     shadow.beside(acting)
     shadow.tick(live)
     target = Names(acting, SCHEMA.catalog).resolve(asked.model).target
-    decision = decider.decide(decider.observe(asked, target, live))
+    seen = decider.observe(asked, target, live)
+    put(seen, Fetched({f"similar_to({name})": score for name, score in fetched.items()}))
+    decision = decider.decide(seen)
     before = dict(decision.snapshot)
     look = shadow.look(decision, NOTHING_SPENT)
     assert dict(decision.snapshot) == before
@@ -149,16 +156,28 @@ def test_a_name_that_only_the_shadow_does_not_know_would_have_been_refused() -> 
     assert (kept.refused, kept.agrees) == ("model_not_found", False)
 
 
+SIMILAR = (
+    "lists: {code: [fix my code]}\nembed: {target: openai/text-embedding-3-small}\n"
+    "routing_policy:\n"
+    '  - {name: code, condition: similar_to("code") > 0.8, route: openai/gpt-4}\n'
+    "  - {name: rest, route: groq/llama-3-8b}\n"
+)
+
+
 def test_what_takes_a_call_that_nobody_made_is_undecided() -> None:
-    beside = compiled(
-        "lists: {code: [fix my code]}\nembed: {target: openai/text-embedding-3-small}\n"
-        "routing_policy:\n"
-        '  - {name: code, condition: similar_to("code") > 0.8, route: openai/gpt-4}\n'
-        "  - {name: rest, route: groq/llama-3-8b}\n"
-    )
-    kept = looked(compiled(ACTING), beside, request(chat()))
+    kept = looked(compiled(ACTING), compiled(SIMILAR), request(chat()))
     assert kept.agrees is None
     assert kept.undecided == "`similar_to(code)` takes a call that the policy in force did not make"
+
+
+def test_what_was_fetched_for_the_same_list_is_good_for_both() -> None:
+    acting = compiled(SIMILAR)
+    assert looked(acting, acting, request(chat()), code=9_000).agrees is True
+    closer = compiled(SIMILAR.replace("0.8", "0.95"))
+    kept = looked(acting, closer, request(chat()), code=9_000)
+    assert (kept.rule, kept.agrees) == ("rest", False)
+    other = compiled(SIMILAR.replace("fix my code", "write a poem"))
+    assert looked(acting, other, request(chat()), code=9_000).agrees is None
 
 
 def test_what_is_held_is_the_same_for_both() -> None:
@@ -307,7 +326,7 @@ async def test_a_long_count_for_the_shadow_alone_is_made_beside(
         done.wait(10)
         return count(asked)
 
-    monkeypatch.setattr(shadows.tokens, "count", noted)
+    monkeypatch.setattr(tokens, "count", noted)
     beside = "routing_policy: [{name: odd, condition: cost > $9, route: groq/llama-3-8b}]"
     one = await bench(answers("groq", 1), policy=policy)
     one.gateway.shadow_with(Shadow(compiled(beside)))

@@ -304,3 +304,50 @@ def test_a_defect_in_a_provider_fails_no_request_and_is_not_met_by_every_one(
     assert second.reasons[KEY] == "the examples could not be embedded"
     assert [attempt.outcome for attempt in first.attempts] == ["failed"]
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_another_program_with_the_same_examples_does_not_embed_them_again(
+    provider: Answering,
+) -> None:
+    async def work() -> tuple[Fetched, bool]:
+        before = Embedder(program(), {"local": provider})
+        await before.fetch(request())
+        provider.asked.clear()
+        after = Embedder(program(timeout_us=300_000), {"local": provider})
+        after.inherit(before)
+        return await after.fetch(request("both")), before.under_way is None
+
+    fetched, is_over = run(work())
+    assert fetched.scores[KEY] == 6_000
+    assert provider.asked == [["both"]]
+    assert is_over
+
+
+def test_another_program_with_other_examples_embeds_its_own(provider: Answering) -> None:
+    async def work() -> Fetched:
+        before = Embedder(program(), {"local": provider})
+        await before.fetch(request())
+        after = Embedder(program(examples=("both",)), {"local": provider})
+        after.inherit(before)
+        return await after.fetch(request("both"))
+
+    assert run(work()).scores[KEY] == 10_000
+
+
+def test_a_request_gets_its_scores_though_its_program_is_replaced_meanwhile(
+    provider: Answering,
+) -> None:
+    async def work() -> tuple[Fetched, Fetched]:
+        gate = asyncio.Event()
+        provider.wait = gate.wait
+        before = Embedder(program(), {"local": provider})
+        waiting = asyncio.create_task(before.fetch(request()))
+        while before.under_way is None:
+            await asyncio.sleep(0)
+        after = Embedder(program(), {"local": provider})
+        after.inherit(before)
+        assert after.under_way is before.under_way
+        gate.set()
+        return await waiting, await after.fetch(request())
+
+    assert [fetched.scores[KEY] for fetched in run(work())] == [10_000, 10_000]

@@ -394,7 +394,7 @@ async def test_a_worker_that_hangs_is_killed_within_the_bound(start: Start) -> N
         began = time.monotonic()
         server.signal(signal.SIGTERM)
         assert await server.end() == 0
-        assert 3 < time.monotonic() - began < 8
+        assert 3 < time.monotonic() - began < 15
         assert server.notes("closed") == 1
         with pytest.raises(httpx.RemoteProtocolError):
             await asked

@@ -1,6 +1,9 @@
 """From settings to parts: what a policy file may read, which keys are found, what stops."""
 
+import asyncio
+import gc
 import re
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +12,20 @@ import pytest
 
 from turnout.adapters import PROVIDERS
 from turnout.dsl.diagnostic import PolicyError
+from turnout.engine.bundle import Bundle
+from turnout.engine.current import Begun
 from turnout.engine.destination import route_of
+from turnout.engine.live import make_live
+from turnout.engine.revision import Kept, Revision
 from turnout.engine.state.sqlite import FILE
 from turnout.settings import Settings, SettingsError
-from turnout.wiring import build_gateway, build_providers, load_program, read_policy
+from turnout.wiring import (
+    build_gateway,
+    build_providers,
+    compile_bundle,
+    load_program,
+    read_policy,
+)
 
 RULES = "routing_policy:\n  - {name: all, route: openai/gpt-4}\n"
 
@@ -228,3 +241,80 @@ def test_a_gateway_that_can_call_nobody_says_which_variable_is_not_there(tmp_pat
     with pytest.raises(SettingsError) as raised:
         build_gateway(settings(tmp_path, policy, environment))
     assert raised.value.problems == ("no region in `AWS_REGION` for `bedrock`",)
+
+
+async def test_a_program_that_is_not_in_force_any_more_is_forgotten(tmp_path: Path) -> None:
+    given = settings(tmp_path, environment={"OPENAI_API_KEY": "k-1"})
+    gateway = build_gateway(given)
+    await gateway.start()
+    former: list[weakref.ref[object]] = []
+    try:
+        for number in range(20):
+            text = RULES.replace("all", f"rule_{number}")
+            program = compile_bundle(Bundle("routing.yml", text))
+            live = make_live(program, gateway.live.providers)
+            former += [weakref.ref(live.decider), weakref.ref(live.embedder)]
+            await gateway.switch(live)
+            assert gateway.digest == program.digest
+        del live, program
+        gc.collect()
+        assert sum(one() is not None for one in former) == 2
+    finally:
+        await gateway.close()
+
+
+BEGUN = Begun(Revision(4, 0, Bundle("routing.yml", RULES)))
+
+
+async def test_a_worker_that_starts_later_serves_the_newest_that_was_kept(tmp_path: Path) -> None:
+    given = settings(tmp_path, "broken: true", {"OPENAI_API_KEY": "k-1"})
+    newest = Bundle(str(given.policy), RULES.replace("all", "newest"))
+    kept = Kept(given.home, str(given.policy))
+    for number, served in ((3, BEGUN.revision.bundle), (5, newest)):
+        kept.write(Revision(number, 0, newest))
+        gateway = build_gateway(given, BEGUN)
+        assert gateway.digest == compile_bundle(served).digest
+        shown = gateway.health()["policy"]
+        assert shown["revision"] == max(number, 4)
+        await gateway.close()
+
+
+async def test_what_was_kept_and_must_not_be_here_is_not_served(tmp_path: Path) -> None:
+    given = settings(tmp_path, RULES, {"OPENAI_API_KEY": "k-1"})
+    elsewhere = "providers: {openai: {base_url: 'https://elsewhere.example/v1'}}\n" + RULES
+    for text in (elsewhere, "broken: true"):
+        kept = Kept(given.home, str(given.policy))
+        kept.write(Revision(9, 0, Bundle(str(given.policy), text)))
+        gateway = build_gateway(given, BEGUN)
+        assert gateway.digest == compile_bundle(BEGUN.revision.bundle).digest
+        await gateway.close()
+
+
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        ("attributes: {tenant: [acme]}\n" + RULES, "`TURNOUT_TENANT_ID` is none of"),
+        (RULES.replace("openai/gpt-4", "groq/llama-3-8b"), "set one of `GROQ_API_KEY`"),
+        (
+            "providers: {openai: {headers: {x: '${TURNOUT_VAR_NO}'}}}\n" + RULES,
+            "routing.yml:1:34: the policy reads `${TURNOUT_VAR_NO}`, which is not set",
+        ),
+        ("providers: {openai: {base_url: 'https://a.example/v1'}}\n" + RULES, "takes a restart"),
+    ],
+)
+async def test_what_a_start_would_refuse_is_refused_while_serving_and_nothing_is_kept(
+    tmp_path: Path, policy: str, told: str
+) -> None:
+    given = settings(tmp_path, policy, {"OPENAI_API_KEY": "k-1"})
+    gateway = build_gateway(given, BEGUN)
+    await gateway.start()
+    try:
+        async with asyncio.timeout(60):
+            while gateway.health()["policy"]["rejected"] is None:
+                await asyncio.sleep(0.02)
+        assert told in gateway.health()["policy"]["rejected"]["reason"]
+        assert "a.example" not in str(gateway.health())
+        assert gateway.digest == compile_bundle(BEGUN.revision.bundle).digest
+    finally:
+        await gateway.close()
+    assert Kept(given.home, str(given.policy)).read() is None

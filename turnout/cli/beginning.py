@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from turnout.dsl.core import Program
 from turnout.dsl.diagnostic import PolicyError
-from turnout.engine import candidate
+from turnout.engine import judgement
 from turnout.engine.bundle import Reading
-from turnout.engine.candidate import Failing, Rejected, instant, judge
 from turnout.engine.current import Begun
+from turnout.engine.judgement import Failing, Rejected, instant, judge
 from turnout.engine.policy import Policy
 from turnout.engine.revision import Kept, Revision
 from turnout.settings import SHADOW_FOLDER, Settings, SettingsError
@@ -157,10 +157,10 @@ def _failed(failing: Failing, palette: Palette) -> str:
 def _rejected(wrong: Wrong) -> Rejected:
     match wrong:
         case PolicyError():
-            return candidate.of_findings(wrong.diagnostics)
+            return judgement.of_findings(wrong.diagnostics)
         case Failing():
-            return candidate.of_tests(wrong)
+            return judgement.of_tests(wrong)
         case SettingsError():
-            return candidate.rejected("settings", "; ".join(wrong.problems))
+            return judgement.rejected("settings", "; ".join(wrong.problems))
         case _:
-            return candidate.rejected("unreadable", str(wrong))
+            return judgement.rejected("unreadable", str(wrong))

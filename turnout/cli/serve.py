@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from turnout.dsl.core import Program
 from turnout.dsl.diagnostic import PolicyError
 from turnout.dsl.nearest import suggestion
-from turnout.engine.candidate import Failing
+from turnout.engine.judgement import Failing
 from turnout.server.stop import Stop
 from turnout.settings import Settings, SettingsError
 

@@ -182,10 +182,8 @@ class CompletionStream:
     came so far.
     """
 
-    def __init__(
-        self, reply: StreamReply, account: Account, on_end: "Callable[[CompletionStream], None]"
-    ) -> None:
-        """Take over a stream at its first content."""
+    def __init__(self, reply: StreamReply, account: Account, on_end: Callable[[], None]) -> None:
+        """Take over a stream at its first content; `on_end` is called once, when it is over."""
         self.id = account.id
         self.target = reply.headers.get("x-turnout-model", "")
         self.rule = reply.headers.get("x-turnout-rule")
@@ -266,10 +264,16 @@ class CompletionStream:
     def _end(self) -> None:
         if not self._over:
             self._over = True
-            self._on_end(self)
+            self._on_end()
 
     def __del__(self) -> None:
         """Settle a stream that was dropped, as a client that left; its connection is let go of."""
-        if not self._over and not self._loop.is_closed():
-            chunks = self._reply.chunks
-            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(chunks.aclose()))
+        if self._over or self._loop.is_closed():
+            return
+        loop, chunks, on_end = self._loop, self._reply.chunks, self._on_end
+
+        def leave() -> None:
+            on_end()
+            loop.create_task(chunks.aclose())
+
+        loop.call_soon_threadsafe(leave)

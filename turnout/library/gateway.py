@@ -23,17 +23,18 @@ import orjson
 
 from turnout.engine.fallback import Fallback
 from turnout.engine.gateway import Gateway as Engine
+from turnout.engine.names import AUTO
 from turnout.engine.policy import Policy
 from turnout.engine.record import DecisionRecord, Late, Vitals
 from turnout.engine.request import (
     Caller,
     Operation,
-    Reply,
     Request,
     RequestError,
     StreamReply,
     new_request_id,
 )
+from turnout.engine.seats import Leave
 from turnout.protocols.chat_shape import check_chat, check_embeddings
 from turnout.protocols.fields import check_depth, refused
 from turnout.settings import Settings
@@ -67,7 +68,8 @@ _CREDENTIALS = frozenset(
     {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-turnout-key"}
 )
 _KEPT_FALLBACKS = 256
-AUTO = "auto"
+_SEAT_S = 1.0  # how long a request waits for a seat of its tenant
+DEFAULT = "default"  # the tenant and the tier of a caller that names none
 
 
 class Gateway:
@@ -131,7 +133,7 @@ class Gateway:
         fallback: Sequence[Entry] | None = None,
         *,
         tenant: str | None = None,
-        tier: str = "default",
+        tier: str = DEFAULT,
         team: str | None = None,
         user: str | None = None,
         tags: Mapping[str, str] | None = None,
@@ -157,20 +159,25 @@ class Gateway:
             Operation.CHAT, sent, check_chat, caller, _headers(headers, tags)
         )
         instead = None if fallback is None else self._fallback(fallback, request.model)
-        reply = await self._carried_out(self._engine.generate(request, instead), account)
-        if isinstance(reply, Reply):
-            return completed(reply, account)
-        assert isinstance(reply, StreamReply)
-        stream = CompletionStream(reply, account, self._streams.discard)
-        self._streams.add(stream)
-        return stream
+        leave = await self._seat(caller.tenant, account)
+        try:
+            reply = await self._carried_out(self._engine.generate(request, instead), account)
+        except BaseException:
+            leave()
+            raise
+        if isinstance(reply, StreamReply):
+            stream = CompletionStream(reply, account, leave)
+            self._streams.add(stream)
+            return stream
+        leave()
+        return completed(reply, account)
 
     async def embeddings(
         self,
         body: Mapping[str, Any],
         *,
         tenant: str | None = None,
-        tier: str = "default",
+        tier: str = DEFAULT,
         team: str | None = None,
         user: str | None = None,
         tags: Mapping[str, str] | None = None,
@@ -182,7 +189,11 @@ class Gateway:
         request, account = self._request(
             Operation.EMBEDDINGS, body, check_embeddings, caller, _headers(headers, tags)
         )
-        reply = await self._carried_out(self._engine.embeddings(request), account)
+        leave = await self._seat(caller.tenant, account)
+        try:
+            reply = await self._carried_out(self._engine.embeddings(request), account)
+        finally:
+            leave()
         return completed(reply, account)
 
     async def explain(
@@ -190,7 +201,7 @@ class Gateway:
         body: Mapping[str, Any],
         *,
         tenant: str | None = None,
-        tier: str = "default",
+        tier: str = DEFAULT,
         team: str | None = None,
         user: str | None = None,
         tags: Mapping[str, str] | None = None,
@@ -234,7 +245,8 @@ class Gateway:
             read = orjson.loads(raw)
             check_depth(read)
             check(read)
-            self._check_tenant(caller.tenant)
+            self._check_domain("tenant", caller.tenant)
+            self._check_domain("tier", caller.tier)
         except RequestError as error:
             raise failed(error, account) from None
         request = Request(
@@ -251,12 +263,12 @@ class Gateway:
         )
         return request, account
 
-    def _check_tenant(self, tenant: str) -> None:
-        """Refuse a tenant that the policy says there is none of. Raises: RequestError."""
-        domain = self._engine.live.program.schema.attributes["tenant"].domain
-        if domain is not None and tenant not in domain:
-            told = f"The policy does not list `{tenant}` among the values of `tenant`."
-            raise refused("unknown_tenant", told, "tenant")
+    def _check_domain(self, name: str, value: str) -> None:
+        """Refuse a tenant or tier that the policy says there is none of. Raises: RequestError."""
+        domain = self._engine.live.program.schema.attributes[name].domain
+        if domain is not None and value not in domain and value != DEFAULT:
+            told = f"The policy does not list `{value}` among the values of `{name}`."
+            raise refused(f"unknown_{name}", told, name)
 
     def _fallback(self, entries: Sequence[Entry], model: str) -> Fallback:
         """The hops of a list; the same list is read once. Raises: FallbackError."""
@@ -269,6 +281,20 @@ class Gateway:
                 self._fallbacks.clear()
             self._fallbacks[key] = found
         return found
+
+    async def _seat(self, tenant: str, account: Account) -> Leave:
+        """A seat among those that the tenant may have (`concurrency:`). Raises: CompletionError."""
+        leave = await self._engine.seat(tenant, _SEAT_S)
+        if leave is None:
+            raise CompletionError(
+                429,
+                "concurrency_exceeded",
+                "As many requests of this tenant are under way as it may have at a time.",
+                id=account.id,
+                type="rate_limit_error",
+                retry_after_us=1_000_000,
+            )
+        return leave
 
     async def _carried_out(self, work: Awaitable[T], account: Account) -> T:
         """Await the engine; what it raises becomes the library's own. Raises: CompletionError."""

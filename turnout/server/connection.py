@@ -77,10 +77,14 @@ class _Exchange(Http):
         """Get ready for the next request."""
         super().init_for_request()  # type: ignore[no-untyped-call]
         self._connection.is_idle()
+        self._connection.is_pipelined = bool(self.recv_buffer)
 
     async def http1_request_header(self) -> None:
         """Read a request's headers; its first bytes are there."""
         self._connection.began = time.monotonic()
+        if self._connection.is_pipelined:
+            # There may be a thousand of them in the buffer; others get their turn in between.
+            await asyncio.sleep(0)
         await super().http1_request_header()  # type: ignore[no-untyped-call]
         self._connection.is_asking()
 
@@ -93,13 +97,23 @@ class Connection(HttpProtocol):
     """A connection with bounds. One timer, that comes about every quarter of a minute."""
 
     HTTP_CLASS = _Exchange
-    __slots__ = ("_behind", "_counted", "_crowd", "_leftover_since", "_spoke", "_unread", "began")
+    __slots__ = (
+        "_behind",
+        "_counted",
+        "_crowd",
+        "_leftover_since",
+        "_spoke",
+        "_unread",
+        "began",
+        "is_pipelined",
+    )
 
     def __init__(self, **given: Any) -> None:
         """Prepare what Sanic's server makes for each connection."""
         super().__init__(**given)
         self.began = time.monotonic()
         self._crowd: Connections = self.app.ctx.connections
+        self.is_pipelined = False
         self._counted = False
         self._spoke = False
         self._leftover_since: float | None = None

@@ -135,7 +135,7 @@ class Incoming(SanicRequest):
         """
         url = b"*" if method == UNPARSED else url_bytes
         if head:
-            _check_head(head, method, headers)
+            _check_head(head, method, headers, version)
             if not head.isascii():
                 headers = _readable(headers)
         super().__init__(url, headers, version, method, head=head, **rest)
@@ -150,7 +150,7 @@ class Incoming(SanicRequest):
             return self._made_id
 
 
-def _check_head(head: bytes, method: str, headers: Any) -> None:
+def _check_head(head: bytes, method: str, headers: Any, version: str) -> None:
     if head.count(b"\r\n") > MOST_HEADERS:
         raise PayloadTooLarge("too many headers")
     length = headers.get("content-length")
@@ -158,6 +158,8 @@ def _check_head(head: bytes, method: str, headers: Any) -> None:
         method == UNPARSED
         or _HEAD.fullmatch(head) is None
         or (length is not None and not length.isascii())
+        # Whoever forwards HTTP/1.0 may not know chunks, and see another request's start in them.
+        or (version == "1.0" and "transfer-encoding" in headers)
     ):
         raise BadRequest("not a request of HTTP/1.1")
 

@@ -6,6 +6,8 @@ breaker is half-open by the clock alone, and closed again where nobody tried it.
 
 Nothing here depends on the order in which workers hear of each other. The latest change wins, the
 longest cool-down holds, and failures count where they are younger than anybody's last success.
+
+Over 300 lines because what pybreaker asks of its storage stands beside what is kept in it.
 """
 
 from contextlib import suppress
@@ -25,7 +27,7 @@ from turnout.dsl.core import Breaking
 # The breaker's own clock is never asked: longer than any process lives, in seconds.
 _NEVER_S = 1e9
 # As a policy writes them.
-NAMES = {STATE_CLOSED: "closed", STATE_HALF_OPEN: "half_open", STATE_OPEN: "open"}
+_NAMES = {STATE_CLOSED: "closed", STATE_HALF_OPEN: "half_open", STATE_OPEN: "open"}
 
 
 class Change(NamedTuple):
@@ -58,7 +60,7 @@ class Told(NamedTuple):
     failures: tuple[int, ...]
 
 
-class Circuit(CircuitBreakerStorage):
+class Breaker(CircuitBreakerStorage):
     """One target's breaker, cool-down and seat of the probe.
 
     `calm`: closed, nothing failed since the last success, no cool-down; nothing but a failure or
@@ -81,7 +83,7 @@ class Circuit(CircuitBreakerStorage):
         self._opened_at: datetime | None = None
         self._now_ns = 0
         self._breaking = breaking
-        self._breaker = CircuitBreaker(
+        self._machine = CircuitBreaker(
             fail_max=breaking.failures,
             reset_timeout=_NEVER_S,
             state_storage=self,
@@ -91,7 +93,7 @@ class Circuit(CircuitBreakerStorage):
     def follow(self, breaking: Breaking) -> None:
         """Hold to these bounds from now on."""
         self._breaking = breaking
-        self._breaker.fail_max = breaking.failures
+        self._machine.fail_max = breaking.failures
 
     @property
     def seen_ns(self) -> int:
@@ -115,7 +117,7 @@ class Circuit(CircuitBreakerStorage):
         counted = self.counter > 0 or self.change.until_ns > 0
         self.succeeded_ns = now_ns
         self._failures.clear()
-        self._breaker.call(_nothing)
+        self._machine.call(_nothing)
         self._weigh()
         return counted
 
@@ -126,7 +128,7 @@ class Circuit(CircuitBreakerStorage):
             return False
         self.fault = fault
         with suppress(_Failed):
-            self._breaker.call(_fail)
+            self._machine.call(_fail)
         self._weigh()
         return True
 
@@ -144,7 +146,7 @@ class Circuit(CircuitBreakerStorage):
         self.turn(now_ns)
         if self.state != STATE_HALF_OPEN:
             return False
-        self._breaker.call(_nothing)
+        self._machine.call(_nothing)
         self._weigh()
         return True
 
@@ -158,7 +160,7 @@ class Circuit(CircuitBreakerStorage):
             # Nobody saw the last of them alone. All open it at the same instant.
             failed = [(at, one.fault) for one in told for at in one.failures]
             self._now_ns, self.fault = max(failed + [(at, self.fault) for at in self._failures])
-            self._breaker.open()
+            self._machine.open()
             self.turn(now_ns)
 
     @property
@@ -170,6 +172,26 @@ class Circuit(CircuitBreakerStorage):
         )
 
     # --- what is so ------------------------------------------------------------------------------
+
+    @property
+    def written(self) -> str:
+        """The state as a policy writes it: `closed`, `half_open` or `open`."""
+        return _NAMES[self.state]
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether attempts go there as usual."""
+        return self.state == STATE_CLOSED
+
+    @property
+    def is_half_open(self) -> bool:
+        """Whether one attempt may try."""
+        return self.state == STATE_HALF_OPEN
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody may try."""
+        return self.state == STATE_OPEN
 
     @property
     def is_cooling(self) -> bool:

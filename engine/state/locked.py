@@ -1,0 +1,87 @@
+"""A file of which single bytes are locked: the kernel keeps who holds what, and nothing is written.
+
+A lock is taken in one step, and gone when its process ends, however it ends.
+"""
+
+import errno
+import fcntl
+import logging
+import os
+import struct
+from pathlib import Path
+
+# `struct flock` of Linux: type, whence, start, length, process.
+_FLOCK = struct.Struct("hhqqi4x")
+# Locks of an open file, not of a process: two holders in one process exclude each other too.
+_SET: int | None = getattr(fcntl, "F_OFD_SETLK", None)
+_GET: int = getattr(fcntl, "F_OFD_GETLK", 0)
+_HELD_BY_ANOTHER = frozenset({errno.EAGAIN, errno.EACCES})
+_UNUSED = 1 << 62  # a byte that nobody has a use for
+
+_log = logging.getLogger("turnout.seats")
+
+
+class LockedFile:
+    """A file whose bytes are locked; where that cannot be done, every lock succeeds.
+
+    A process' own locks, over the same object, do not stand in its way: it has to keep them apart.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, or make it; says in the log if its bytes cannot be locked."""
+        self._file: int | None = None
+        try:
+            if _SET is None:
+                raise OSError(errno.ENOSYS, "this platform has no locks of open files")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            # Not every filesystem has locks.
+            self._ask(_SET, fcntl.F_WRLCK, _UNUSED + os.getpid(), 1)
+            self.unlock(_UNUSED + os.getpid())
+        except OSError as error:
+            self._close()
+            _log.warning(
+                "limits on what is under way hold for each worker by itself, not for all "
+                "together: `%s` cannot be locked (%s)",
+                path,
+                error.strerror,
+            )
+
+    def __del__(self) -> None:
+        """Let go of everything."""
+        self._close()
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+
+    def lock(self, byte: int) -> bool:
+        """Lock a byte, unless another process holds it."""
+        if self._file is None or _SET is None:
+            return True
+        try:
+            self._ask(_SET, fcntl.F_WRLCK, byte, 1)
+        except OSError as error:
+            if error.errno not in _HELD_BY_ANOTHER:
+                # The kernel has no room for a lock: no seat, rather than one too many.
+                _log.warning("a seat cannot be locked: %s", error.strerror)
+            return False
+        return True
+
+    def unlock(self, byte: int) -> None:
+        """Let go of a byte."""
+        if self._file is not None and _SET is not None:
+            self._ask(_SET, fcntl.F_UNLCK, byte, 1)
+
+    def held(self, low: int, high: int) -> tuple[int, int] | None:
+        """A run of bytes within `low..high` that another process holds; None if there is none."""
+        if self._file is None:
+            return None
+        found = self._ask(_GET, fcntl.F_WRLCK, low, high - low)
+        kind, _, start, length, _ = _FLOCK.unpack(found)
+        return None if kind == fcntl.F_UNLCK else (start, start + length)
+
+    def _ask(self, command: int, kind: int, byte: int, length: int) -> bytes:
+        assert self._file is not None
+        return fcntl.fcntl(self._file, command, _FLOCK.pack(kind, 0, byte, length, 0))
