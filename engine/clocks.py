@@ -14,8 +14,8 @@ class IdleClock:
     """Bounds the gap between chunks, and the whole, with one timer for the whole stream.
 
     The timer does not move with every chunk: when it strikes, it looks how long the wait in
-    progress has lasted and sets itself again. Time that the client takes to read is no gap, and what
-    only keeps the connection alive ends none.
+    progress has lasted and sets itself again. Time that the client takes to read is no gap, and
+    what only keeps the connection alive ends none.
     """
 
     def __init__(self, idle_us: int, ends_at: float = math.inf) -> None:

@@ -297,7 +297,7 @@ async def test_what_was_kept_and_must_not_be_here_is_not_served(tmp_path: Path) 
         (RULES.replace("openai/gpt-4", "groq/llama-3-8b"), "set one of `GROQ_API_KEY`"),
         (
             "providers: {openai: {headers: {x: '${TURNOUT_VAR_NO}'}}}\n" + RULES,
-            "routing.yml:1:34: the policy reads `${TURNOUT_VAR_NO}`, which is not set",
+            "routing.yml:1:36: the policy reads `${TURNOUT_VAR_NO}`, which is not set",
         ),
         ("providers: {openai: {base_url: 'https://a.example/v1'}}\n" + RULES, "takes a restart"),
     ],
@@ -305,7 +305,7 @@ async def test_what_was_kept_and_must_not_be_here_is_not_served(tmp_path: Path) 
 async def test_what_a_start_would_refuse_is_refused_while_serving_and_nothing_is_kept(
     tmp_path: Path, policy: str, told: str
 ) -> None:
-    given = settings(tmp_path, policy, {"OPENAI_API_KEY": "k-1"})
+    given = settings(tmp_path, policy, {"OPENAI_API_KEY": "k-1", "TURNOUT_TENANT_ID": "initech"})
     gateway = build_gateway(given, BEGUN)
     await gateway.start()
     try:
