@@ -134,6 +134,7 @@ def origin(url: str) -> str:
         return f"{scheme}://{rest.partition('/')[0]}"
     usual = {"http": 80, "https": 443}.get(parts.scheme)
     at = "" if port in (None, usual) else f":{port}"
+    host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{host}{at}"
 
 

@@ -7,9 +7,14 @@ breaker is half-open by the clock alone, and closed again where nobody tried it.
 Nothing here depends on the order in which workers hear of each other. The latest change wins, the
 longest cool-down holds, and failures count where they are younger than anybody's last success.
 
+There are two rows of failures (`row`), and either opens the breaker: one of attempts that failed,
+which the next first content ends, and one of streams that broke after it, which only an answer that
+is complete ends. Else a target that always breaks off would forgive itself each time.
+
 Over 300 lines because what pybreaker asks of its storage stands beside what is kept in it.
 """
 
+import logging
 from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
@@ -24,8 +29,14 @@ from pybreaker import (
 
 from turnout.dsl.core import Breaking
 
+from .row import Row, Tally
+
+_log = logging.getLogger("turnout.breakers")
+
 # The breaker's own clock is never asked: longer than any process lives, in seconds.
 _NEVER_S = 1e9
+# Attempts that failed before their first content, and streams that broke after it.
+_FAILED, _CUT = _ROWS = 0, 1
 # As a policy writes them.
 _NAMES = {STATE_CLOSED: "closed", STATE_HALF_OPEN: "half_open", STATE_OPEN: "open"}
 
@@ -55,9 +66,8 @@ class Told(NamedTuple):
     change: Change
     cooled_ns: int
     claim: Claim
-    succeeded_ns: int
     fault: str
-    failures: tuple[int, ...]
+    rows: tuple[Tally, Tally]
 
 
 class Breaker(CircuitBreakerStorage):
@@ -74,11 +84,10 @@ class Breaker(CircuitBreakerStorage):
         self.change = Change()
         self.cooled_ns = 0
         self.claim = Claim()
-        self.succeeded_ns = 0
         self.fault = ""
-        self._failures: list[int] = []
+        self._rows = self.failed, self.cut = Row(), Row()
         self._others: list[Told] = []
-        self._told = Told(self.change, 0, self.claim, 0, "", ())
+        self._told = Told(self.change, 0, self.claim, "", (Tally(), Tally()))
         self._successes = 0
         self._opened_at: datetime | None = None
         self._now_ns = 0
@@ -98,39 +107,80 @@ class Breaker(CircuitBreakerStorage):
     @property
     def seen_ns(self) -> int:
         """When this worker last learned of the target."""
-        return max(self.succeeded_ns, self.change.at_ns, *self._failures[-1:])
+        return max(self.failed.latest_ns, self.change.at_ns)
 
     # --- what happens ----------------------------------------------------------------------------
 
     def turn(self, now_ns: int) -> None:
-        """Let the clock have its say: a half-open breaker that nobody tried closes on trial."""
+        """Let the clock have its say.
+
+        A half-open breaker that nobody tried closes on trial, and a row that ripened opens it.
+        """
         self._now_ns = now_ns
         if self.change.until_ns and now_ns >= self._lapses_ns:
-            self.change = Change(self._lapses_ns, 0, True, self.change.fault)
+            self._alter(Change(self._lapses_ns, 0, True, self.change.fault))
+        if self.state == STATE_CLOSED and self.counter >= self._breaking.failures:
+            # At the instant from which it is so, which all workers work out alike.
+            self._now_ns, self.fault = self._ripened
+            self._machine.open()
+            self.turn(now_ns)
         self._weigh()
 
     def succeed(self, now_ns: int, since_ns: int | None) -> bool:
         """Take an attempt's success; whether others are to know. `since_ns`: when it began."""
+        if since_ns is not None:
+            self.failed.under_way.pop(since_ns, None)
         self.turn(now_ns)
         if not self._counts(since_ns):
             return False
-        counted = self.counter > 0 or self.change.until_ns > 0
-        self.succeeded_ns = now_ns
-        self._failures.clear()
+        counted = self._is_failing(_FAILED) or self.change.until_ns > 0
+        self.failed.succeed(now_ns)
         self._machine.call(_nothing)
+        self._weigh()
+        return counted
+
+    def finish(self, now_ns: int, since_ns: int | None) -> bool:
+        """Take a complete answer; whether others are to know. `since_ns`: when it began."""
+        if since_ns is not None:
+            self.cut.under_way.pop(since_ns, None)
+        self.turn(now_ns)
+        if not self._counts(since_ns):
+            return False
+        counted = self._is_failing(_CUT)
+        self.cut.succeed(now_ns)
         self._weigh()
         return counted
 
     def fail(self, now_ns: int, since_ns: int | None, fault: str) -> bool:
         """Take an attempt's failure; whether others are to know. `since_ns`: when it began."""
+        is_cut = since_ns in self.cut.under_way
+        if since_ns is not None:
+            self.failed.under_way.pop(since_ns, None)
+            self.cut.under_way.pop(since_ns, None)
         self.turn(now_ns)
         if not self._counts(since_ns):
             return False
         self.fault = fault
+        most = self._breaking.failures
+        for row in _ROWS if is_cut else (_FAILED,):
+            floor_ns = self._floor_ns(self._parts(row))
+            self._rows[row].fail(now_ns, since_ns, floor_ns, most)
         with suppress(_Failed):
             self._machine.call(_fail)
         self._weigh()
         return True
+
+    def leave(self, now_ns: int, since_ns: int) -> bool:
+        """Take an attempt that says nothing; whether others are to know."""
+        self.failed.under_way.pop(since_ns, None)
+        self.cut.under_way.pop(since_ns, None)
+        dropped = self._drop_claim(now_ns, since_ns)
+        if self.calm:
+            return dropped
+        # It may be what a row waited for.
+        self.turn(now_ns)
+        told = self._told
+        return dropped or (self.change, self._tallies) != (told.change, told.rows)
 
     def cool(self, until_ns: int, fault: str) -> bool:
         """Leave the target alone until then at least; whether others are to know."""
@@ -153,22 +203,19 @@ class Breaker(CircuitBreakerStorage):
     def learn(self, now_ns: int, told: list[Told]) -> None:
         """Take what all other workers tell."""
         self._others = told
-        self.change = max((self.change, *(one.change for one in told)))
+        self._alter(max((self.change, *(one.change for one in told))))
         self.cooled_ns = max((self.cooled_ns, *(one.cooled_ns for one in told)))
         self.turn(now_ns)
-        if self.state == STATE_CLOSED and self.counter >= self._breaking.failures:
-            # Nobody saw the last of them alone. All open it at the same instant.
-            failed = [(at, one.fault) for one in told for at in one.failures]
-            self._now_ns, self.fault = max(failed + [(at, self.fault) for at in self._failures])
-            self._machine.open()
-            self.turn(now_ns)
 
     @property
     def is_ahead(self) -> bool:
         """Whether nobody told yet what came of the clock, or what forgives others' failures."""
         told = max((self._told.change, *(one.change for one in self._others)))
         return self.change > told or any(
-            self._told.succeeded_ns < at < self.succeeded_ns for at in self._others_failed()
+            self._told.rows[row].succeeded_ns < at < self._rows[row].succeeded_ns
+            for row in _ROWS
+            for one in self._others
+            for at in one.rows[row].failures
         )
 
     # --- what is so ------------------------------------------------------------------------------
@@ -217,8 +264,7 @@ class Breaker(CircuitBreakerStorage):
         """Let this worker's attempt be the one; it has as long as the breaker was open."""
         self.claim = Claim(self._now_ns, self._now_ns + self._cool_down_ns)
 
-    def drop_claim(self, now_ns: int, since_ns: int) -> bool:
-        """End the claim of the attempt that began then; whether there was one."""
+    def _drop_claim(self, now_ns: int, since_ns: int) -> bool:
         self._now_ns = now_ns
         if since_ns != self.claim.from_ns or not self._holds(self.claim):
             return False
@@ -231,9 +277,8 @@ class Breaker(CircuitBreakerStorage):
             self.change,
             self.cooled_ns,
             self.claim,
-            self.succeeded_ns,
             self.fault,
-            tuple(self._failures),
+            self._tallies,
         )
         return self._told
 
@@ -241,8 +286,14 @@ class Breaker(CircuitBreakerStorage):
     def is_worth_telling(self) -> bool:
         """Whether others could not know as much without it."""
         return bool(
-            self.change.at_ns or self.cooled_ns or self._failures or any(self._others_failed())
+            self.change.at_ns
+            or self.cooled_ns
+            or any(part.failures for row in _ROWS for part in self._parts(row))
         )
+
+    @property
+    def _tallies(self) -> tuple[Tally, Tally]:
+        return self.failed.tally, self.cut.tally
 
     def _counts(self, since_ns: int | None) -> bool:
         """Whether the breaker learns from an attempt: what began before its last change is old."""
@@ -269,12 +320,58 @@ class Breaker(CircuitBreakerStorage):
         tried = (claim.until_ns for claim in claims if claim.from_ns > self.change.at_ns)
         return max(self.ends_ns, *tried, 0) + self._cool_down_ns
 
-    def _others_failed(self) -> list[int]:
-        return [at for one in self._others for at in one.failures]
+    def _parts(self, row: int) -> list[Tally]:
+        """All workers' parts of a row, this one's first."""
+        return [self._rows[row].tally, *(one.rows[row] for one in self._others)]
+
+    def _floor_ns(self, parts: list[Tally]) -> int:
+        """What failed up to then is forgiven."""
+        return max(self.change.at_ns, *(part.succeeded_ns for part in parts))
+
+    def _is_failing(self, row: int) -> bool:
+        """Whether a row has begun, ripe or not."""
+        parts = self._parts(row)
+        floor_ns = self._floor_ns(parts)
+        return any(at > floor_ns for part in parts for at in part.failures[-1:])
+
+    def _count(self, row: int) -> int:
+        """The failures of a row that are ripe."""
+        parts = self._parts(row)
+        floor_ns = self._floor_ns(parts)
+        count = sum(
+            at > floor_ns for part in parts if part.ripe_ns <= self._now_ns for at in part.failures
+        )
+        if row == _FAILED and self._is_on_trial(floor_ns):
+            count += self._breaking.failures - 1
+        return count
+
+    def _is_on_trial(self, floor_ns: int) -> bool:
+        """Whether nothing succeeded since the breaker closed because nobody tried."""
+        return self.change.on_trial and floor_ns == self.change.at_ns
+
+    @property
+    def _ripened(self) -> tuple[int, str]:
+        """The latest instant at which anything came to count, and its fault."""
+        faults = (self.fault, *(one.fault for one in self._others))
+        return max(
+            (max(part.ripe_ns, *part.failures), fault)
+            for row in _ROWS
+            for part, fault in zip(self._parts(row), faults, strict=True)
+            if part.failures and part.ripe_ns <= self._now_ns
+        )
+
+    def _alter(self, change: Change) -> None:
+        """Take a change; of what began before it nothing counts any more."""
+        if change != self.change:
+            self.change = change
+            for row in self._rows:
+                row.forget(change.at_ns)
 
     def _weigh(self) -> None:
-        busy = self.change.until_ns or self.is_cooling or self.counter or self.is_ahead
-        self.calm = not busy
+        is_failing = self._is_failing(_FAILED) or self._is_failing(_CUT)
+        is_on_trial = self._is_on_trial(self._floor_ns(self._parts(_FAILED)))
+        is_barred = self.change.until_ns or self.is_cooling
+        self.calm = not (is_failing or is_on_trial or is_barred or self.is_ahead)
 
     # --- as pybreaker sees it --------------------------------------------------------------------
 
@@ -289,24 +386,21 @@ class Breaker(CircuitBreakerStorage):
     def state(self, state: str) -> None:
         if state == STATE_OPEN:
             until_ns = self._now_ns + self._cool_down_ns
-            self.change = Change(self._now_ns, until_ns, False, self.fault)
+            self._alter(Change(self._now_ns, until_ns, False, self.fault))
+            _log.warning("%s: its breaker opened after %s", self.name, self.fault)
         elif state == STATE_CLOSED:
-            self.change = Change(self._now_ns)
+            self._alter(Change(self._now_ns))
 
     @property
     def counter(self) -> int:
-        """The failures of all workers since anybody's last success and the last change."""
-        floor_ns = max(
-            self.change.at_ns, self.succeeded_ns, *(one.succeeded_ns for one in self._others)
-        )
-        count = sum(at > floor_ns for at in (*self._failures, *self._others_failed()))
-        if self.change.on_trial and floor_ns == self.change.at_ns:
-            count += self._breaking.failures - 1
-        return count
+        """The failures that count, since the last success that any worker saw and the last change.
+
+        Of two rows the longer one.
+        """
+        return max(self._count(row) for row in _ROWS)
 
     def increment_counter(self) -> None:
-        """Note a failure; more than open the breaker need not be known."""
-        self._failures = [*self._failures, self._now_ns][-self._breaking.failures :]
+        """Nothing: `fail` has noted it."""
 
     def reset_counter(self) -> None:
         """Nothing: failures are forgotten by the instant of a success or a change."""

@@ -106,9 +106,10 @@ class Reading:
 def read_main(name: str) -> Source:
     """A main file. Raises: OSError, also where it is no file; UnicodeError; ValueError."""
     descriptor = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)  # a folder cannot be made a stream, which would close it
+        raise OSError(0, "it is no file")
     with open(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(0, "it is no file")
         data = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise OSError(0, f"it is larger than {MAX_BYTES // 1024 // 1024} MiB")

@@ -116,8 +116,9 @@ class Counted:
 class Opened:
     """A stream that has reached its first content: nothing of it went to the client yet.
 
-    `leave` is to be called once the stream is over, however it ends, and `complain` with the error
-    that it broke off with. `ends_at` (the request's deadline) is by the loop's clock.
+    `leave` is to be called once the stream is over, however it ends; before it `finish` where it is
+    complete, or `complain` with the error that it broke off with. `ends_at` (the request's
+    deadline) is by the loop's clock.
     """
 
     target: Target
@@ -126,6 +127,7 @@ class Opened:
     rest: AsyncGenerator[Chunk, None]
     idle_us: int
     leave: Callable[[], None]
+    finish: Callable[[], None]
     complain: Callable[[ProviderError], None]
     ends_at: float = math.inf
     native: bool = False
@@ -478,7 +480,7 @@ class Chain:
             if not (held and held[-1].content):
                 self._pulse.left(stop.target.id)
                 stop.leave()
-        self._breakers.succeeded(stop.target.id, stop.since_ns)
+        self._breakers.spoke(stop.target.id, stop.since_ns)
         attempt.ttft_us = took_us(attempt, journey.request)
         attempt.sent = call.sent
         attempt.dropped = call.losses
@@ -488,7 +490,8 @@ class Chain:
             held,
             chunks,
             clocks.idle_us,
-            partial(self._gone, stop.target.id, stop.leave),
+            partial(self._gone, stop.target.id, stop.since_ns, stop.leave),
+            partial(self._breakers.finished, stop.target.id, stop.since_ns),
             partial(self._broke_off, journey.request.id, stop.target.id, stop.since_ns),
             journey.ends_at,
             call.native,
@@ -523,9 +526,12 @@ class Chain:
         self._pulse.entered(attempt.target)
         return call, attempt
 
-    def _gone(self, target: str, leave: Leave) -> None:
+    def _gone(self, target: str, since_ns: int | None, leave: Leave) -> None:
         """A stream is over."""
         self._pulse.left(target)
+        if since_ns is not None:
+            # Says nothing where it was complete or broke: that is known by now.
+            self._breakers.left(target, since_ns)
         leave()
 
     def _broke_off(

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from turnout.dsl.diagnostic import PolicyError
+from turnout.dsl.source import Source
 
 from . import judgement
 from .bundle import Bundle, Mark, Reading, mark, marks_of, read_main
@@ -27,7 +28,8 @@ from .judgement import Failing, Rejected
 PATIENCE_S = 60.0
 IDLE_S = 300.0  # after which the process is let go; the next candidate starts another
 
-_TRIES = 5  # to read files that change while they are read
+_TRIES = 5  # to read files that change while they are read,
+_PAUSE_S = 0.05  # and the time between two of them
 _LENGTH = struct.Struct("!Q")
 _NICENESS = 5
 # Whatever else is in the environment may be a secret, and a policy needs none of it.
@@ -81,6 +83,8 @@ class Checker:
     async def check(self, path: str) -> Checked:
         """Read and judge the policy of a path. Never raises but CancelledError."""
         self._asked_at = time.monotonic()
+        # Before anything is read: what is mended while it is judged is another candidate.
+        before = {path: await asyncio.to_thread(mark, path)}
         told = ""
         for _ in range(2):  # the process may have ended since it was last asked
             try:
@@ -89,7 +93,7 @@ class Checker:
             except TimeoutError:
                 await self.close()
                 reason = f"it could not be judged within {self._patience_s:g} s"
-                return Checked({path: mark(path)}, rejected=judgement.rejected("slow", reason))
+                return Checked(before, rejected=judgement.rejected("slow", reason))
             except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
                 told = f"{type(error).__name__}: {error}"
                 await self.close()
@@ -97,7 +101,7 @@ class Checker:
                 await self.close()
                 raise
         reason = f"what judges policies broke ({told})"
-        return Checked({path: mark(path)}, rejected=judgement.rejected("broken", reason))
+        return Checked(before, rejected=judgement.rejected("broken", reason))
 
     async def prepare(self) -> None:
         """Have the process start, since it will be needed soon."""
@@ -181,11 +185,28 @@ def _read(stream: BinaryIO) -> bytes:
 
 def check(path: str) -> Checked:
     """Read and judge the policy of a path, as it was at one moment."""
+    before: dict[str, Mark] = {}
     for _ in range(_TRIES):
-        checked = _check(path)
-        if marks_of(checked.marks) == checked.marks:
-            break
-    return checked
+        try:
+            return _check(path)
+        except _Changed as changed:
+            before = changed.marks
+            time.sleep(_PAUSE_S)
+    reason = "its files change faster than they can be read"
+    return Checked(before, rejected=judgement.rejected("unreadable", reason))
+
+
+class _Changed(Exception):
+    """Files became others while they were read; `marks` are those from before."""
+
+    def __init__(self, marks: dict[str, Mark]) -> None:
+        self.marks = marks
+
+
+def _check_unchanged(marks: dict[str, Mark]) -> None:
+    """Raises: _Changed, where these files are others now than they were."""
+    if marks_of(marks) != marks:
+        raise _Changed(marks)
 
 
 def _check(path: str) -> Checked:
@@ -197,12 +218,20 @@ def _check(path: str) -> Checked:
         return Checked(before, rejected=judgement.rejected("unreadable", reason))
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        reason = f"the policy file cannot be read: {why.lower()}"
+        reason = f"the policy file cannot be read: {why[:1].lower()}{why[1:]}"
         return Checked(before, rejected=judgement.rejected("unreadable", reason))
+    _check_unchanged(before)
     reading = Reading(source, beside(path))
+
+    def load(path: str) -> Source:
+        found = reading(path)
+        # All that was read so far, each time: after the last one there was a moment for them all.
+        _check_unchanged(before | reading.marks)
+        return found
+
     no: Rejected | None = None
     try:
-        judgement.judge(source, reading)
+        judgement.judge(source, load)
     except PolicyError as error:
         no = judgement.of_findings(error.diagnostics)
     except Failing as failing:

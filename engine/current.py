@@ -14,7 +14,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from turnout.dsl.diagnostic import PolicyError
@@ -93,6 +93,15 @@ class _Standing:
             return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """Why what another worker told could not be put in force here, and when to try again."""
+
+    problem: Rejected
+    tries: int
+    next_at: float
+
+
 class Current(Generic[T]):
     """Follows one policy file; a `Companion` of the gateway.
 
@@ -142,13 +151,15 @@ class Current(Generic[T]):
         self._one_at_a_time = asyncio.Lock()  # what leads and what follows may both want to switch
         self._marks: Mapping[str, Mark] = {}  # of the files as they were last judged
         self._is_kept = True  # whether what is in force could be written down
+        self._highest = begun.revision.number  # of what any worker is known to have put in force
+        self._behind: Rejected | None = None  # why that of another worker cannot be in force here
 
     # --- what is asked ---------------------------------------------------------------------------
 
     @property
     def rejected(self) -> Rejected | None:
         """Why the files as they are now are not in force; None where they are."""
-        return self._standing.rejected
+        return self._standing.rejected or self._behind
 
     def health(self) -> dict[str, Any]:
         """How it stands, for `/health`."""
@@ -177,43 +188,67 @@ class Current(Generic[T]):
     # --- following -------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
-        """Put in force what another worker has put in force."""
-        wanted: _Standing | None = None
-        tries, next_at = 0, 0.0
+        """Put in force what another worker has put in force: the newest that can be."""
+        told: set[_Standing] = set()
+        failed: dict[_Standing, _Failed] = {}
         while True:
-            for one in map(_Standing.unpacked, self._board.look(self._topic) or ()):
-                newest = wanted or self._standing
-                if one is not None and one.order > newest.order:
-                    wanted, tries, next_at = one, 0, 0.0
-            if wanted is not None and time.monotonic() >= next_at:
+            if (found := self._board.look(self._topic)) is not None:
+                told = {one for one in map(_Standing.unpacked, found) if one is not None}
+                failed = {one: how for one, how in failed.items() if one in told}
+                self._highest = max([self._highest, *(one.number for one in told)])
+            # One that cannot be had here must not stand in the way of another.
+            for one in sorted(told, key=lambda one: one.order, reverse=True):
+                if one.order <= self._standing.order:
+                    break
+                if one in failed and time.monotonic() < failed[one].next_at:
+                    continue
                 async with self._one_at_a_time:
-                    problem = await self._catch_up(wanted)
+                    problem = await self._catch_up(one)
                 if problem is None:
-                    wanted = None
-                else:
-                    if tries == 0:
-                        _log.error("revision %d of %s: %s", wanted.number, self._path, problem)
-                    next_at = time.monotonic() + min(RETRY_S * 2**tries, LONGEST_RETRY_S)
-                    tries += 1
+                    break
+                before = failed.get(one)
+                if before is None:
+                    _log.error("revision %d of %s: %s", one.number, self._path, problem)
+                elif before.problem.kind == problem.kind:
+                    problem = before.problem  # since when it is so
+                tries = 0 if before is None else before.tries
+                next_at = time.monotonic() + min(RETRY_S * 2**tries, LONGEST_RETRY_S)
+                failed[one] = _Failed(problem, tries + 1, next_at)
+            self._fall_behind(failed)
             await asyncio.sleep(FOLLOW_S)
 
-    async def _catch_up(self, told: _Standing) -> str | None:
+    def _fall_behind(self, failed: "Mapping[_Standing, _Failed]") -> None:
+        """Say why what is in force elsewhere is not here, once it was tried again, or no more."""
+        ahead = [
+            one for one, how in failed.items() if how.tries > 1 and one.order > self._standing.order
+        ]
+        newest = max(ahead, key=lambda one: one.order, default=None)
+        now = None if newest is None else failed[newest].problem
+        if (before := self._behind) == now:
+            return
+        self._behind = now
+        if before is None or now is None:
+            self._on_rejected(self.rejected)
+
+    async def _catch_up(self, told: _Standing) -> Rejected | None:
         """Come to stand where another worker stands; why that cannot be, None where it is so."""
         if told.order <= self._standing.order:
             return None
         if told.digest != self._standing.digest:
             revision = await asyncio.to_thread(self._found, told)
             if revision is None:
-                return "another worker has put it in force, and here it is not to be found"
+                reason = "another worker has put it in force, and here it is not to be found"
+                return judgement.rejected("unreadable", reason)
             made = await self._made(revision.bundle)
             if isinstance(made, Rejected):
-                return f"another worker has put it in force, and here it cannot be: {made}"
+                reason = f"another worker has put it in force, and here it cannot be: {made.reason}"
+                return replace(made, reason=reason)
             await self._switch(revision, made)
         elif told.number != self._revision.number:
             self._revision = Revision(told.number, told.at_us, self._revision.bundle)
         before, self._standing = self._standing, told
         if told.rejected != before.rejected:
-            self._on_rejected(told.rejected)
+            self._on_rejected(self.rejected)
         self._tell()
         return None
 
@@ -264,6 +299,8 @@ class Current(Generic[T]):
             while True:
                 await self._consider()
                 await watch.follow(self._files())
+                if await asyncio.to_thread(marks_of, self._marks) != self._marks:
+                    self._changed.set()  # before it was watched
                 await self._checker.rest()
                 await self._change()
         finally:
@@ -299,6 +336,8 @@ class Current(Generic[T]):
                 self._stand(None)
                 return
             checked = await self._checker.check(self._path)
+            # As they were before they were read: what has changed since is another candidate.
+            marks |= checked.marks
             if await asyncio.to_thread(marks_of, checked.marks) == checked.marks:
                 break
         async with self._one_at_a_time:
@@ -307,16 +346,16 @@ class Current(Generic[T]):
                 no = await self._accept(checked.bundle)
             if no is not None:
                 self._stand(no)
-        files = {self._path, *self._revision.bundle.files}
-        # As they were before they were read: what has changed since is another candidate.
-        self._marks = await asyncio.to_thread(marks_of, files) | dict(checked.marks)
+        files = {self._path, *self._revision.bundle.files, *checked.marks}
+        self._marks = {file: found for file, found in marks.items() if file in files}
 
     async def _accept(self, bundle: Bundle) -> Rejected | None:
         """Put a candidate in force that was found fit, for all workers; or why it cannot be."""
         made = await self._made(bundle)
         if isinstance(made, Rejected):
             return made
-        revision = Revision(self._standing.number + 1, time.time_ns() // 1000, bundle)
+        number = 1 + max(self._standing.number, self._highest)
+        revision = Revision(number, time.time_ns() // 1000, bundle)
         # Others load it from there as soon as they hear of it, and so it comes first.
         await self._keep(revision)
         await self._switch(revision, made)

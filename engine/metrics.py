@@ -9,13 +9,15 @@ Over 300 lines because every family is declared here, with what it means.
 import os
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from . import metrics_files
 from .record import Attempt, DecisionRecord, Late, Vitals
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -32,6 +34,8 @@ _MOST_REASONS = 30
 
 _LATENCY_S = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600)
 _FIRST_TOKEN_S = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 4, 8, 15, 30, 60)
+
+metrics_files.use()
 
 
 class _Known:
@@ -259,6 +263,8 @@ class Metrics:
         """Say which policy is in force from now on."""
         if self._digest is not None:
             self._policy.labels(self._digest).set(0)
+            if MULTIPROCESS_VARIABLE not in os.environ:
+                self._policy.remove(self._digest)
         self._digest = digest
         self._policy.labels(digest).set(1)
         self._loaded.set(time.time())
@@ -290,15 +296,32 @@ class Metrics:
 
     def render(self) -> bytes:
         """All counters in Prometheus' text format, added up over the workers; reads files."""
-        if MULTIPROCESS_VARIABLE not in os.environ:
-            return generate_latest(self._registry)
-        everybody = CollectorRegistry()
-        # It registers itself.
-        MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]
-        return generate_latest(everybody)
+        registry = self._registry
+        if MULTIPROCESS_VARIABLE in os.environ:
+            registry = CollectorRegistry()
+            # It registers itself.
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(_InForce(registry))
 
     def _bounded(self, target: str | None) -> str:
         return NONE if target is None else self._targets.label(target)[0]
+
+
+class _InForce(CollectorRegistry):
+    """What another registry collects, but for the policies that are not in force any more.
+
+    Files that workers count in forget no series; a scrape of each policy there ever was would grow.
+    """
+
+    def __init__(self, whole: CollectorRegistry) -> None:
+        super().__init__()
+        self._whole = whole
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._whole.collect():
+            if family.name == "turnout_policy_info":
+                family.samples = [sample for sample in family.samples if sample.value]
+            yield family
 
 
 @cache

@@ -123,6 +123,7 @@ class Mirrors:
                     break
                 note(attempt, output, chunk.text, chunk.usage)
             attempt.outcome = "ok"
+            opened.finish()
         except ProviderError as error:
             attempt.fault, attempt.reason = error.fault.value, error.message
             attempt.usage = error.usage or attempt.usage

@@ -157,6 +157,7 @@ class Passage:
                 if chunk.data:
                     yield chunk.data
             outcome, status_error = "ok", ""
+            opened.finish()
         except ProviderError as error:
             outcome, status_error, broke = "cut", error.fault.value, error
             attempt.fault, attempt.reason = error.fault.value, error.message

@@ -16,6 +16,7 @@ from .bundle import Bundle
 
 _FOLDER = "policies"
 _FORMAT = 1
+_LAST_US = 253_402_300_800_000_000  # the year 10000, which no calendar here goes beyond
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,18 @@ class Kept:
     def read(self) -> Revision | None:
         """What is kept; None where nothing is, or nothing that can be read. Blocks."""
         try:
+            if not self._file.is_file():  # a pipe would be waited for
+                return None
             data = json.loads(self._file.read_bytes())
+            included = {str(path): str(text) for path, text in data["included"].items()}
             # Under today's name: the same file may be named from another folder now.
-            bundle = Bundle(self._name, str(data["main"]), dict(data["included"]))
+            bundle = Bundle(self._name, str(data["main"]), included)
             is_whole = data["format"] == _FORMAT and data["digest"] == bundle.digest
             revision = Revision(int(data["number"]), int(data["at_us"]), bundle)
-        except (OSError, ValueError, KeyError, TypeError):
+            is_whole = is_whole and 0 <= revision.at_us < _LAST_US and revision.number >= 0
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError):
+            return None
+        except RecursionError:
             return None
         return revision if is_whole else None
 

@@ -5,7 +5,7 @@ perhaps, cannot send credentials or prompts to anybody new: that takes a restart
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from turnout.adapters import PROVIDERS, key_variable, variables
@@ -19,17 +19,32 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A provider at an address, or (with `header`) what is sent there; `value` is as written."""
+    """A provider at an address, or (with one of the others) what is sent there.
+
+    `header` goes with its `value` as written; `variable` stands in the address, and `key` is a
+    variable with a credential.
+    """
 
     provider: str
     origin: str
     header: str = ""
     value: str = ""
+    variable: str = ""
+    key: str = ""
+
+    @property
+    def is_address(self) -> bool:
+        """Whether this is the address itself."""
+        return not (self.header or self.variable or self.key)
 
     def __str__(self) -> str:
         """What it is that is new, without the address: that is for nobody but the operator."""
         if self.header:
             return f"the header `{self.header}` of the provider `{self.provider}`"
+        if self.variable:
+            return f"`${{{self.variable}}}` in the address of the provider `{self.provider}`"
+        if self.key:
+            return f"`{self.key}` for the provider `{self.provider}`"
         return f"the address of the provider `{self.provider}`"
 
 
@@ -72,6 +87,14 @@ def ways(settings: Settings, program: Program) -> frozenset[Way]:
     return frozenset(_ways(settings, program))
 
 
+def news(known: Set[Way], found: Set[Way]) -> list[Way]:
+    """What was found and not known; of an address that is new, not what would be sent there."""
+    new = found - known
+    places = {(way.provider, way.origin) for way in known}
+    told = [way for way in new if way.is_address or (way.provider, way.origin) in places]
+    return sorted(told, key=lambda way: (way.provider, way.header, way.variable, way.key))
+
+
 def _ways(settings: Settings, program: Program) -> Iterator[Way]:
     for name, entry in entries(program).items():
         if entry.kind in settings.played:
@@ -83,6 +106,10 @@ def _ways(settings: Settings, program: Program) -> Iterator[Way]:
             continue  # it cannot be called at all
         there = origin(address)
         yield Way(name, there)
+        for key in (key_variable(name, entry.kind), *variables(name, entry.kind)):
+            yield Way(name, there, key=key)  # another kind reads others, and sends them there
+        for variable in _VARIABLE.findall(entry.base_url or ""):
+            yield Way(name, there, variable=variable)
         for header, value in entry.headers.items():
             yield Way(name, there, header.lower(), value)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from turnout.adapters import Transport, build, key_variable, pooled
-from turnout.addresses import Way, entries, given, reached, ways
+from turnout.addresses import Way, entries, given, news, reached, ways
 from turnout.dsl.check import compile_policy
 from turnout.dsl.core import Program
 from turnout.dsl.diagnostic import PolicyError
@@ -91,7 +91,7 @@ def build_providers(
     Raises: SettingsError for a variable that is not set or may not be read, an unreadable key file,
     an address or header that cannot be.
     """
-    transport = transport or _transport()
+    transport = transport or make_transport()
     problems: list[str] = []
     providers: dict[str, Provider] = {}
     for name, entry in entries(program).items():
@@ -110,7 +110,8 @@ def build_providers(
     return providers
 
 
-def _transport() -> Transport:
+def make_transport() -> Transport:
+    """A pool of connections for all providers of a gateway. Raises: SettingsError."""
     try:
         return pooled()
     except (OSError, ssl.SSLError):
@@ -166,7 +167,7 @@ def _following(settings: Settings, begun: Begun, metrics: Metrics, board: Board)
     Raises: PolicyError, SettingsError.
     """
     path = str(settings.policy)
-    transport = _transport()
+    transport = make_transport()
     program = compile_bundle(begun.revision.bundle)
     at_start = ways(settings, program)
 
@@ -231,7 +232,7 @@ def _made(settings: Settings, program: Program, transport: Transport, at_start: 
                 ("`TURNOUT_TENANT_ID` is none of what the policy lists as values of `tenant`",)
             )
         live = make_live(program, build_providers(settings, program, transport))
-        new = sorted(ways(settings, program) - at_start, key=lambda way: (way.provider, way.header))
+        new = news(at_start, ways(settings, program))
         if not any(provider.usable for provider in live.needed.values()):
             raise SettingsError(_unusable(live.missing))
     except SettingsError as error:

@@ -18,19 +18,12 @@ from .findings import Findings, Size, milliseconds
 PROVIDERS = ("openai", "anthropic", "groq")
 DEADLINE_S = 10.0
 _SLACK_S = 0.5  # the client's own time: it shares the machine with everything else
-# Requests at a time. A burst of many more brings ten fast failures before its first success, which
-# opens breakers though seven in ten calls succeed.
-_LANES = 24
+# Requests at a time.
+_LANES = 64
 # Of new connections, which one call in seven needs: those that failed have broken theirs.
 _ACCEPT_RATE = 0.2
 
-# One of each provider, and one more: see docs/chaos.md.
-TARGETS = (
-    "openai/gpt-4o-mini",
-    "anthropic/claude-haiku-4-5",
-    "groq/llama-3-8b",
-    "openai/gpt-4o",
-)
+TARGETS = ("openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", "groq/llama-3-8b")
 _CLOCKS = "timeout: 1s, ttft: 1s, retries: 2"
 
 
@@ -174,9 +167,6 @@ def _tell(found: Findings, run: Run, size: Size) -> None:
     )
     found.told("requests per second", f"{report.per_second:.0f}")
     found.told("answered by", _counts(judged.targets))
-    fourth = judged.targets[TARGETS[3]]
-    three = (judged.right + judged.cut - fourth) / max(asked, 1)
-    found.told("would have been answered by the first three hops alone", f"{three:.3%}")
     # A connection that is reset at once may have taken the request's bytes with it.
     found.held(
         "ledger rows",

@@ -7,6 +7,7 @@ it ends, however it ends. Nothing is written, and nothing has to be cleaned up a
 import asyncio
 import hashlib
 import random
+import time
 from collections import OrderedDict
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from turnout.engine.seats import Leave
 from .locked import LockedFile
 
 POLL_S = 0.02  # how often the first who waits looks for what other processes have left
+LOOK_S = 1.0  # between two looks whether the file is still the one that others open
 MOST_WAITING = 100  # for one name in one process; more would wait for nothing
 
 _BITS = 20  # of the bytes of one name
@@ -30,7 +32,8 @@ class LockedSeats:
     Taking and leaving a free seat costs two system calls, 5 µs together. In one process those who
     wait are served in their order; among processes, whoever looks first. There are never more
     seats than there should be; of more than 64, a last free one may be overlooked for a moment.
-    Where the folder cannot hold locks, each process counts for itself, and says so once.
+    Where the folder cannot hold locks, each process counts for itself, and says so once. Where it
+    was cleared, all meet again in a new file within a second, with what they hold.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,17 +41,17 @@ class LockedSeats:
         self._folder = folder
         self._file: LockedFile | None = None
         self._places: dict[str, _Place] = {}
+        self._look_at = 0.0
 
     async def take(self, name: str, seats: int, patience_s: float) -> Leave | None:
         """A seat among so many of this name, waited for no longer than `patience_s`.
 
         Where `seats` has shrunk, those who sit beyond the new number are not counted any more.
         """
+        file = self._there()
         place = self._places.get(name)
         if place is None:
-            if self._file is None:
-                self._file = LockedFile(self._folder / "seats")
-            place = self._places[name] = _Place(self._file, _base(name))
+            place = self._places[name] = _Place(file, _base(name))
         seats = min(seats, MOST_SEATS)
         if not place.queue:
             seat = place.find(seats)
@@ -57,6 +60,17 @@ class LockedSeats:
         if patience_s <= 0 or len(place.queue) >= MOST_WAITING:
             return None
         return await place.wait(seats, patience_s)
+
+    def _there(self) -> LockedFile:
+        """The file, with what is held here; another one where it is not the others' any more."""
+        now = time.monotonic()
+        if self._file is None or (now >= self._look_at and self._file.is_gone()):
+            self._file = LockedFile(self._folder / "seats")
+            for place in self._places.values():
+                place.move(self._file)
+        if now >= self._look_at:
+            self._look_at = now + LOOK_S
+        return self._file
 
 
 class _Seat:
@@ -127,6 +141,15 @@ class _Place:
                     return seat
                 break
         return self._search(seats)
+
+    def move(self, file: LockedFile) -> None:
+        """Hold in another file what is held here."""
+        self._file = file
+        self._untried = 0
+        for seat in self._own:
+            file.lock(self._base + seat)
+        if self.queue:
+            file.lock(self._base + self._mark)
 
     def _search(self, seats: int) -> int | None:
         """Look between the runs of seats that other processes hold: a question for each run."""

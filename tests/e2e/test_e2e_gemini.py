@@ -13,11 +13,15 @@ from turnout.simulator.process import SimulatorProcess
 
 POLICY = """\
 routing_policy:
+  - name: hurried
+    condition: model == "gemini/gemini-2.5-flash"
+    route: gemini/gemini-2.5-flash
   - name: all
     condition: true
     route: gemini/gemini-3-flash-preview
 """
 MODEL = "gemini/gemini-3-flash-preview"
+HURRIED = "gemini/gemini-2.5-flash"  # asked for a pause, it is left alone for a while
 WEATHER: Any = {
     "type": "function",
     "function": {
@@ -170,8 +174,9 @@ def test_googles_errors_are_openais(
     code: str | None,
 ) -> None:
     simulator.fault({"kind": "status", **order})
+    model = HURRIED if order["status"] == 429 else MODEL
     with pytest.raises(kind) as caught:
-        client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "x"}])
+        client.chat.completions.create(model=model, messages=[{"role": "user", "content": "x"}])
     assert caught.value.code == code
     assert not any(word in str(caught.value) for word in ("google", "Google", "127.0.0.1"))
     if order["status"] == 429:

@@ -23,6 +23,7 @@ POLICY = """
 version: 1
 timezone: UTC
 defaults: {retries: 0, backoff: 10ms}
+breakers: {failures: 1000}
 routing_policy:
   - name: chained
     condition: header["x-form"] == "chain"

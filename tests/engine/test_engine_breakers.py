@@ -1,5 +1,6 @@
 """Breakers on a hand-turned clock: one against a small model, several over a board of their own."""
 
+import heapq
 import random
 from collections.abc import Iterable
 
@@ -105,9 +106,13 @@ def enter(breakers: Breakers, target: str = X) -> int:
     return entered
 
 
-def open_it(breakers: Breakers, failures: int = 3) -> None:
+def fail(breakers: Breakers, failures: int) -> None:
     for _ in range(failures):
         breakers.failed(X, DOWN, enter(breakers))
+
+
+def open_it(breakers: Breakers, failures: int = 3) -> None:
+    fail(breakers, failures)
     assert state(breakers) == "open"
 
 
@@ -151,7 +156,9 @@ def test_a_provider_that_only_says_429_opens_its_breaker() -> None:
 def test_an_attempt_from_before_the_last_change_says_nothing_of_now() -> None:
     breakers, clock = alone()
     hanging = [enter(breakers) for _ in range(20)]
-    open_it(breakers)
+    fail(breakers, 3)
+    clock.turn(1)
+    assert state(breakers) == "open"
     clock.turn(COOL_S)
     breakers.succeeded(X, enter(breakers))
     for since in hanging:
@@ -191,6 +198,16 @@ def test_a_success_after_it_closed_by_itself_gives_the_whole_count_back() -> Non
     for _ in range(2):
         breakers.failed(X, DOWN, enter(breakers))
     assert state(breakers) == "closed"
+
+
+def test_a_breaker_that_was_on_trial_costs_no_more_than_any_other_afterwards() -> None:
+    breakers, clock = alone()
+    open_it(breakers)
+    clock.turn(2 * COOL_S)
+    breakers.look()
+    assert not breakers._breakers[X].calm
+    breakers.succeeded(X, enter(breakers))
+    assert breakers._breakers[X].calm
 
 
 def test_an_open_breaker_says_how_long_it_will_be() -> None:
@@ -260,8 +277,9 @@ def test_a_probe_that_says_nothing_gives_its_seat_back(ends: str) -> None:
 def test_an_old_attempt_that_is_cancelled_does_not_give_up_the_probes_seat() -> None:
     breakers, clock = alone()
     old = enter(breakers)
-    open_it(breakers)
-    clock.turn(COOL_S)
+    fail(breakers, 3)
+    clock.turn(COOL_S + 1)
+    assert state(breakers) == "half_open"
     enter(breakers)
     breakers.left(X, old)
     assert isinstance(breakers.enter(X), Barred)
@@ -292,7 +310,9 @@ def test_a_cool_down_is_extended_and_never_shortened(asked: tuple[float, ...], l
 def test_a_cool_down_longer_than_the_breakers_keeps_it_open() -> None:
     breakers, clock = alone()
     late = enter(breakers)
-    open_it(breakers)
+    fail(breakers, 3)
+    clock.turn(1)
+    assert state(breakers) == "open"
     breakers.failed(X, limited(60), late)
     clock.turn(59)
     assert breakers.values() == {
@@ -363,6 +383,221 @@ def test_other_bounds_hold_from_when_they_are_told() -> None:
     breakers.failed(X, DOWN, enter(breakers))
     assert state(breakers) == "open"
     assert (breakers.barred(X) or Barred("", 0)).left_us == pytest.approx(1e6, abs=10)
+
+
+# --- rows among attempts side by side ------------------------------------------------------------
+
+
+def test_failures_that_are_over_before_a_success_could_be_open_nothing() -> None:
+    breakers, clock = alone()
+    burst = [enter(breakers) for _ in range(64)]
+    clock.turn(0.002)
+    for since in burst[::3]:
+        breakers.failed(X, DOWN, since)
+    assert state(breakers) == "closed"
+    clock.turn(0.02)
+    breakers.succeeded(X, burst[1])
+    clock.turn(10)
+    assert state(breakers) == "closed"
+
+
+def test_a_provider_that_dies_opens_its_breaker_once_what_was_under_way_has_failed() -> None:
+    breakers, _ = alone(failures=10)
+    under_way = [enter(breakers) for _ in range(16)]
+    for n, since in enumerate(under_way):
+        assert state(breakers) == "closed", n
+        breakers.failed(X, DOWN, since)
+    assert state(breakers) == "open"
+
+
+def test_a_row_opens_at_its_last_failure_where_little_was_under_way() -> None:
+    breakers, _ = alone(failures=10)
+    for since in [enter(breakers) for _ in range(4)]:
+        breakers.failed(X, DOWN, since)
+    fail(breakers, 5)
+    assert state(breakers) == "closed"
+    fail(breakers, 1)
+    assert state(breakers) == "open"
+
+
+@pytest.mark.parametrize("ends", ["left", "time"])
+def test_a_row_opens_without_traffic_once_nothing_can_end_it(ends: str) -> None:
+    breakers, clock = alone()
+    long = enter(breakers)
+    fail(breakers, 3)
+    breakers.look()
+    clock.turn(0.9)
+    assert not breakers.look()
+    if ends == "left":
+        breakers.left(X, long)
+    else:
+        clock.turn(0.1)
+    assert breakers.look()
+    assert state(breakers) == "open"
+    barred = breakers.barred(X)
+    assert barred is not None
+    # From when it was ripe: with its last failure, or when it had waited long enough.
+    assert barred.left_us / 1e6 == pytest.approx(COOL_S - (0.9 if ends == "left" else 0), abs=1e-3)
+
+
+def test_long_answers_from_before_do_not_hide_an_outage() -> None:
+    breakers, clock = alone(failures=10)
+    for _ in range(500):
+        enter(breakers)
+    for _ in range(50):
+        clock.turn(0.1)
+        entered = breakers.enter(X)
+        if isinstance(entered, Barred):
+            break
+        breakers.failed(X, DOWN, entered)
+    assert state(breakers) == "open"
+    assert clock.ns < 1_002.1 * S
+
+
+def test_what_hangs_opens_its_breaker_though_more_is_always_under_way() -> None:
+    breakers, clock = alone(failures=10)
+    under_way: list[int] = []
+    for _ in range(300):
+        clock.turn(0.1)
+        entered = breakers.enter(X)
+        if isinstance(entered, Barred):
+            break
+        under_way.append(entered)
+        if len(under_way) > 100:
+            breakers.failed(X, ProviderError(Fault.TIMEOUT, "hangs"), under_way.pop(0))
+    # Ten seconds until the first fails, one until ten have.
+    assert clock.ns / S == pytest.approx(1_011.2, abs=0.15)
+
+
+def test_slow_answers_that_began_with_the_failures_are_waited_for_while_they_are_more() -> None:
+    breakers, clock = alone(failures=10)
+    burst = [enter(breakers) for _ in range(60)]
+    for since in burst[:30:2] + burst[30::3]:
+        breakers.failed(X, DOWN, since)
+    slow = [since for since in burst if since not in burst[:30:2] + burst[30::3]]
+    clock.turn(20)
+    assert (state(breakers), len(slow)) == ("closed", 35)
+    for since in slow[:10]:
+        breakers.failed(X, DOWN, since)
+    assert state(breakers) == "open"
+
+
+def test_of_a_long_row_little_is_kept_and_its_beginning_is_not_forgotten() -> None:
+    breakers, clock = alone(failures=3)
+    enter(breakers)
+    for _ in range(9):
+        clock.turn(0.11)
+        fail(breakers, 1)
+    assert state(breakers) == "closed"
+    clock.turn(0.13)
+    assert state(breakers) == "open"
+    assert len(breakers._breakers[X].failed.tally.failures) == 3
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("lanes", [8, 24, 64])
+def test_three_failures_in_ten_open_nothing_however_many_attempts_run_side_by_side(
+    lanes: int, workers: int
+) -> None:
+    """Of ten in a row by chance: 0.3 to the tenth, of at most 3 000."""
+    chance = random.Random(lanes)
+    crew, clock, _ = crowd(workers, failures=10)
+    due: list[tuple[int, int, int, bool]] = []
+    looked = 0
+    for n in range(3_000):
+        worker = n % workers
+        if len(due) >= lanes:
+            at, since, worker, failed = heapq.heappop(due)
+            clock.ns = max(clock.ns, at)
+            if failed:
+                crew[worker].failed(X, DOWN, since)
+            else:
+                crew[worker].succeeded(X, since)
+        if clock.ns > looked + S // 10:
+            looked = clock.ns
+            for one in crew:
+                one.look()
+        since = enter(crew[worker])  # or it is open
+        failed = chance.random() < 0.3
+        if failed:
+            took_s = 1.0 if chance.random() < 0.17 else 0.002
+        else:
+            took_s = chance.uniform(0.01, 0.03)
+        heapq.heappush(due, (clock.ns + round(took_s * S), since, worker, failed))
+    assert {state(one) for one in crew} == {"closed"}
+
+
+# --- streams that break after their first content ------------------------------------------------
+
+
+def stream(breakers: Breakers, ends: str) -> None:
+    since = enter(breakers)
+    breakers.spoke(X, since)
+    if ends == "cut":
+        breakers.failed(X, DOWN, since)
+    elif ends == "finished":
+        breakers.finished(X, since)
+    breakers.left(X, since)
+
+
+def test_a_target_that_always_breaks_off_after_its_first_content_opens_its_breaker() -> None:
+    breakers, _ = alone()
+    for _ in range(2):
+        stream(breakers, "cut")
+    assert state(breakers) == "closed"
+    stream(breakers, "cut")
+    assert state(breakers) == "open"
+
+
+@pytest.mark.parametrize(
+    ("between", "expected"),
+    [("finished", "closed"), ("whole", "closed"), ("left", "open"), ("nothing", "open")],
+)
+def test_only_an_answer_that_is_complete_forgives_those_that_broke_off(
+    between: str, expected: str
+) -> None:
+    breakers, _ = alone()
+    for n in range(3):
+        if n == 2 and between == "whole":
+            breakers.succeeded(X, enter(breakers))
+        elif n == 2 and between != "nothing":
+            stream(breakers, between)
+        stream(breakers, "cut")
+    assert state(breakers) == expected
+
+
+def test_a_few_that_break_off_among_many_long_streams_open_nothing() -> None:
+    breakers, clock = alone()
+    streams = [enter(breakers) for _ in range(50)]
+    for since in streams:
+        breakers.spoke(X, since)
+    for since in streams[::10]:
+        breakers.failed(X, DOWN, since)
+    clock.turn(60)
+    assert state(breakers) == "closed"
+    breakers.finished(X, streams[1])
+    clock.turn(60)
+    assert state(breakers) == "closed"
+
+
+def test_streams_that_break_off_add_up_over_all_workers() -> None:
+    all, _, _ = crowd(3)
+    for one in all:
+        stream(one, "cut")
+        assert one is all[2] or state(one) == "closed"
+    assert state(all[2]) == "open"
+
+
+def test_nothing_is_under_way_once_all_have_ended() -> None:
+    breakers, _ = alone(failures=100)
+    for ends in ("cut", "finished", "left"):
+        stream(breakers, ends)
+    breakers.succeeded(X, enter(breakers))
+    breakers.failed(X, DOWN, enter(breakers))
+    breakers.failed(X, ProviderError(Fault.BAD_REQUEST, "no"), enter(breakers))
+    breakers.left(X, enter(breakers))
+    breaker = breakers._breakers[X]
+    assert (breaker.failed.under_way, breaker.cut.under_way) == ({}, {})
 
 
 # --- several workers -----------------------------------------------------------------------------
@@ -437,7 +672,53 @@ def test_what_cannot_be_read_of_another_worker_is_passed_over(
     assert "cannot be read" in caplog.text
 
 
+def test_a_part_of_a_row_counts_once_its_worker_says_that_it_is_ripe() -> None:
+    (one, two), clock, _ = crowd(2, failures=4)
+    waiting = enter(one)
+    fail(one, 2)
+    fail(two, 3)
+    clock.turn(0.5)
+    for each in (one, two, one):
+        each.look()
+    assert (state(one), state(two)) == ("closed", "closed")
+    one.left(X, waiting)
+    two.look()
+    assert (state(one), state(two)) == ("open", "open")
+
+
+def test_a_part_that_is_not_ripe_does_not_keep_the_others_from_counting() -> None:
+    (stopped, two), _, _ = crowd(2, failures=4)
+    for since in [enter(stopped) for _ in range(9)][:2]:
+        stopped.failed(X, DOWN, since)
+    fail(two, 4)
+    assert state(two) == "open"
+    stopped.look()
+    assert state(stopped) == "open"
+
+
 # --- one against a model -------------------------------------------------------------------------
+
+
+class ModelRow:
+    """A row of failures in plain words; instants in seconds."""
+
+    def __init__(self) -> None:
+        self.under_way: dict[int, float] = {}  # when each began
+        self.failed: list[tuple[float, float]] = []  # when it was over, when it began
+
+    def forget(self, until: float) -> None:
+        self.under_way = {s: began for s, began in self.under_way.items() if began > until}
+        self.failed.clear()
+
+    def is_ripe(self, now: float) -> bool:
+        if not self.failed:
+            return False
+        first = self.failed[0][0]
+        if not any(began < first for began in self.under_way.values()):
+            return True
+        starts = [began for _, began in self.failed]
+        between = sum(min(starts) < began < max(starts) for began in self.under_way.values())
+        return now >= first + 1 and len(self.failed) >= between
 
 
 class Modelled(RuleBasedStateMachine):
@@ -447,19 +728,38 @@ class Modelled(RuleBasedStateMachine):
         super().__init__()
         self.breakers, self.clock = alone(failures=3)
         self.state = "closed"
-        self.count = 0
+        self.spare = 3
+        self.rows = self.first, self.cuts = ModelRow(), ModelRow()
         self.ends = 0.0
         self.cooled = 0.0
         self.lapses = 0.0
         self.changed = 0.0
         self.probe: tuple[int, float] | None = None
-        self.under_way: list[tuple[int, float]] = []
+        self.last_probe: int | None = None
+        self.began: dict[int, float] = {}
+        self.streams: dict[int, float] = {}
 
     @property
     def now(self) -> float:
         return self.clock.ns / S
 
+    def change(self, state: str, at: float) -> None:
+        self.state, self.changed, self.probe, self.spare = state, at, None, 3
+        for row in self.rows:
+            row.forget(at)
+
     def catch_up(self) -> None:
+        if self.state == "closed":
+            limits = (self.spare, 3)
+            for row, limit in zip(self.rows, limits, strict=True):
+                if row.is_ripe(self.now) and len(row.failed) >= limit:
+                    ripe = [one for one in self.rows if one.is_ripe(self.now)]
+                    at = max(one.failed[-1][0] for one in ripe)
+                    for one in ripe:
+                        if any(began < one.failed[0][0] for began in one.under_way.values()):
+                            at = max(at, one.failed[0][0] + 1)
+                    self.opened(at)
+                    break
         if self.probe is not None and self.now >= self.probe[1]:
             self.probe = None
         if self.state == "open" and self.now >= max(self.ends, self.cooled):
@@ -469,11 +769,20 @@ class Modelled(RuleBasedStateMachine):
             self.state = "open"
             self.ends = self.cooled
         if self.state == "half_open" and self.now >= self.lapses:
-            self.state, self.count, self.changed, self.probe = "closed", 2, self.lapses, None
+            self.change("closed", self.lapses)
+            self.spare = 1
 
-    def opened(self) -> None:
-        self.state, self.ends, self.changed = "open", self.now + COOL_S, self.now
-        self.probe = None
+    def opened(self, at: float) -> None:
+        self.change("open", at)
+        self.ends = at + COOL_S
+
+    def take(self, which: int, of: dict[int, float]) -> tuple[int, bool, bool]:
+        """An attempt that something becomes of, whether it is the probe, whether it counts."""
+        since = list(of)[which % len(of)]
+        began = of.pop(since)
+        self.catch_up()
+        is_probe = self.state == "half_open" and since == self.last_probe
+        return since, is_probe, began > self.changed and (self.state == "closed" or is_probe)
 
     @rule()
     def begin(self) -> None:
@@ -484,35 +793,65 @@ class Modelled(RuleBasedStateMachine):
         )
         assert isinstance(entered, int) is is_free
         if isinstance(entered, int):
-            self.under_way.append((entered, self.now))
+            self.began[entered] = self.first.under_way[entered] = self.now
             if self.state == "half_open":
                 self.probe = (entered, self.now + COOL_S)
                 self.last_probe = entered
                 self.lapses = self.now + 2 * COOL_S
 
-    @rule(outcome=st.sampled_from(["ok", "5xx", "400", "left", "429"]), which=st.integers(0, 9))
-    def end(self, outcome: str, which: int) -> None:
-        if not self.under_way:
+    @rule(outcome=st.sampled_from(["ok", "speaks"]), which=st.integers(0, 9))
+    def goes_well(self, outcome: str, which: int) -> None:
+        if not self.began:
             return
-        since, began = self.under_way.pop(which % len(self.under_way))
-        self.catch_up()
-        is_probe = self.state == "half_open" and since == getattr(self, "last_probe", None)
-        counts = began > self.changed and (self.state == "closed" or is_probe)
+        began = list(self.began.items())[which % len(self.began)][1]
+        since, is_probe, counts = self.take(which, self.began)
+        self.first.under_way.pop(since, None)
+        if counts:
+            self.first.failed.clear()
+            self.spare = 3
+            if outcome == "ok":
+                self.cuts.failed.clear()
+            if is_probe:
+                self.change("closed", self.now)
         if outcome == "ok":
             self.breakers.succeeded(X, since)
-            # Where nothing failed there is nothing to forgive.
+        else:
+            self.breakers.spoke(X, since)
+            self.streams[since] = began
+            if began > self.changed:
+                self.cuts.under_way[since] = began
+
+    @rule(which=st.integers(0, 9))
+    def ends_well(self, which: int) -> None:
+        if self.streams:
+            since, _, counts = self.take(which, self.streams)
+            self.cuts.under_way.pop(since, None)
+            self.breakers.finished(X, since)
             if counts:
-                self.count = 0
-                if is_probe:
-                    self.state, self.changed, self.probe = "closed", self.now, None
-        elif outcome in ("5xx", "429"):
+                self.cuts.failed.clear()
+
+    @rule(
+        outcome=st.sampled_from(["5xx", "400", "left", "429"]),
+        which=st.integers(0, 9),
+        is_stream=st.booleans(),
+    )
+    def ends_badly(self, outcome: str, which: int, is_stream: bool) -> None:
+        of = self.streams if is_stream else self.began
+        if not of:
+            return
+        began = list(of.items())[which % len(of)][1]
+        since, is_probe, counts = self.take(which, of)
+        for row in self.rows:
+            row.under_way.pop(since, None)
+        if outcome in ("5xx", "429"):
             self.breakers.failed(X, DOWN if outcome == "5xx" else limited(40), since)
             if counts:
-                self.count += 1
-                if is_probe or self.count >= 3:
-                    self.opened()
-                    self.count = 0
+                for row in self.rows if is_stream else self.rows[:1]:
+                    row.failed.append((self.now, began))
+                if is_probe:
+                    self.opened(self.now)
             if outcome == "429":
+                self.catch_up()
                 self.cooled = max(self.cooled, self.now + 40)
         else:
             if outcome == "400":
@@ -523,7 +862,7 @@ class Modelled(RuleBasedStateMachine):
                 self.probe = None
                 self.lapses = self.now + COOL_S
 
-    @rule(seconds=st.sampled_from([0.5, 3, 7.4, 15, 16.1, 31, 50]))
+    @rule(seconds=st.sampled_from([0.1, 0.5, 1, 3, 7.4, 15, 16.1, 31, 50]))
     def wait(self, seconds: float) -> None:
         self.clock.turn(seconds)
 
@@ -532,7 +871,7 @@ class Modelled(RuleBasedStateMachine):
         self.catch_up()
         self.breakers.probed("a", ok, "said the prober")
         if ok and self.state == "half_open":
-            self.state, self.changed, self.count, self.probe = "closed", self.now, 0, None
+            self.change("closed", self.now)
 
     @invariant()
     def agree(self) -> None:

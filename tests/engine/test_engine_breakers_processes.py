@@ -51,7 +51,7 @@ def work(folder: Path, barrier: Barrier, out: "Queue[tuple[str, int]]") -> None:
             time.sleep(0.001)
             tries = breakers.enter(X)
         until("closed")
-        breakers.succeeded(X)
+        breakers.succeeded(X, None if isinstance(tries, Barred) else tries)
 
 
 def test_processes_share_a_threshold_a_probe_and_a_state(tmp_path: Path) -> None:

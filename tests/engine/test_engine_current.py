@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from turnout.dsl.include import NotLoaded
-from turnout.engine import current, judgement
+from turnout.dsl.include import Load, NotLoaded
+from turnout.dsl.source import Source
+from turnout.engine import checker, current, include, judgement
 from turnout.engine.board import Alone, Board
-from turnout.engine.bundle import Bundle
+from turnout.engine.bundle import Bundle, read_main
 from turnout.engine.checker import Checked, Checker, check
 from turnout.engine.current import Begun, Current, Unfit
 from turnout.engine.revision import Kept, Revision
@@ -389,6 +390,49 @@ async def test_a_home_that_cannot_be_written_stops_no_reload(
     second.board.close()
 
 
+async def test_a_worker_says_where_what_is_in_force_elsewhere_cannot_be_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two gateways, the older of which may not reach what the newer one was started with."""
+    monkeypatch.setattr(current, "RETRY_S", 0.0)
+
+    def make(bundle: Bundle) -> Bundle:
+        if "abroad" in bundle.main:
+            raise Unfit(judgement.rejected("origin", "it leads elsewhere"))
+        return bundle
+
+    path, _ = in_place(tmp_path / "policy")
+    board = SharedBoard(tmp_path / "run")
+    older = Following(path, tmp_path, SharedBoard(tmp_path / "run"), make=make)
+    assert board.leads(older.current._topic)
+    abroad = Revision(4, 9, Bundle(str(path), policy("abroad")))
+    older.kept.write(abroad)
+    told = current._Standing(4, 0, abroad.bundle.digest, 9)
+    async with at_work(older):
+        board.post(older.current._topic, told.packed())
+        await until(lambda: older.reason.endswith("here it cannot be: it leads elsewhere"))
+        assert older.put == []
+        # What can be had counts meanwhile, though it is older.
+        two = Revision(3, 8, Bundle(str(path), policy("two")))
+        older.kept.write(two)
+        fellow = SharedBoard(tmp_path / "run")
+        third = current._Standing(3, 0, two.bundle.digest, 8)
+        fellow.post(older.current._topic, third.packed())
+        await until(lambda: older.text == policy("two"))
+        assert older.current.rejected is not None
+        board.close()
+        # Who told of it is gone, and with it what could not be had; now this one leads.
+        await until(lambda: older.current.rejected is None, lambda: older.reason)
+        await until(lambda: older.current._marks)
+        place(path, policy("three"))
+        await until(lambda: older.text == policy("three"))
+    kept = older.kept.read()
+    assert kept is not None and kept.number > 4  # above all that anybody has told
+    assert [one is None for one in older.refused] == [False, True]
+    fellow.close()
+    older.board.close()
+
+
 # --- what is kept --------------------------------------------------------------------------------
 
 
@@ -404,7 +448,18 @@ def test_the_last_good_policy_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "how", [lambda b: b[:-20], lambda b: b.replace(b"one", b"two"), bytes.upper]
+    "how",
+    [
+        lambda b: b[:-20],
+        lambda b: b.replace(b"one", b"two"),
+        bytes.upper,
+        lambda _: b"[" * 100_000,
+        lambda b: b.replace(b'"number": 1', b'"number": Infinity'),
+        lambda b: b.replace(b'"number": 1', b'"number": -1'),
+        lambda b: b.replace(b'"at_us": 0', b'"at_us": 1' + b"0" * 30),
+        lambda b: b.replace(b"{}", b"[1]"),
+    ],
+    ids=["cut", "changed", "upper", "deep", "infinite", "negative", "late", "list"],
 )
 def test_a_kept_policy_that_is_not_whole_counts_as_none(
     tmp_path: Path, how: Callable[[bytes], bytes]
@@ -430,26 +485,85 @@ def test_a_bundle_gives_what_it_holds_and_nothing_else() -> None:
 
 async def test_the_process_that_judges_is_replaced_when_it_dies(tmp_path: Path) -> None:
     path, change = in_place(tmp_path)
-    checker = Checker()
+    judge = Checker()
     try:
-        assert (await checker.check(str(path))).rejected is None
-        process = checker._process
+        assert (await judge.check(str(path))).rejected is None
+        process = judge._process
         assert process is not None
         process.kill()
         await process.wait()
         change()
-        checked = await checker.check(str(path))
+        checked = await judge.check(str(path))
         assert checked.bundle is not None and checked.bundle.main == policy("two")
     finally:
-        await checker.close()
+        await judge.close()
 
 
 async def test_a_judgement_that_takes_too_long_is_a_refusal(tmp_path: Path) -> None:
     path, _ = in_place(tmp_path)
-    checker = Checker(patience_s=0.0001)
-    checked = await checker.check(str(path))
+    judge = Checker(patience_s=0.0001)
+    checked = await judge.check(str(path))
     assert checked.rejected is not None and checked.rejected.kind == "slow"
-    assert checker._process is None
+    assert judge._process is None
+
+
+async def test_what_is_mended_while_it_is_judged_is_judged_again(tmp_path: Path) -> None:
+    path, _ = in_place(tmp_path)
+
+    class Hangs(InThread):
+        async def check(self, path: str) -> Checked:
+            return await Checker.check(self, path)
+
+        async def _ask(self, asked: str) -> object:
+            if "slow" in path.read_text():
+                place(path, policy("two"))
+                raise TimeoutError
+            return check(asked).to_json()
+
+    following = Following(path, tmp_path)
+    following.current._checker = Hangs()
+    async with at_work(following):
+        place(path, policy("slow"))
+        await until(lambda: following.text == policy("two"), lambda: following.reason)
+
+
+def test_files_that_change_while_they_are_read_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, part = tmp_path / "routing.yml", tmp_path / "part.yml"
+    monkeypatch.setattr(checker, "_PAUSE_S", 0.0)
+    left = 0
+
+    def beside(main: str) -> Load:
+        def load(file: str) -> Source:
+            nonlocal left
+            if left:  # the second file of a checkout comes after the first one was read
+                left -= 1
+                place(part, f"targets: {{openai/gpt-4: {{context_window: {left + 1}k}}}}\n")
+                place(path, policy(f"r{left}", "include: part.yml"))
+            return include.beside(main)(file)
+
+        return load
+
+    monkeypatch.setattr(checker, "beside", beside)
+    place(part, "")
+    place(path, policy("one", "include: part.yml"))
+    left = 3
+    found = check(str(path))
+    assert found.bundle is not None
+    assert "r0" in found.bundle.main and "1k" in found.bundle.included["part.yml"]
+    left = 1000
+    found = check(str(path))
+    assert found.bundle is None
+    assert str(found.rejected) == "its files change faster than they can be read"
+
+
+def test_no_descriptor_is_left_of_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(OSError, match="no file"):
+            read_main(str(tmp_path))
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 async def test_the_process_that_judges_knows_no_secret(
@@ -457,12 +571,12 @@ async def test_the_process_that_judges_knows_no_secret(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
     monkeypatch.setenv("TURNOUT_VAR_AIG", "canary")
-    checker = Checker()
+    judge = Checker()
     try:
-        await checker.prepare()
-        assert checker._process is not None
-        environment = Path(f"/proc/{checker._process.pid}/environ").read_bytes()
+        await judge.prepare()
+        assert judge._process is not None
+        environment = Path(f"/proc/{judge._process.pid}/environ").read_bytes()
     finally:
-        await checker.close()
+        await judge.close()
     assert b"PATH=" in environment
     assert b"canary" not in environment

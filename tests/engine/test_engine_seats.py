@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from turnout.engine.seats import Boundless, Seats
 from turnout.engine.state import locked as module
+from turnout.engine.state import seats as places
 from turnout.engine.state.seats import MOST_WAITING, LockedSeats
 
 PROGRAM = Path(__file__).with_name("seated.py")
@@ -233,6 +234,28 @@ def test_no_storm_of_cancellations_loses_or_invents_a_seat(
                 leave()
 
     asyncio.run(storm())
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["not there", "made anew"])
+async def test_the_number_of_seats_holds_where_the_folder_was_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    monkeypatch.setattr(places, "LOOK_S", 0.0)
+    folder = tmp_path / "run"
+    old, new = LockedSeats(folder), LockedSeats(folder)
+    first = await old.take(NAME, 3, 0)
+    assert first is not None
+    (folder / "seats").unlink()
+    folder.rmdir()
+    if again:
+        assert await new.take("target:other", 1, 0) is not None
+    # It takes what it holds along, to where those look who come later.
+    assert await old.take(NAME, 3, 0) is not None
+    assert await new.take(NAME, 3, 0) is not None
+    assert await new.take(NAME, 3, 0) is None
+    assert await old.take(NAME, 3, 0) is None
+    first()
+    assert await new.take(NAME, 3, 0) is not None
 
 
 async def test_without_locks_each_process_counts_for_itself_and_says_so_once(

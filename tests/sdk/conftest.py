@@ -17,6 +17,7 @@ from turnout.simulator.process import SimulatorProcess
 
 PLAYED = (*PROVIDERS, "ollama")
 POLICY = """\
+breakers: {failures: 1000}
 routing_policy:
   - name: other_maker
     condition: model == "gpt-4.1"

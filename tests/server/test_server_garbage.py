@@ -37,6 +37,13 @@ HEAD = b"GET /health HTTP/1.1\r\nhost: localhost\r\n"
         (b"G\xffT /health HTTP/1.1\r\nhost: localhost\r\n\r\n", 400),
         (b"NONE /health HTTP/1.1\r\nhost: evil.example\r\n\r\n", 400),
         (HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\nhi\r\n", 400),
+        # Whoever stands in front may see the end of a chunk, or of the body, elsewhere.
+        (HEAD + b"transfer-encoding: chunked\r\n\r\n0x2\r\nhi\r\n0\r\n\r\n", 400),
+        (HEAD + b"transfer-encoding: chunked\r\n\r\n\xd9\xa2\r\nhi\r\n0\r\n\r\n", 400),
+        (HEAD + b"transfer-encoding: chunked\r\n\r\n2\x0b\r\nhi\r\n0\r\n\r\n", 400),
+        (HEAD + b"transfer-encoding: chunked\r\n\r\n2;\nx\r\nhi\r\n0\r\n\r\n", 400),
+        (HEAD + b"transfer-encoding: chunked\r\n\r\n2\r\nhiXX0\r\n\r\n", 400),
+        (HEAD + b"transfer-encoding: chunked\r\n\r\n2\r\nhi\n\n0\r\n\r\n", 400),
         (HEAD + b"expect: tea\r\ncontent-length: 1\r\n\r\n", 417),
         (HEAD + b"x: " + b"a" * 20_000 + b"\r\n\r\n", 431),
         (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n", 431),

@@ -1,5 +1,6 @@
 """Metrics: counted from records, with labels that no client can make up."""
 
+import json
 import os
 import re
 import subprocess
@@ -136,7 +137,7 @@ def test_gauges_follow_what_they_show() -> None:
     seen = lines(metrics)
     assert seen["turnout_open_streams"] == 1
     assert seen["turnout_journal_queue"] == 7
-    assert seen['turnout_policy_info{hash="sha256:old"}'] == 0
+    assert 'turnout_policy_info{hash="sha256:old"}' not in seen
     assert seen['turnout_policy_info{hash="sha256:new"}'] == 1
 
 
@@ -177,7 +178,7 @@ def test_policies_that_come_while_serving_are_counted_by_what_became_of_them() -
     assert seen["turnout_policy_rejected"] == 0
     assert seen['turnout_policy_reloads_total{result="invalid"}'] == 1
     assert seen['turnout_policy_reloads_total{result="loaded"}'] == 1
-    assert seen['turnout_policy_info{hash="sha256:first"}'] == 0
+    assert 'turnout_policy_info{hash="sha256:first"}' not in seen
     assert seen['turnout_policy_info{hash="sha256:second"}'] == 1
     assert abs(seen["turnout_policy_loaded_seconds"] - time.time()) < 60
 
@@ -188,7 +189,7 @@ def test_a_request_that_ends_after_a_switch_does_not_bring_the_old_policy_back()
     metrics.policy_loaded("sha256:new")
     metrics.observe(record(digest="sha256:old"))
     seen = lines(metrics)
-    assert seen['turnout_policy_info{hash="sha256:old"}'] == 0
+    assert 'turnout_policy_info{hash="sha256:old"}' not in seen
     assert seen['turnout_policy_info{hash="sha256:new"}'] == 1
 
 
@@ -264,6 +265,52 @@ def test_processes_add_up_what_each_has_and_agree_on_what_all_see(
     assert seen['turnout_breaker_state{state="open",target="openai/gpt-4"}'] == "1.0"
     assert seen["turnout_policy_rejected"] == "1.0"
     assert seen['turnout_policy_info{hash="sha256:one"}'] == "1.0"
+
+
+CROWDED = """
+import json, os, pathlib, resource, sys
+room = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+from turnout.engine.metrics import Metrics
+metrics = Metrics()
+for number in range(400):
+    metrics.turned_away("worker_full")
+    metrics.shadow(f"rule-{number}", f"other-{number}", True)
+files = pathlib.Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.db")
+sizes = [file.stat().st_size for file in files]
+print(json.dumps({"sizes": sizes, "told": metrics.render().decode()}))
+"""
+
+
+@pytest.mark.parametrize("room", [1_000, 20_000])
+def test_a_process_counts_on_where_the_disk_has_no_room_for_its_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    monkeypatch.setenv(MULTIPROCESS_VARIABLE, str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", CROWDED, str(room)], check=True, capture_output=True, text=True
+    )
+    assert done.stderr.count("no room") == 1, done.stderr
+    seen = json.loads(done.stdout)
+    assert all(0 < size <= room for size in seen["sizes"])
+    # What was counted while there was room, the others see.
+    assert ("turnout_refused_total" in seen["told"]) is (room > 16_384)
+
+
+def test_the_files_that_processes_count_in_have_no_holes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whoever writes into a hole for which the disk has no room any more is ended by SIGBUS.
+    monkeypatch.setenv(MULTIPROCESS_VARIABLE, str(tmp_path))
+    subprocess.run(
+        [sys.executable, "-c", CROWDED, "1000000"], check=True, capture_output=True, text=True
+    )
+    files = list(tmp_path.glob("*.db"))
+    assert max(file.stat().st_size for file in files) > 100_000
+    for file in files:
+        handle = os.open(file, os.O_RDONLY)
+        assert os.lseek(handle, 0, os.SEEK_HOLE) == file.stat().st_size, file
+        os.close(handle)
 
 
 def test_processes_that_count_together_leave_nothing_to_their_successors(

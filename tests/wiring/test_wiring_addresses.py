@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from turnout.addresses import ways
+from turnout.addresses import news, ways
 from turnout.dsl.core import Program
 from turnout.engine.policy import Policy
 from turnout.settings import Settings
@@ -77,6 +77,39 @@ def settings(environment: Mapping[str, str] | None = None) -> Settings:
             "house: {kind: openai, base_url: 'https://${TURNOUT_VAR_B}.example/v1'}",
             ["the address of the provider `house`"],
         ),
+        # A path is sent there too.
+        (
+            "house: {kind: openai, base_url: 'https://a.example/v1', "
+            "headers: {x-a: '${TURNOUT_VAR_A}'}}",
+            "house: {kind: openai, base_url: 'https://a.example/${TURNOUT_VAR_B}'}",
+            ["`${TURNOUT_VAR_B}` in the address of the provider `house`"],
+        ),
+        (
+            "house: {kind: openai, base_url: 'https://a.example/${TURNOUT_VAR_B}/v1'}",
+            "house: {kind: openai, base_url: 'https://a.example/v2/${TURNOUT_VAR_B}'}",
+            [],
+        ),
+        # Kinds read keys of their own, and what is signed with them goes along.
+        (
+            "house: {kind: openai, base_url: 'https://a.example/v1'}",
+            "house: {kind: azure, base_url: 'https://a.example/v1'}",
+            ["`AZURE_OPENAI_ENDPOINT` for the provider `house`"],
+        ),
+        (
+            "openai: {base_url: 'https://a.example/v1'}",
+            "openai: {kind: anthropic, base_url: 'https://a.example/v1'}",
+            [],
+        ),
+        (
+            "groq: {base_url: 'https://a.example/v1'}",
+            "groq: {kind: openai, base_url: 'https://a.example/v1'}",
+            [],
+        ),
+        (
+            "house: {kind: openai, base_url: 'https://[2001:db8::1]:8443/v1'}",
+            "house: {kind: openai, base_url: 'https://[2001:db8::1:8443]/v1'}",
+            ["the address of the provider `house`"],
+        ),
         (
             "house: {kind: openai, base_url: 'https://${TURNOUT_VAR_A}.example/v1'}",
             "house: {kind: anthropic, base_url: 'https://a.example/v1'}",
@@ -86,8 +119,8 @@ def settings(environment: Mapping[str, str] | None = None) -> Settings:
 )
 def test_what_is_new_is_named_and_nothing_else(before: str, after: str, new: list[str]) -> None:
     given = settings({"TURNOUT_VAR_A": "a", "TURNOUT_VAR_B": "b"})
-    found = ways(given, program(after)) - ways(given, program(before))
-    assert {str(way) for way in found} == set(new)
+    found = news(ways(given, program(before)), ways(given, program(after)))
+    assert [str(way) for way in found] == new
 
 
 def test_an_address_that_the_environment_makes_is_known_by_it() -> None:

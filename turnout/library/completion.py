@@ -4,7 +4,7 @@ Each says what failed and what answered. Nothing of the engine shows through but
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -182,8 +182,18 @@ class CompletionStream:
     came so far.
     """
 
-    def __init__(self, reply: StreamReply, account: Account, on_end: Callable[[], None]) -> None:
-        """Take over a stream at its first content; `on_end` is called once, when it is over."""
+    def __init__(
+        self,
+        reply: StreamReply,
+        account: Account,
+        on_end: Callable[[], None],
+        on_drop: Callable[[AsyncGenerator[bytes, None]], None],
+    ) -> None:
+        """Take over a stream at its first content.
+
+        `on_end` is called once, when it is over; `on_drop` in the loop, with what is to be closed
+        of a stream that was let go of.
+        """
         self.id = account.id
         self.target = reply.headers.get("x-turnout-model", "")
         self.rule = reply.headers.get("x-turnout-rule")
@@ -191,9 +201,13 @@ class CompletionStream:
         self._reply = reply
         self._account = account
         self._on_end = on_end
+        self._on_drop = on_drop
         self._said: list[str] = []
         self._over = False
         self._loop = asyncio.get_running_loop()
+        self._reader: asyncio.Task[Any] | None = None  # who waits for the next chunk
+        self._unread: asyncio.Event | None = None  # set once nobody does; while it is closed
+        self._closing = asyncio.Lock()
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -224,9 +238,28 @@ class CompletionStream:
         return self
 
     async def __anext__(self) -> dict[str, Any]:
-        """The next chunk. Raises: CompletionError where the stream broke off."""
+        """The next chunk.
+
+        Raises: CompletionError where the stream broke off, or was closed meanwhile.
+        """
+        if self._reader is not None:
+            raise RuntimeError("another task waits for the next chunk of this stream already")
+        if self._over:
+            raise StopAsyncIteration
+        self._reader = reader = asyncio.current_task()
         try:
             event = await anext(self._reply.chunks)
+        except asyncio.CancelledError:
+            self._end()
+            if self._unread is None or reader is None or reader.uncancel() > 0:
+                raise
+            raise CompletionError(
+                499,
+                "stream_closed",
+                "The stream was closed while it was read.",
+                id=self.id,
+                attempts=self._account.attempts,
+            ) from None
         except StopAsyncIteration:
             self._end()
             if self._reply.failure is not None:
@@ -236,6 +269,10 @@ class CompletionStream:
         except BaseException:
             self._end()
             raise
+        finally:
+            self._reader = None
+            if self._unread is not None:
+                self._unread.set()
         chunk: dict[str, Any] = orjson.loads(event[5:])
         for choice in chunk.get("choices") or ():
             said = (choice.get("delta") or {}).get("content")
@@ -244,9 +281,17 @@ class CompletionStream:
         return chunk
 
     async def aclose(self) -> None:
-        """End the stream, if it has not ended; whoever closes early left."""
+        """End the stream, if it has not ended; whoever closes early left.
+
+        Any task may do so: for who waits for a chunk, it is a `CompletionError`.
+        """
         self._end()
-        await self._reply.chunks.aclose()
+        async with self._closing:
+            if self._reader is not None:
+                self._unread = asyncio.Event()
+                self._reader.cancel()
+                await self._unread.wait()
+            await self._reply.chunks.aclose()
 
     async def __aenter__(self) -> Self:
         """The stream itself."""
@@ -270,10 +315,10 @@ class CompletionStream:
         """Settle a stream that was dropped, as a client that left; its connection is let go of."""
         if self._over or self._loop.is_closed():
             return
-        loop, chunks, on_end = self._loop, self._reply.chunks, self._on_end
+        chunks, on_end, on_drop = self._reply.chunks, self._on_end, self._on_drop
 
         def leave() -> None:
             on_end()
-            loop.create_task(chunks.aclose())
+            on_drop(chunks)
 
-        loop.call_soon_threadsafe(leave)
+        self._loop.call_soon_threadsafe(leave)

@@ -6,7 +6,6 @@ and priced, as for `route: requested`.
 """
 
 import json
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeGuard
@@ -140,9 +139,9 @@ def _duration(place: int, key: str, value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         message = f"`{key}` is `{_shown(value)}`"
         raise FallbackError(place, message, 'write `"2s"`, or a number of seconds')
-    if not math.isfinite(value) or not 0.001 <= value <= _LONGEST_S:
+    if not 0.001 <= value <= _LONGEST_S:  # nor is it so of what is not a number
         help = f"write from 0.001 to {_LONGEST_S:.0f} seconds"
-        raise FallbackError(place, f"`{key}` is `{value}` seconds", help)
+        raise FallbackError(place, f"`{key}` is `{_shown(value)}` seconds", help)
     return f'"{round(value * 1000)}ms"'
 
 

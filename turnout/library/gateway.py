@@ -11,8 +11,8 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -38,7 +38,7 @@ from turnout.engine.seats import Leave
 from turnout.protocols.chat_shape import check_chat, check_embeddings
 from turnout.protocols.fields import check_depth, refused
 from turnout.settings import Settings
-from turnout.wiring import assemble, load_program
+from turnout.wiring import assemble, load_program, make_transport
 
 from .completion import (
     Account,
@@ -84,6 +84,7 @@ class Gateway:
         self._tenant = tenant
         self._accounts = accounts
         self._streams: WeakSet[CompletionStream] = WeakSet()
+        self._dropped: set[asyncio.Task[None]] = set()  # streams that nobody held any more
         self._fallbacks: dict[tuple[str, str, str], Fallback] = {}
         self._under_way = 0
         self._idle = asyncio.Event()
@@ -120,7 +121,18 @@ class Gateway:
             else:
                 program = await asyncio.to_thread(load_program, settings)
             accounts = _Accounts()
-            engine = await asyncio.to_thread(assemble, settings, program, accounts)
+            transport = await asyncio.to_thread(make_transport)
+            stack.push_async_callback(transport.aclose)
+            making = asyncio.create_task(
+                asyncio.to_thread(assemble, settings, program, accounts, transport=transport)
+            )
+            try:
+                engine = await asyncio.shield(making)
+            except asyncio.CancelledError:
+                # A thread cannot be stopped; what it makes would be left open.
+                with suppress(Exception):
+                    await (await making).close()
+                raise
             stack.push_async_callback(engine.close)
             await engine.start()
             gateway = cls(engine, settings.tenant, accounts, has_policy=policy is not None)
@@ -151,8 +163,8 @@ class Gateway:
         Raises: CompletionError; FallbackError where the list cannot be tried.
         """
         self._check_open()
-        caller = Caller(tenant or self._tenant, tier, team, user)
-        sent = dict(body)
+        caller = self._caller(tenant, tier, team, user)
+        sent = _mapping("body", body)
         if sent.get("model") in (None, "") and (fallback is not None or self._has_policy):
             sent["model"] = AUTO
         request, account = self._request(
@@ -166,7 +178,7 @@ class Gateway:
             leave()
             raise
         if isinstance(reply, StreamReply):
-            stream = CompletionStream(reply, account, leave)
+            stream = CompletionStream(reply, account, leave, self._drop)
             self._streams.add(stream)
             return stream
         leave()
@@ -185,9 +197,13 @@ class Gateway:
     ) -> Completion:
         """Answer an embeddings body. Raises: CompletionError."""
         self._check_open()
-        caller = Caller(tenant or self._tenant, tier, team, user)
+        caller = self._caller(tenant, tier, team, user)
         request, account = self._request(
-            Operation.EMBEDDINGS, body, check_embeddings, caller, _headers(headers, tags)
+            Operation.EMBEDDINGS,
+            _mapping("body", body),
+            check_embeddings,
+            caller,
+            _headers(headers, tags),
         )
         leave = await self._seat(caller.tenant, account)
         try:
@@ -212,8 +228,10 @@ class Gateway:
         Raises: CompletionError.
         """
         self._check_open()
-        caller = Caller(tenant or self._tenant, tier, team, user)
-        sent = {"model": AUTO, **body}
+        caller = self._caller(tenant, tier, team, user)
+        sent = _mapping("body", body)
+        if sent.get("model") in (None, ""):
+            sent["model"] = AUTO
         request, account = self._request(
             Operation.CHAT, sent, check_chat, caller, _headers(headers, tags)
         )
@@ -274,12 +292,15 @@ class Gateway:
         """The hops of a list; the same list is read once. Raises: FallbackError."""
         live = self._engine.live
         key = (live.program.digest, model, repr(entries))
-        found = self._fallbacks.get(key)
+        # Of other classes `repr` need not say what they hold.
+        is_plain = _is_plain(entries)
+        found = self._fallbacks.get(key) if is_plain else None
         if found is None:
             found = read_fallback(entries, live, model)
             if len(self._fallbacks) >= _KEPT_FALLBACKS:
                 self._fallbacks.clear()
-            self._fallbacks[key] = found
+            if is_plain:
+                self._fallbacks[key] = found
         return found
 
     async def _seat(self, tenant: str, account: Account) -> Leave:
@@ -294,6 +315,9 @@ class Gateway:
                 type="rate_limit_error",
                 retry_after_us=1_000_000,
             )
+        if self._closed:  # while it waited
+            leave()
+            self._check_open()
         return leave
 
     async def _carried_out(self, work: Awaitable[T], account: Account) -> T:
@@ -327,11 +351,27 @@ class Gateway:
     async def _close(self) -> None:
         """Take no more, end open streams, and wait for requests under way."""
         self._closed = True
-        for stream in list(self._streams):
-            await stream.aclose()
+        await self._end_streams()
         await self._idle.wait()
-        for stream in list(self._streams):  # those that began meanwhile
-            await stream.aclose()
+        await self._end_streams()  # those that began meanwhile
+
+    async def _end_streams(self) -> None:
+        await asyncio.sleep(0)  # what was dropped just now says so
+        ended = [stream.aclose() for stream in self._streams]
+        await asyncio.gather(*ended, *self._dropped, return_exceptions=True)
+
+    def _drop(self, chunks: AsyncGenerator[bytes, None]) -> None:
+        task = self._loop.create_task(chunks.aclose())  # type: ignore[arg-type]
+        self._dropped.add(task)
+        task.add_done_callback(self._dropped.discard)
+
+    def _caller(self, tenant: str | None, tier: str, team: str | None, user: str | None) -> Caller:
+        """Who asks. Raises: TypeError, ValueError for what could not be written down."""
+        for name, value in (("tenant", tenant), ("team", team), ("user", user)):
+            if value is not None:
+                _check_text(f"`{name}`", value)
+        _check_text("`tier`", tier)
+        return Caller(tenant or self._tenant, tier, team, user)
 
 
 class _Accounts:
@@ -379,6 +419,42 @@ def _settings(
     )
 
 
+def _is_plain(value: object) -> bool:
+    """Whether a value is of the built-in classes through and through."""
+    kind = type(value)
+    if kind is dict:
+        return all(map(_is_plain, value.values()))  # type: ignore[attr-defined]
+    if kind in (list, tuple):
+        return all(map(_is_plain, value))  # type: ignore[call-overload]
+    return kind in (str, int, float, bool, type(None))
+
+
+def _mapping(name: str, value: Any) -> dict[str, Any]:
+    """A mapping as a dict of its own. Raises: TypeError."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"`{name}` must be a mapping, not {type(value).__name__}")
+    return dict(value)
+
+
+def _check_text(what: str, value: object) -> None:
+    """Raises: TypeError for what is no text; ValueError for a text that is not Unicode."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be a text, not {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} has half a character in it (a lone surrogate)") from None
+
+
+def _texts(name: str, value: Mapping[str, str] | None) -> dict[str, str]:
+    """A mapping of texts. Raises: TypeError, ValueError."""
+    found = {} if value is None else _mapping(name, value)
+    for key, text in found.items():
+        _check_text(f"a key of `{name}`", key)
+        _check_text(f"`{key}` of `{name}`", text)
+    return found
+
+
 def _written(body: Mapping[str, Any]) -> bytes:
     """A body as JSON. Raises: RequestError 400."""
     try:
@@ -394,10 +470,10 @@ def _headers(
     """What conditions read as headers: lower-case, without credentials, the tags among them."""
     read = {
         name.lower(): value
-        for name, value in (headers or {}).items()
+        for name, value in _texts("headers", headers).items()
         if name.lower() not in _CREDENTIALS
     }
-    if tags:
+    if tags := _texts("tags", tags):
         for name, value in tags.items():
             if any(mark in name for mark in ",=") or "," in value:
                 raise ValueError(f"the tag `{name}` has a `,` or `=` in it: write it without")

@@ -7,14 +7,16 @@ middle of a stream as after a whole answer.
 
 import asyncio
 import logging
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, cast
 
 import orjson
-from sanic.exceptions import RequestTimeout
+from sanic.exceptions import BadRequest, RequestTimeout
 from sanic.http import Http, Stage
+from sanic.http.http1 import HTTP_CONTINUE
 from sanic.models.server_types import ConnInfo
 from sanic.server.protocols.http_protocol import HttpProtocol
 
@@ -34,6 +36,12 @@ _REFUSED = orjson.dumps(
         }
     }
 )
+
+# RFC 9112: the end of the line before, and what a chunk begins with. Sanic takes `0x1F` for a size,
+# any two bytes for an end of line and anything for an extension; who reads them otherwise sees a
+# request where it sees a body, or the other way round.
+_CHUNK = re.compile(rb"\r\n[0-9A-Fa-f]{1,16}[\t ]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_LONGEST_CHUNK_LINE = 64  # where nothing but what follows ends it
 
 _log = logging.getLogger("turnout.server")
 
@@ -87,6 +95,26 @@ class _Exchange(Http):
             await asyncio.sleep(0)
         await super().http1_request_header()  # type: ignore[no-untyped-call]
         self._connection.is_asking()
+
+    async def read(self) -> bytes | None:
+        """Read a part of the body. Raises: BadRequest where chunks are not as HTTP has them."""
+        # Sanic declares neither as what it is.
+        kind: Any = self.request_body
+        if kind == "chunked" and not self.request_bytes_left:
+            await self._check_chunk()
+        return await super().read()
+
+    async def _check_chunk(self) -> None:
+        """Look at what the next chunk begins with, once it is there."""
+        if self.expecting_continue:
+            self.expecting_continue = False
+            await self._send(HTTP_CONTINUE)
+        buffer = self.recv_buffer
+        while buffer.find(b"\r\n", 2) < 0 and len(buffer) <= _LONGEST_CHUNK_LINE:
+            await self._receive_more()
+        if _CHUNK.match(buffer) is None:
+            self.keep_alive = False
+            raise BadRequest("Bad chunked encoding")
 
     @property
     def _connection(self) -> "Connection":
