@@ -576,7 +576,7 @@ def retry_after_us(headers: Mapping[str, str], now_s: float) -> int | None:
                 return None
     if waits is None or waits < 0:
         return None
-    return min(round(waits * 1_000_000), _MAX_WAIT_US)
+    return round(min(waits * 1_000_000, _MAX_WAIT_US))
 
 
 def _number(text: str | None) -> float | None:

@@ -129,7 +129,7 @@ class Breaker(CircuitBreakerStorage):
     def succeed(self, now_ns: int, since_ns: int | None) -> bool:
         """Take an attempt's success; whether others are to know. `since_ns`: when it began."""
         if since_ns is not None:
-            self.failed.under_way.pop(since_ns, None)
+            self.failed.end(since_ns)
         self.turn(now_ns)
         if not self._counts(since_ns):
             return False
@@ -142,7 +142,7 @@ class Breaker(CircuitBreakerStorage):
     def finish(self, now_ns: int, since_ns: int | None) -> bool:
         """Take a complete answer; whether others are to know. `since_ns`: when it began."""
         if since_ns is not None:
-            self.cut.under_way.pop(since_ns, None)
+            self.cut.end(since_ns)
         self.turn(now_ns)
         if not self._counts(since_ns):
             return False
@@ -155,8 +155,8 @@ class Breaker(CircuitBreakerStorage):
         """Take an attempt's failure; whether others are to know. `since_ns`: when it began."""
         is_cut = since_ns in self.cut.under_way
         if since_ns is not None:
-            self.failed.under_way.pop(since_ns, None)
-            self.cut.under_way.pop(since_ns, None)
+            self.failed.end(since_ns)
+            self.cut.end(since_ns)
         self.turn(now_ns)
         if not self._counts(since_ns):
             return False
@@ -172,8 +172,8 @@ class Breaker(CircuitBreakerStorage):
 
     def leave(self, now_ns: int, since_ns: int) -> bool:
         """Take an attempt that says nothing; whether others are to know."""
-        self.failed.under_way.pop(since_ns, None)
-        self.cut.under_way.pop(since_ns, None)
+        self.failed.end(since_ns)
+        self.cut.end(since_ns)
         dropped = self._drop_claim(now_ns, since_ns)
         if self.calm:
             return dropped
@@ -368,10 +368,13 @@ class Breaker(CircuitBreakerStorage):
                 row.forget(change.at_ns)
 
     def _weigh(self) -> None:
-        is_failing = self._is_failing(_FAILED) or self._is_failing(_CUT)
-        is_on_trial = self._is_on_trial(self._floor_ns(self._parts(_FAILED)))
-        is_barred = self.change.until_ns or self.is_cooling
-        self.calm = not (is_failing or is_on_trial or is_barred or self.is_ahead)
+        self.calm = not (
+            self.change.until_ns
+            or self.is_cooling
+            or any(self._is_failing(row) for row in _ROWS)
+            or self._is_on_trial(self._floor_ns(self._parts(_FAILED)))
+            or self.is_ahead
+        )
 
     # --- as pybreaker sees it --------------------------------------------------------------------
 

@@ -232,8 +232,8 @@ class Chain:
                 made = sum(one.outcome != "skipped" for one in journey.attempts)
                 pending = [(error.fault, route)]
                 failures.append((stop.target, error))
-                if now() >= deadline_at:
-                    break
+            if now() >= deadline_at:
+                break
         if failures:
             raise exhausted(failures, made)
         raise nowhere([_excluded(stop) for stop in stops])
@@ -602,7 +602,8 @@ def _excluded(stop: _Stop) -> tuple[str, str, Fault | None]:
 def _is_short(barred: Barred, stop: _Stop) -> bool:
     """Whether the pause that a provider asked for is waited for."""
     left_s = stop.limit_at - asyncio.get_running_loop().time()
-    is_soon = barred.left_us / 1e6 < min(PATIENCE_S, left_s)
+    pause_s = barred.left_us / 1e6
+    is_soon = pause_s < PATIENCE_S and pause_s + SPREAD_S[1] < left_s
     return barred.is_cooling and is_soon and stop.is_last_after(Fault.BREAKER_OPEN)
 
 

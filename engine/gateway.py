@@ -227,12 +227,13 @@ class Gateway:
         live = self._live
         unusable = live.unusable
         targets, slots = live.program.targets, live.program.slots
-        if self._shadow is not None:
-            beside = self._shadow.program
-            targets, slots = {**beside.targets, **targets}, {**beside.slots, **slots}
+        # A target that only the shadow names needs no key: nothing is sent there.
         states: dict[str, Value] = {
             f"usable({id})": False for id, target in targets.items() if target.provider in unusable
         }
+        if self._shadow is not None:
+            beside = self._shadow.program
+            targets, slots = {**beside.targets, **targets}, {**beside.slots, **slots}
         states |= self._breakers.values(one.id for one in targets.values())
         table = self._latches.over(self._pulse.tick(targets, slots.values(), states))
         if self._shadow is not None:
@@ -258,10 +259,15 @@ class Gateway:
 
         None: there was none in time. What is returned gives it back and must be called once.
         """
-        one = self._live.program.tenants.get(tenant)
-        if one is None or one.concurrency is None:
+        seats = self.seats(tenant)
+        if seats is None:
             return nothing
-        return await self._seats.take(f"tenant:{tenant}", one.concurrency, patience_s)
+        return await self._seats.take(f"tenant:{tenant}", seats, patience_s)
+
+    def seats(self, tenant: str) -> int | None:
+        """How many requests a tenant may have under way; None: no number is set."""
+        one = self._live.program.tenants.get(tenant)
+        return None if one is None else one.concurrency
 
     async def generate(
         self, request: Request, fallback: Fallback | None = None
@@ -418,8 +424,7 @@ class Gateway:
     def finish(self, record: DecisionRecord) -> None:
         """Hand a finished record to the journal and the metrics."""
         self._under_way -= 1
-        waited = sum(a.took_us for a in record.attempts if a.kind != "mirror")
-        self._pulse.record_own(record.took_us - waited)
+        self._pulse.record_own(record.took_us - record.waited_us)
         self._journal.put(record)
         self._on_record(record)
 

@@ -29,6 +29,7 @@ NONE = "none"
 MOST_TARGETS = 500
 OTHER = "other"
 # Policies come and go while a process lives, and with them their rules and reasons.
+_MOST_RULES = 500
 _MOST_PAIRS = 500
 _MOST_REASONS = 30
 
@@ -65,6 +66,7 @@ class Metrics:
         """Make every counter, in a registry of its own."""
         self._tenants = frozenset(tenants)
         self._targets = _Known(MOST_TARGETS)
+        self._rules = _Known(_MOST_RULES)
         self._pairs = _Known(_MOST_PAIRS)
         self._reasons = _Known(_MOST_REASONS)
         self._results = _Known(_MOST_REASONS)
@@ -195,7 +197,7 @@ class Metrics:
 
     def observe(self, record: DecisionRecord) -> None:
         """Count one finished request."""
-        rule = record.rule or NONE
+        rule = self._rule(record.rule)
         tenant = record.tenant if record.tenant in self._tenants else OTHER
         target = self._bounded(record.target)
         if self._digest is None:
@@ -214,7 +216,7 @@ class Metrics:
     def observe_late(self, late: Late) -> None:
         """Count an attempt that ended after its request was counted."""
         tenant = late.record.tenant if late.record.tenant in self._tenants else OTHER
-        self._observe_attempt(late.attempt, late.record.rule or NONE, tenant)
+        self._observe_attempt(late.attempt, self._rule(late.record.rule), tenant)
 
     def _observe_attempt(self, attempt: Attempt, rule: str, tenant: str) -> None:
         tried = self._bounded(attempt.target)
@@ -262,6 +264,7 @@ class Metrics:
     def policy(self, digest: str) -> None:
         """Say which policy is in force from now on."""
         if self._digest is not None:
+            # The files of several workers keep what was in them, as 0: `_InForce` leaves it out.
             self._policy.labels(self._digest).set(0)
             if MULTIPROCESS_VARIABLE not in os.environ:
                 self._policy.remove(self._digest)
@@ -302,6 +305,9 @@ class Metrics:
             # It registers itself.
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(_InForce(registry))
+
+    def _rule(self, rule: str | None) -> str:
+        return NONE if rule is None else self._rules.label(rule)[0]
 
     def _bounded(self, target: str | None) -> str:
         return NONE if target is None else self._targets.label(target)[0]

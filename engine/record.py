@@ -5,6 +5,7 @@ These are the shapes that `gateway` fills, `journal` and `ledger` write, and `tr
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal
 
 from turnout.dsl.schema import Value
@@ -118,6 +119,17 @@ class DecisionRecord:
     def cost_nano_usd(self) -> int:
         """What all attempts cost together."""
         return sum(attempt.cost_nano_usd for attempt in self.attempts)
+
+    @property
+    def waited_us(self) -> int:
+        """How long it waited for others: the attempts, and the pauses before a hop's next try."""
+        tries = [one for one in self.attempts if one.kind != "mirror" and one.outcome != "skipped"]
+        pauses = (
+            later.started_us - earlier.started_us - earlier.took_us
+            for earlier, later in pairwise(tries)
+            if later.number > 1
+        )
+        return sum(one.took_us for one in tries) + sum(max(pause, 0) for pause in pauses)
 
 
 @dataclass(frozen=True, slots=True)

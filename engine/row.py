@@ -41,13 +41,20 @@ class Row:
         self.succeeded_ns = 0
         self._failed: list[tuple[int, int]] = []  # when it was over, when it began
         self._count = 0
+        self._told: tuple[tuple[int, ...], int] | None = None  # until something changes it
 
     def __bool__(self) -> bool:
         """Whether anything failed since this worker's last success."""
         return bool(self._failed)
 
+    def end(self, since_ns: int) -> None:
+        """Take an attempt that is over, whatever became of it."""
+        self.under_way.pop(since_ns, None)
+        self._told = None
+
     def succeed(self, now_ns: int) -> None:
         """End the row."""
+        self._told = None
         self.succeeded_ns = now_ns
         self._failed.clear()
 
@@ -57,6 +64,7 @@ class Row:
         What failed up to `floor_ns` is forgiven. Of a longer row its first and its latest are kept,
         `most` in all.
         """
+        self._told = None
         kept = [one for one in self._failed if one[0] > floor_ns]
         if len(kept) < len(self._failed):
             self._count = len(kept)
@@ -70,6 +78,7 @@ class Row:
         """What began until then can end no row any more."""
         for since_ns in [one for one in self.under_way if one <= until_ns]:
             del self.under_way[since_ns]
+        self._told = None
 
     @property
     def latest_ns(self) -> int:
@@ -79,7 +88,9 @@ class Row:
     @property
     def tally(self) -> Tally:
         """What the others are told."""
-        return Tally(tuple(at for at, _ in self._failed), self._ripe_ns, self.succeeded_ns)
+        if self._told is None:
+            self._told = tuple(at for at, _ in self._failed), self._ripe_ns
+        return Tally(*self._told, self.succeeded_ns)
 
     @property
     def _ripe_ns(self) -> int:
@@ -93,5 +104,11 @@ class Row:
         # order of its beginning, so that nothing is left between; what is slow is.
         first = min(since for _, since in self._failed)
         last = max(since for _, since in self._failed)
-        between = sum(first < since < last for since in self.under_way)
-        return began_ns + PATIENCE_NS if self._count >= between else _NEVER_NS
+        left = self._count
+        for since in self.under_way:
+            if since >= last:
+                break
+            left -= since > first
+            if left < 0:
+                return _NEVER_NS
+        return began_ns + PATIENCE_NS

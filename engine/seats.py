@@ -29,5 +29,13 @@ class Boundless:
         return nothing
 
 
+def all_taken(seats: int | None) -> str:
+    """What a tenant is told that has none left of so many seats; None: the number is not known."""
+    if seats is None:
+        return "As many requests of this tenant are under way as it may have at a time."
+    counted = "1 request at a time is" if seats == 1 else f"{seats} requests at a time are"
+    return f"This tenant is full: its {counted} under way; try again in a moment."
+
+
 def nothing() -> None:
     """Give back what was never bounded."""

@@ -196,10 +196,14 @@ class Look:
             shadowed.undecided = self.undecided or LATE
             return shadowed
         same = (self.rule, self.target) == (rule, self.acting)
-        shadowed.agrees = same and self.refused is None
         if self.seen is not None:
-            classed(self.seen)
-            _keep_values(shadowed, self.seen, self.acted_on)
+            try:
+                classed(self.seen)
+                _keep_values(shadowed, self.seen, self.acted_on)
+            except Exception as error:  # the request's own record must be written all the same
+                shadowed.undecided = f"it broke: {type(error).__name__}"
+                return shadowed
+        shadowed.agrees = same and self.refused is None
         return shadowed
 
 

@@ -92,17 +92,17 @@ class SharedBoard:
         """Take away what this worker told, and give up its roles."""
         self._closed = True
         self._leave()
-        for handle in self._roles.values():
-            os.close(handle)
+        self._resign()
         for fellow in self._fellows.values():
             fellow.close()
-        self._roles, self._led, self._fellows = {}, set(), {}
+        self._fellows = {}
 
     # --- this worker -----------------------------------------------------------------------------
 
     def _join(self) -> None:
-        """Be there under a new name, with everything told so far."""
+        """Be there under a new name, with everything told so far, and without a role."""
         self._leave()
+        self._resign()
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for _ in range(_NAMES):
             self._name = f"{os.getpid()}-{secrets.token_hex(8)}"
@@ -112,6 +112,12 @@ class SharedBoard:
         for teller in self._tellers.values():
             teller.pending = True
         self._write()
+
+    def _resign(self) -> None:
+        """Give up all roles: in a folder that was cleared, others find files that nobody holds."""
+        for handle in self._roles.values():
+            os.close(handle)
+        self._roles, self._led = {}, set()
 
     def _leave(self) -> None:
         for topic, teller in self._tellers.items():

@@ -225,6 +225,7 @@ WAITS: list[tuple[dict[str, str], int | None]] = [
     ({"retry-after": "999999999"}, 24 * 3600 * 1_000_000),
     ({"retry-after-ms": "250", "retry-after": "9"}, 250_000),
     ({"retry-after-ms": "x", "retry-after": "9"}, 9_000_000),
+    ({"retry-after": "1e305"}, 86_400_000_000),
 ]
 
 

@@ -325,6 +325,20 @@ async def test_a_tenant_has_no_more_under_way_than_its_seats(
         assert (await whole(one)).target == "groq/llama-3-8b"
 
 
+async def test_who_waits_for_a_seat_when_the_block_ends_is_told_so(
+    tmp_path: Path, addresses: str
+) -> None:
+    rules = RULES + "tenants: {acme: {concurrency: 1}}\n"
+    async with opened(tmp_path, addresses, rules) as one:
+        stream = await one.complete({"messages": HELLO, "stream": True}, tenant="acme")
+        waiting = asyncio.create_task(one.complete({"messages": HELLO}, tenant="acme"))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+    with pytest.raises(RuntimeError, match="closed"):
+        await waiting
+    assert [row[0] for row in kept(tmp_path)] == [stream.id]
+
+
 async def test_fifty_at_once_each_get_their_own_account(
     gateway: Gateway, faulty: dict[str, SimulatorProcess]
 ) -> None:
@@ -473,3 +487,60 @@ async def test_what_cannot_serve_is_refused_when_it_is_opened(tmp_path: Path) ->
     with pytest.raises(OSError):
         async with Gateway.open(tmp_path / "none.yml", environment=KEYS, keep=False):
             raise AssertionError("it opened")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"body": None}, "`body` must be a mapping, not NoneType"),
+        ({"body": [("messages", HELLO)]}, "`body` must be a mapping, not list"),
+        ({"tenant": b"acme"}, "`tenant` must be a text, not bytes"),
+        ({"user": {"id": 1}}, "`user` must be a text, not dict"),
+        ({"tier": None}, "`tier` must be a text, not NoneType"),
+        ({"team": "\ud800"}, "`team` has half a character in it"),
+        ({"tags": {"a": 5}}, "`a` of `tags` must be a text, not int"),
+        ({"tags": ["a"]}, "`tags` must be a mapping, not list"),
+        ({"headers": {1: "a"}}, "a key of `headers` must be a text, not int"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_what_could_not_be_written_down_is_refused_before_it_costs_anything(
+    gateway: Gateway, tmp_path: Path, given: dict[str, Any], told: str
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=re.escape(told)):
+        await gateway.complete(**({"body": {"messages": HELLO}} | given))
+    assert kept(tmp_path) == []
+
+
+class Shown(dict[str, object]):
+    """A mapping that does not show what it holds."""
+
+    def __repr__(self) -> str:
+        return "<entry>"
+
+
+async def test_lists_that_look_alike_are_told_apart(gateway: Gateway) -> None:
+    names = ["openai/gpt-4", "groq/llama-3-8b"]
+    found = [gateway._fallback([Shown(provider=name)], "auto").hops[0].target for name in names]
+    assert found == names
+
+
+async def test_a_block_that_ends_leaves_no_reader_and_no_connection(
+    tmp_path: Path, addresses: str, faulty: dict[str, SimulatorProcess]
+) -> None:
+    async def read(stream: CompletionStream) -> None:
+        async for _ in stream:
+            pass
+
+    before = len(os.listdir("/proc/self/fd"))
+    async with opened(tmp_path, addresses) as gateway:
+        await whole(gateway)
+        faulty["groq"].fault({"kind": "delay", "at": "chunk", "after": 2}, times=1)
+        stream = await streamed(gateway)
+        task = asyncio.create_task(read(stream))
+        while stream._reader is None:
+            await asyncio.sleep(0)
+    with pytest.raises(CompletionError, match="closed while it was read"):
+        await task
+    assert len(os.listdir("/proc/self/fd")) <= before
+    assert len(kept(tmp_path)) == 2

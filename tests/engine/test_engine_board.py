@@ -364,6 +364,18 @@ def test_who_is_asked_for_in_the_moment_of_joining_joins_under_another_name(
     os.close(held[0])
 
 
+def test_a_role_has_one_holder_where_the_folder_was_cleared(
+    join: Join, clock: Clock, tmp_path: Path
+) -> None:
+    one, two = join(), join()
+    assert one.leads("probes") and not two.leads("probes")
+    shutil.rmtree(tmp_path / "run")
+    clock.now_ns += 2 * SECOND
+    for board in (one, two):
+        board.look("pulse")
+    assert [board.leads("probes") for board in (two, one, two)] == [True, False, True]
+
+
 def test_a_folder_that_was_cleared_is_used_again(join: Join, clock: Clock, tmp_path: Path) -> None:
     one, two = join(), join()
     two.post("pulse", b"told once")

@@ -893,6 +893,7 @@ def test_workers_that_look_in_any_order_come_to_the_same(seed: int, workers: int
     chance = random.Random(seed)
     crew, clock, _ = crowd(workers)
     under_way: list[tuple[int, int]] = []
+    streams: list[tuple[int, int]] = []
     longest = 0
     probing: dict[int, int] = {}
 
@@ -917,17 +918,31 @@ def test_workers_that_look_in_any_order_come_to_the_same(seed: int, workers: int
             case 3 if under_way:
                 m, since = under_way.pop(chance.randrange(len(under_way)))
                 probing.pop(m, None)
-                outcome = chance.randrange(4)
+                outcome = chance.randrange(6)
                 if outcome == 0:
                     crew[m].succeeded(X, since)
+                elif outcome == 4:
+                    crew[m].spoke(X, since)
+                    streams.append((m, since))
+                elif outcome == 5:
+                    crew[m].left(X, since)
                 elif outcome == 1:
                     seconds = chance.choice([1, 20, 50])
                     crew[m].failed(X, limited(seconds), since)
                     longest = max(longest, clock.ns + seconds * S)
                 else:
                     crew[m].failed(X, DOWN, since)
+            case 4 if streams:
+                m, since = streams.pop(chance.randrange(len(streams)))
+                match chance.randrange(4):
+                    case 0:
+                        crew[m].finished(X, since)
+                    case 1:
+                        crew[m].left(X, since)
+                    case _:
+                        crew[m].failed(X, DOWN, since)
             case _:
-                clock.turn(chance.choice([0.01, 0.1, 4, 16]))
+                clock.turn(chance.choice([0.01, 0.1, 1, 4, 16]))
     for _ in range(2):
         for one in chance.sample(crew, workers):
             one.look()

@@ -3,17 +3,19 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.engine.test_engine_chain import Over, hop, journey, outcomes, target, turn
+from tests.engine.test_engine_gateway import Bench
 from turnout.adapters.scripted import Pause, Scripted, Step, said, spoken
 from turnout.dsl.core import Breaking, Hop
 from turnout.engine.breakers import Breakers
 from turnout.engine.chain import MOST_ATTEMPTS, Answered, Journey, Opened
 from turnout.engine.provider import Fault, ProviderError
-from turnout.engine.request import Operation, RequestError
+from turnout.engine.request import Operation, RequestError, StreamReply
 from turnout.engine.seats import Leave
 
 DOWN = ProviderError(Fault.SERVER, "down", status=500)
@@ -150,6 +152,18 @@ def test_a_short_pause_is_not_waited_for_where_somebody_is_left() -> None:
 
     second = Scripted("b", [said("b")])
     assert told(trip, breakers, Scripted("a", []), second, before=before) == ("b/m", 0)
+
+
+@pytest.mark.parametrize("pause_s", [0.96, 0.99, 0.9999, 1.0])
+def test_no_pause_is_waited_for_that_leaves_no_time_to_answer(pause_s: float) -> None:
+    breakers = turned()
+    trip = journey(hop("a/m"), deadline_us=1_000_000)
+    only = Scripted("a", [])
+    error, seconds = told(
+        trip, breakers, only, before=lambda: breakers.failed("a/m", limited(pause_s))
+    )
+    assert isinstance(error, RequestError)
+    assert (error.status, error.code, seconds) == (503, "breaker_open", 0)
 
 
 def test_a_hop_that_never_could_leaves_it_at_the_breakers_wait() -> None:
@@ -364,6 +378,23 @@ def test_where_the_only_target_is_full_the_client_is_told_to_come_back() -> None
     assert seconds == 1.0
 
 
+def test_nothing_is_begun_once_the_deadline_has_passed_in_a_queue() -> None:
+    places = Places()
+    places.taken["target:a/m"] = 1
+    last = Scripted("b", [said("too late")])
+    trip = bounded(hop("a/m"), hop("b/m"))
+    trip.program = replace(trip.program, deadline_us=200_000)
+
+    async def go() -> RequestError:
+        with pytest.raises(RequestError) as caught:
+            await Over({"a": Scripted("a", []), "b": last}, turned(), places).answer(trip)
+        return caught.value
+
+    error, seconds = turn(go())
+    assert (error.status, error.code, seconds) == (503, "overloaded", 0.2)
+    assert last.calls == []
+
+
 def test_a_target_without_a_bound_asks_for_no_place() -> None:
     places = Places()
     turn(Over({"a": Scripted("a", [said("a")])}, turned(), places).answer(journey(hop("a/m"))))
@@ -438,3 +469,27 @@ def test_embeddings_hold_to_breakers_too() -> None:
     error, _ = told(trip, breakers, Scripted("a", []), before=opens(breakers, "a/m"))
     assert isinstance(error, RequestError)
     assert error.status == 503
+
+
+async def test_a_stream_that_is_read_to_its_end_forgives_those_that_broke_off(
+    tmp_path: Path,
+) -> None:
+    cut: Step = [*spoken("he", "llo")[:2], DOWN]
+    policy = """
+routing_policy: [{name: all, route: openai/gpt-4o, retries: 0}]
+breakers: {failures: 3}
+"""
+    steps = [cut, cut, spoken("whole"), cut, cut, cut]
+    one = Bench(tmp_path, policy, Scripted("openai", steps))
+    open_after: list[bool] = []
+    await one.gateway.start()
+    try:
+        for _ in steps:
+            reply = await one.gateway.generate(one.request(stream=True))
+            assert isinstance(reply, StreamReply)
+            async for _event in reply.chunks:
+                pass
+            open_after.append("breaker(openai/gpt-4o)" in one.gateway._breakers.values())
+    finally:
+        await one.gateway.close()
+    assert open_after == [False] * 5 + [True]

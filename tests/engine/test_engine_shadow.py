@@ -300,6 +300,36 @@ async def test_a_shadow_that_breaks_is_told_once_per_kind_and_reaches_no_request
     assert len(caplog.records) == 1
 
 
+async def test_a_target_that_only_the_shadow_names_needs_no_key(bench: Any) -> None:
+    keyless = Scripted("anthropic", [], usable=False)
+    one = await bench(answers("groq", 2), keyless)
+    first_of = "routing_policy:\n  - {name: short, route: {first_of: [%s, groq/llama-3-8b]}}\n"
+    one.gateway.shadow_with(Shadow(compiled(first_of % "anthropic/claude-sonnet")))
+    record = await one.ask()
+    assert (record.target, record.shadow.target) == ("groq/llama-3-8b", "anthropic/claude-sonnet")
+    # What both name is for both as it is: the same policy comes to the same.
+    same = await bench(answers("groq", 1), keyless, policy=first_of % "anthropic/claude-sonnet")
+    same.gateway.shadow_with(Shadow(compiled(first_of % "anthropic/claude-sonnet")))
+    record = await same.ask()
+    assert (record.target, record.shadow.target) == ("groq/llama-3-8b", "groq/llama-3-8b")
+    assert record.shadow.agrees is True
+
+
+async def test_a_shadow_that_breaks_when_it_is_kept_costs_no_record(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await bench(answers("groq", 1))
+    one.gateway.shadow_with(Shadow(compiled(ACTING)))
+
+    def broken(seen: Any) -> None:
+        raise ZeroDivisionError("no")
+
+    monkeypatch.setattr(shadows, "classed", broken)
+    record = await one.ask()
+    assert (record.outcome, record.shadow.agrees) == ("ok", None)
+    assert record.shadow.undecided == "it broke: ZeroDivisionError"
+
+
 async def test_values_that_only_the_shadow_asks_for_are_measured_for_it(bench: Any) -> None:
     beside = compiled(
         "targets: {anthropic/claude-sonnet: {expected: {p95: 9s}}}\nrouting_policy:\n"

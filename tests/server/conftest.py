@@ -104,6 +104,9 @@ class StubGateway:
     async def seat(self, tenant: str, patience_s: float) -> Leave | None:
         return await self.seats.take(tenant, self.most, patience_s)
 
+    def seats_of(self, tenant: str) -> int | None:
+        return self.most
+
     async def count(self, request: Request) -> Reply:
         self.requests.append(request)
         return Reply(200, b'{"input_tokens":7}', dict(HEADERS))

@@ -21,7 +21,7 @@ from turnout.server import workers as supervisor
 from turnout.server.stop import Stop
 from turnout.server.worker import Ready, log_to_stderr, run_worker
 from turnout.server.workers import run_workers
-from turnout.settings import Limits, Settings
+from turnout.settings import Limits, Settings, SettingsError
 
 
 class SlowGateway:
@@ -111,6 +111,16 @@ def build_hanging(settings: Settings) -> SlowGateway:
 
 def build_nothing(settings: Settings) -> SlowGateway:
     raise RuntimeError("no gateway today")
+
+
+def build_two(settings: Settings) -> SlowGateway:
+    """The first two that are built start; what a third needs is gone."""
+    log = settings.home / "log"
+    gateway = SlowGateway(log)
+    if log.exists() and log.read_text().count("built") >= 2:
+        raise SettingsError(("the key is gone",))
+    gateway.note("built")
+    return gateway
 
 
 def main() -> None:

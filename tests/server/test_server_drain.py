@@ -215,6 +215,21 @@ async def test_a_worker_that_dies_is_replaced_and_its_fellows_go_on(start: Start
         assert server.notes("closed") == 2
 
 
+async def test_why_a_successor_cannot_start_is_said(start: Start) -> None:
+    async with start(2, factory="build_two") as server:
+        async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
+            with pytest.raises(httpx.RemoteProtocolError):
+                await client.post(
+                    f"{server.url}/v1/embeddings", json={"model": "m", "input": "die"}
+                )
+        assert server.process.stderr is not None
+        while b"ended with 1" not in (line := await server.process.stderr.readline()):
+            assert line
+        assert b"ended with 1 (the key is gone); another one starts" in line
+        server.signal(signal.SIGTERM)
+        assert await server.end() == 0
+
+
 async def test_workers_do_not_outlive_their_parent(start: Start) -> None:
     async with start(2) as server:
         server.signal(signal.SIGKILL)
@@ -420,3 +435,20 @@ async def test_a_request_whose_headers_end_during_the_drain_is_told_so(
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b'"code":"draining"' in answer and b"connection: close" in answer
     assert served.gateway.requests == []
+
+
+async def test_a_request_whose_headers_do_not_end_does_not_hold_the_process_up(
+    serve: Any, stub_gateway: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turnout.server.connection._SPEAKS_WITHIN_S", 0.05)
+    async with serve(stub_gateway()) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n")
+        while not served.app.ctx.connections.open:
+            await asyncio.sleep(0.005)
+        began = time.monotonic()
+        await served.drain(10)
+        assert time.monotonic() - began < 5
+        answer = await reader.read()
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 503 ") and b'"code":"shutting_down"' in answer

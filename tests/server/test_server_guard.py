@@ -5,6 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
+from turnout.server.guard import _is_reached
+
 CHAT = {"model": "gpt-4", "messages": [{"role": "user", "content": "hi"}]}
 APP = "https://app.example.com"
 
@@ -74,6 +76,52 @@ async def test_the_address_that_is_served_is_a_name_of_its_own(serve: Any) -> No
     async with serve(host="10.1.2.3") as served, httpx.AsyncClient() as client:
         response = await client.get(f"{served.url}/health", headers={"host": "10.1.2.3:8080"})
     assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "reached", "is_ours"),
+    [
+        ("10.1.2.3", "10.1.2.3", True),
+        ("10.1.2.3:8080", "10.1.2.3", True),
+        ("10.1.2.3:8080", "::ffff:10.1.2.3", True),
+        ("[::ffff:10.1.2.3]", "10.1.2.3", True),
+        ("[fd00::7]:8080", "fd00::7", True),
+        ("[FD00:0:0::7]", "fd00::7", True),
+        ("[fe80::1]:8080", "fe80::1%eth0", True),
+        ("[fe80::1%25eth0]:8080", "fe80::1%eth0", True),
+        ("10.1.2.4", "10.1.2.3", False),
+        ("[fd00::8]", "fd00::7", False),
+        ("0.0.0.0", "10.1.2.3", False),
+        ("10.1.2.3.evil.example", "10.1.2.3", False),
+        ("10.1.2.3%evil.example", "10.1.2.3", False),
+        ("167838211", "10.1.2.3", False),
+        ("010.1.2.3", "10.1.2.3", False),
+        ("pod.example", "10.1.2.3", False),
+        ("", "", False),
+        ("localhost", "", False),
+    ],
+)
+def test_an_address_is_ours_where_the_connection_was_made_to_it(
+    host: str, reached: str, is_ours: bool
+) -> None:
+    assert _is_reached(host, reached) is is_ours
+
+
+async def test_a_probe_names_the_address_that_it_connects_to(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if this machine's address were one that others can reach too."""
+    monkeypatch.setattr("turnout.server.guard.is_loopback", lambda _: False)
+    # Settings that no other test has: who is ours is remembered.
+    async with (
+        serve(host="0.0.0.0", allowed_hosts=frozenset({"probed.example"})) as served,
+        httpx.AsyncClient(base_url=served.url) as client,
+    ):
+        told = [
+            (await client.get("/ready", headers={"host": host})).status_code
+            for host in (f"127.0.0.1:{served.port}", "127.0.0.2", "localhost", "probed.example")
+        ]
+    assert told == [200, 403, 403, 200]
 
 
 async def test_without_listed_origins_there_is_no_cors(client: httpx.AsyncClient) -> None:

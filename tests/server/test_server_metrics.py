@@ -267,6 +267,19 @@ def test_processes_add_up_what_each_has_and_agree_on_what_all_see(
     assert seen['turnout_policy_info{hash="sha256:one"}'] == "1.0"
 
 
+def test_policies_that_come_and_go_leave_a_bounded_number_of_rules_behind() -> None:
+    metrics = Metrics()
+    for number in range(700):
+        metrics.policy_loaded(f"sha256:{number}")
+        metrics.observe(record(rule=f"rule-{number}", attempts=[ATTEMPT]))
+    seen = lines(metrics)
+    for family in ("turnout_requests_total", "turnout_cost_nano_usd_total"):
+        rules = [name for name in seen if name.startswith(family + "{")]
+        assert len(rules) == 501 and any('rule="other"' in name for name in rules)
+    policies = {name: seen[name] for name in seen if name.startswith("turnout_policy_info{")}
+    assert policies == {'turnout_policy_info{hash="sha256:699"}': 1}
+
+
 CROWDED = """
 import json, os, pathlib, resource, sys
 room = int(sys.argv[1])

@@ -1,6 +1,8 @@
 """What a request in process comes to: an answer, whole or piece by piece, or an error.
 
 Each says what failed and what answered. Nothing of the engine shows through but `Usage`.
+
+Over 300 lines because whole answers, streams and errors are accounts of the same record.
 """
 
 import asyncio

@@ -34,7 +34,7 @@ from turnout.engine.request import (
     StreamReply,
     new_request_id,
 )
-from turnout.engine.seats import Leave
+from turnout.engine.seats import Leave, all_taken
 from turnout.protocols.chat_shape import check_chat, check_embeddings
 from turnout.protocols.fields import check_depth, refused
 from turnout.settings import Settings
@@ -310,7 +310,7 @@ class Gateway:
             raise CompletionError(
                 429,
                 "concurrency_exceeded",
-                "As many requests of this tenant are under way as it may have at a time.",
+                all_taken(self._engine.seats(tenant)),
                 id=account.id,
                 type="rate_limit_error",
                 retry_after_us=1_000_000,
@@ -361,7 +361,7 @@ class Gateway:
         await asyncio.gather(*ended, *self._dropped, return_exceptions=True)
 
     def _drop(self, chunks: AsyncGenerator[bytes, None]) -> None:
-        task = self._loop.create_task(chunks.aclose())  # type: ignore[arg-type]
+        task = self._loop.create_task(chunks.aclose())
         self._dropped.add(task)
         task.add_done_callback(self._dropped.discard)
 

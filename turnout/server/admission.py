@@ -12,11 +12,14 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from turnout.engine.request import RequestError
-from turnout.engine.seats import Leave
+from turnout.engine.seats import Leave, all_taken
 from turnout.settings import Limits
 
 SeatOf = Callable[[str, float], Awaitable[Leave | None]]
 """A seat among those a tenant may have, waited for so many seconds; None: there was none."""
+
+SeatsOf = Callable[[str], int | None]
+"""How many seats a tenant may have; None: no number is set."""
 
 # Files that a worker has open whatever is under way: code, journal, logs, the listening socket.
 _OWN_FILES = 128
@@ -78,10 +81,11 @@ class Admission:
         """How many wait for room."""
         return len(self._waiting)
 
-    async def enter(self, tenant: str, seat_of: SeatOf) -> Leave:
+    async def enter(self, tenant: str, seat_of: SeatOf, seats_of: SeatsOf) -> Leave:
         """Let a request of a tenant begin; what is returned ends it and must be called once.
 
-        The tenant's seat comes first: who waits for that keeps nobody else out.
+        The tenant's seat comes first: who waits for that keeps nobody else out. `seats_of` is for
+        telling those who get none.
         Raises: RequestError 503 `overloaded` or `draining`, 429 `concurrency_exceeded`.
         """
         self._check_open()
@@ -94,7 +98,7 @@ class Admission:
                 429,
                 "rate_limit_error",
                 "concurrency_exceeded",
-                "As many requests of this tenant are under way as it may have at a time.",
+                all_taken(seats_of(tenant)),
                 retry_after_us=_a_while_us(),
                 should_retry=True,
             )

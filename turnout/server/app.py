@@ -21,6 +21,7 @@ from .body import let_go
 from .connection import Connections
 from .errors import EnvelopeHandler
 from .guard import admit
+from .refusals import Refusals
 from .wire import Gateway, Incoming, Station, station
 
 GatewayFactory = Callable[[Settings], Gateway]
@@ -63,12 +64,14 @@ def create_app(
     """
     counted = metrics or of_process()
     room = capacity(settings.limits)
+    refusals = Refusals(counted.turned_away)
     here = Station(
         settings,
         gateway_factory(settings),
         counted,
-        Admission(settings.limits, room.concurrency, counted.turned_away),
-        Connections(settings.limits, room.connections, counted.turned_away),
+        Admission(settings.limits, room.concurrency, refusals),
+        Connections(settings.limits, room.connections, refusals),
+        refusals,
     )
     app: App = Sanic(
         "turnout",
@@ -117,7 +120,9 @@ def _admitted(handler: Handler) -> Handler:
     async def admitted(incoming: Incoming) -> HTTPResponse | None:
         here = station(incoming)
         try:
-            leave = await here.admission.enter(here.settings.tenant, here.gateway.seat)
+            leave = await here.admission.enter(
+                here.settings.tenant, here.gateway.seat, here.gateway.seats
+            )
         except RequestError:
             await let_go(incoming)
             raise
@@ -135,4 +140,5 @@ async def _start(app: App) -> None:
 
 
 async def _close(app: App) -> None:
+    app.ctx.refusals.say()
     await app.ctx.gateway.close()

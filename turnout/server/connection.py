@@ -179,9 +179,15 @@ class Connection(HttpProtocol):
         self._crowd.forget(self)
 
     def close_if_idle(self) -> bool:
-        """Close where nothing is asked for; who has just connected gets a moment to speak."""
-        if not self._spoke and time.monotonic() - self.began < _SPEAKS_WITHIN_S:
+        """Close where nothing is asked for; who has just begun to speak gets a moment for it."""
+        http: Any = self._http
+        is_beginning = http is not None and http.stage is Stage.REQUEST
+        if (is_beginning or not self._spoke) and time.monotonic() - self.began < _SPEAKS_WITHIN_S:
             return False
+        if is_beginning and self._task is not None:
+            # Once its headers were there, it would be refused.
+            self._task.cancel()
+            return True
         return bool(super().close_if_idle())
 
     def _refuse(self, transport: Any) -> None:

@@ -3,8 +3,12 @@
 A page in a browser on this machine can send requests here (it cannot read the answers unless DNS
 rebinding makes this host its own). So the `Host` must be ours, and a `POST` must be JSON, which a
 page may only send after a preflight that we refuse.
+
+The address that a connection was made to is ours too: kubelet and Prometheus name a pod by it, and
+rebinding takes a name.
 """
 
+import ipaddress
 from functools import lru_cache
 
 from sanic import HTTPResponse
@@ -28,7 +32,10 @@ def admit(request: Incoming) -> HTTPResponse | None:
         if len(hosts) != 1:
             told = "no `Host` header" if not hosts else "more than one `Host` header"
             return failed(request, refusal(400, "bad_host", f"The request has {told}."))
-        if not _is_ours(hosts[0], settings.allowed_hosts, settings.host):
+        if not (
+            _is_ours(hosts[0], settings.allowed_hosts, settings.host)
+            or _is_reached(hosts[0], _reached(request))
+        ):
             return failed(
                 request,
                 refusal(
@@ -50,6 +57,31 @@ def _is_ours(authority: str, allowed: frozenset[str], bound: str) -> bool:
     return (
         is_loopback(name) or name in allowed or (name == bound.lower() and name not in _EVERYWHERE)
     )
+
+
+def _reached(request: Incoming) -> str:
+    """The address of ours that this connection was made to; empty where there is none."""
+    info = request.conn_info
+    local = None if info is None else info.sockname
+    return str(local[0]) if isinstance(local, tuple) else ""
+
+
+@lru_cache(maxsize=1024)
+def _is_reached(authority: str, reached: str) -> bool:
+    """Whether an authority is an address, written as such, and the one that was reached."""
+    asked = _address(host_name(authority.strip()))
+    return asked is not None and asked == _address(reached)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An address, without the zone that says on which link; IPv4 as such, mapped or not."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address):
+        return address.ipv4_mapped or ipaddress.IPv6Address(int(address))
+    return address
 
 
 def _preflight(request: Incoming, settings: Settings) -> HTTPResponse | None:

@@ -23,6 +23,7 @@ from turnout.settings import Settings
 
 from .admission import Admission
 from .connection import Connections
+from .refusals import Refusals
 
 JSON = "application/json"
 # The method of Sanic's stand-in for a request that could not be parsed; all else in it is empty.
@@ -73,6 +74,9 @@ class Gateway(Protocol):
     async def seat(self, tenant: str, patience_s: float) -> Leave | None:
         """A seat for a request among those that a tenant may have under way; None: not in time."""
 
+    def seats(self, tenant: str) -> int | None:
+        """How many requests a tenant may have under way; None: no number is set."""
+
     async def generate(self, request: Request) -> Reply | StreamReply:
         """Answer a request for generation, in whatever protocol. Raises: RequestError."""
 
@@ -110,6 +114,7 @@ class Station:
     metrics: Metrics
     admission: Admission
     connections: Connections
+    refusals: Refusals
     draining: bool = False
 
 

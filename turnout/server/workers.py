@@ -185,9 +185,10 @@ class _Crew:
         pause_s = min(0.5 * 2**self._failures, _LONGEST_PAUSE_S)
         self._failures += 1
         _log.error(
-            "worker %s ended with %s; another one starts in %.1f s",
+            "worker %s ended with %s%s; another one starts in %.1f s",
             process.pid,
             process.exitcode,
+            _reason(worker.report),
             pause_s,
         )
         self._wait((), pause_s)
@@ -198,6 +199,16 @@ class _Crew:
         for worker in self._workers.values():
             if worker.process.pid is not None and worker.process.is_alive():
                 os.kill(worker.process.pid, number)
+
+
+def _reason(report: Connection) -> str:
+    """What a worker said of why it could not start, in brackets; nothing where it did."""
+    with contextlib.suppress(EOFError, OSError):
+        while report.poll():
+            told = report.recv()
+            if isinstance(told, str):
+                return f" ({told})"
+    return ""
 
 
 def _poke(wake: int) -> None:
