@@ -52,6 +52,9 @@ class Bare:
         """There is always one."""
         return nothing
 
+    def seats_of(self, tenant: str) -> int | None:
+        return None
+
     async def generate(self, request: Request) -> Reply | StreamReply:
         """The answer made before."""
         if request.stream:

@@ -259,12 +259,12 @@ class Gateway:
 
         None: there was none in time. What is returned gives it back and must be called once.
         """
-        seats = self.seats(tenant)
+        seats = self.seats_of(tenant)
         if seats is None:
             return nothing
         return await self._seats.take(f"tenant:{tenant}", seats, patience_s)
 
-    def seats(self, tenant: str) -> int | None:
+    def seats_of(self, tenant: str) -> int | None:
         """How many requests a tenant may have under way; None: no number is set."""
         one = self._live.program.tenants.get(tenant)
         return None if one is None else one.concurrency

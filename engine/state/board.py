@@ -2,7 +2,7 @@
 
 Each worker has a file per topic that it alone writes, and a file that it holds locked for as long
 as it lives: the kernel lets go of it however the worker ends, and whoever finds a file that nobody
-holds takes away what belonged to it. Nobody waits for anybody: a worker that hangs holds up none.
+holds takes away what belonged to it. Nobody waits for anybody; but who hangs keeps its roles.
 """
 
 import fcntl

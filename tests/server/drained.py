@@ -49,6 +49,9 @@ class SlowGateway:
     async def seat(self, tenant: str, patience_s: float) -> Leave | None:
         return nothing
 
+    def seats_of(self, tenant: str) -> int | None:
+        return None
+
     async def generate(self, request: Request) -> Reply | StreamReply:
         seconds = request.body["max_tokens"] / 10
         self.note("entered")
@@ -121,6 +124,21 @@ def build_two(settings: Settings) -> SlowGateway:
         raise SettingsError(("the key is gone",))
     gateway.note("built")
     return gateway
+
+
+def build_dying(settings: Settings) -> SlowGateway:
+    """The first two that are built die of it, as if something had killed them."""
+    gateway = SlowGateway(settings.home / "log")
+    if not gateway.log.exists() or gateway.log.read_text().count("dying") < 2:
+        gateway.note("dying")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return gateway
+
+
+def build_missing(settings: Settings) -> SlowGateway:
+    """What it needs is not there, which another try would not change."""
+    SlowGateway(settings.home / "log").note("built")
+    raise SettingsError(("the key is gone",))
 
 
 def main() -> None:

@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import logging
+import os
 import random
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,12 @@ import httpx
 import pytest
 
 from turnout.engine.request import Reply, Request, RequestError, StreamReply
-from turnout.engine.seats import Leave
+from turnout.engine.seats import Leave, all_taken
 from turnout.engine.state.seats import LockedSeats
+from turnout.server import refusals
 from turnout.server.admission import Admission, capacity
 from turnout.server.app import ROUTES
+from turnout.server.refusals import Refusals
 from turnout.settings import Limits
 
 HI = {"role": "user", "content": "hi"}
@@ -236,8 +241,81 @@ async def test_a_tenant_has_seats_of_its_own_and_its_own_refusal(
     error = refused.json()["error"]
     assert refused.status_code == 429
     assert (error["code"], error["type"]) == ("concurrency_exceeded", "rate_limit_error")
+    assert "its 1 request at a time is under way" in error["message"]
     assert refused.headers["x-should-retry"] == "true"
     assert "retry-after" in refused.headers
+
+
+def test_a_full_tenant_is_told_its_number() -> None:
+    assert "its 2 requests at a time are under way" in all_taken(2)
+    assert "as it may have at a time" in all_taken(None)
+
+
+class Told(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "turned away" in record.getMessage():
+            self.lines.append(f"{record.levelname} {record.getMessage()}")
+
+
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    log = logging.getLogger("turnout.server")
+    handler = Told()
+    log.addHandler(handler)
+    yield handler.lines
+    log.removeHandler(handler)
+
+
+async def test_who_is_turned_away_is_told_in_one_line_soon_and_then_seldom(
+    told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "_SOON_S", 0.02)
+    monkeypatch.setattr(refusals, "_EVERY_S", 0.3)
+    counted: list[str] = []
+    turned_away = Refusals(counted.append)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    async def lines(number: int) -> float:
+        while len(told) < number:
+            await asyncio.sleep(0.002)
+        return loop.time() - began
+
+    for reason in ["tenant_full"] * 24 + ["worker_full"]:
+        turned_away(reason)
+    assert told == []
+    first = await lines(1)
+    turned_away("draining")
+    turned_away("connections_full")
+    turned_away("connections_full")
+    second = await lines(2)
+    turned_away("worker_full")
+    turned_away.say()
+    turned_away.say()
+    who = f"WARNING worker {os.getpid()} turned away"
+    assert told == [
+        f"{who} 25 requests in the last 1 s: concurrency_exceeded 24, overloaded 1",
+        f"{who} 3 requests in the last 1 s: overloaded (connections) 2, draining 1",
+        f"{who} 1 request in the last 1 s: overloaded 1",
+    ]
+    assert second - first >= 0.25
+    assert len(counted) == 29
+
+
+async def test_at_the_end_nothing_is_left_unsaid(
+    serve: Any, stub_gateway: Any, told: list[str], tmp_path: Path
+) -> None:
+    taken = stub_gateway(seats=LockedSeats(tmp_path), most=0)
+    async with (
+        serve(taken, limits=Limits(queue_us=0)) as served,
+        httpx.AsyncClient(base_url=served.url) as client,
+    ):
+        assert (await client.post("/v1/chat/completions", json=CHAT)).status_code == 429
+    assert [line.partition(": ")[2] for line in told] == ["concurrency_exceeded 1"]
 
 
 async def test_no_storm_of_leaving_clients_loses_a_place() -> None:
@@ -259,7 +337,7 @@ async def test_no_storm_of_leaving_clients_loses_a_place() -> None:
         return leave
 
     async def ask() -> None:
-        leave = await admission.enter("acme", seat_of)
+        leave = await admission.enter("acme", seat_of, lambda _: None)
         try:
             assert 0 < admission.under_way <= 3
             await asyncio.sleep(chance.choice([0, 0.0005]))

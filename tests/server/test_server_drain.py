@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import sys
 import time
@@ -213,6 +214,49 @@ async def test_a_worker_that_dies_is_replaced_and_its_fellows_go_on(start: Start
         server.signal(signal.SIGTERM)
         assert await server.end() == 0
         assert server.notes("closed") == 2
+
+
+async def test_a_worker_that_dies_while_it_starts_is_tried_again(start: Start) -> None:
+    async with start(2, factory="build_dying") as server:
+        assert server.notes("started") == 2
+        server.signal(signal.SIGTERM)
+        assert await server.end() == 0
+        assert (await server.errors()).count("ended with -9; another one starts") == 2
+    assert server.notes("closed") == 2
+
+
+async def test_a_start_that_settings_stand_in_the_way_of_is_not_tried_again(start: Start) -> None:
+    async with start(2, factory="build_missing", until="bound") as server:
+        assert await server.end() == 1
+        errors = await server.errors()
+    assert "the key is gone" in errors and "another one starts" not in errors
+    assert server.notes("built") <= 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_stop_is_said_with_what_is_under_way_and_at_its_end(
+    start: Start, workers: int
+) -> None:
+    async with start(workers) as server, httpx.AsyncClient(timeout=PATIENCE_S) as client:
+        asked = asyncio.create_task(client.post(f"{server.url}/v1/chat/completions", json=chat(5)))
+        await server.noted("entered")
+        server.signal(signal.SIGTERM)
+        assert (await asked).status_code == 200
+        assert await server.end() == 0
+        lines = [
+            line.rpartition("turnout.server: ")[2] for line in (await server.errors()).split("\n")
+        ]
+    draining = sorted(line for line in lines if "draining" in line)
+    if workers == 1:
+        assert draining == ["draining: 1 request under way, at most 10 s"]
+    else:
+        said = [re.sub(r"\d+", "N", line, count=1) for line in draining]
+        assert sorted(said) == [
+            f"worker N is draining: {number} under way, at most 10 s"
+            for number in ("0 requests", "1 request")
+        ]
+    assert [line for line in lines if line][-1] == "stopped"
+    assert lines.count("stopped") == 1
 
 
 async def test_why_a_successor_cannot_start_is_said(start: Start) -> None:

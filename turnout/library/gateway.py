@@ -310,7 +310,7 @@ class Gateway:
             raise CompletionError(
                 429,
                 "concurrency_exceeded",
-                all_taken(self._engine.seats(tenant)),
+                all_taken(self._engine.seats_of(tenant)),
                 id=account.id,
                 type="rate_limit_error",
                 retry_after_us=1_000_000,

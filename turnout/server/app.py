@@ -121,7 +121,7 @@ def _admitted(handler: Handler) -> Handler:
         here = station(incoming)
         try:
             leave = await here.admission.enter(
-                here.settings.tenant, here.gateway.seat, here.gateway.seats
+                here.settings.tenant, here.gateway.seat, here.gateway.seats_of
             )
         except RequestError:
             await let_go(incoming)

@@ -53,10 +53,10 @@ class Refusals:
         now = self._said_at = asyncio.get_running_loop().time()
         number = self._reasons.total()
         _log.warning(
-            "worker %d turned away %d %s in the last %.0f s: %s",
+            "worker %d turned away %d request%s in the last %.0f s: %s",
             os.getpid(),
             number,
-            "request" if number == 1 else "requests",
+            "" if number == 1 else "s",
             max(now - self._since, 1.0),
             ", ".join(f"{_TOLD.get(one, one)} {n}" for one, n in self._reasons.most_common()),
         )

@@ -74,7 +74,7 @@ class Gateway(Protocol):
     async def seat(self, tenant: str, patience_s: float) -> Leave | None:
         """A seat for a request among those that a tenant may have under way; None: not in time."""
 
-    def seats(self, tenant: str) -> int | None:
+    def seats_of(self, tenant: str) -> int | None:
         """How many requests a tenant may have under way; None: no number is set."""
 
     async def generate(self, request: Request) -> Reply | StreamReply:

@@ -7,6 +7,7 @@ up (sanic issue 2997), and its answer to a second signal is to kill the whole pr
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
@@ -30,6 +31,7 @@ _STEP_S = 0.02
 _BREATH_S = 0.005
 _SWITCH_S = 0.0005
 BACKLOG = 1024
+STOPPED = "stopped"  # logged once, by the process that was started
 
 _log = logging.getLogger("turnout.server")
 
@@ -109,9 +111,20 @@ async def _serve(
             on_ready(Ready(gateway.digest, dict(gateway.providers), dict(gateway.missing)))
         await woken.wait()
         limits = settings.limits
-        await drain(app, server, limits.drain_us / 1e6, stop, limits.drain_delay_us / 1e6)
+        bound_s, delay_s = limits.drain_us / 1e6, limits.drain_delay_us / 1e6
+        number = app.ctx.admission.under_way
+        _log.info(
+            "%s: %d request%s under way, at most %.0f s",
+            "draining" if settings.workers == 1 else f"worker {os.getpid()} is draining",
+            number,
+            "" if number == 1 else "s",
+            delay_s + bound_s,
+        )
+        await drain(app, server, bound_s, stop, delay_s)
     finally:
         await server.after_stop()
+    if settings.workers == 1:
+        _log.info(STOPPED)
 
 
 async def open_server(app: App, **where: Any) -> Any:

@@ -23,13 +23,15 @@ from turnout.settings import Settings, SettingsError
 
 from .app import GatewayFactory
 from .stop import Stop
-from .worker import Ready, log_to_stderr, run_worker
+from .worker import STOPPED, Ready, log_to_stderr, run_worker
 
 # Beyond the drain: time to write out what is queued before a worker is killed.
 _CLOSING_S = 15.0
 # Between the end of a worker and the start of the next; doubled while they do not live long.
 _LONGEST_PAUSE_S = 30.0
 _SOUND_S = 60.0
+# Workers that may die while they start, of all together, before the start is given up.
+_MOST_STILLBORN = 3
 # What may come to a worker before it can deal with it.
 _BLOCKED = {signal.SIGINT, signal.SIGHUP}
 
@@ -50,7 +52,8 @@ def run_workers(
     """Serve with `settings.workers` processes until asked to stop.
 
     The factory must be a function that another interpreter can import. `on_ready` is called once,
-    when all of them take requests. Raises: WorkerError if one cannot start at the beginning.
+    when all of them take requests. Raises: WorkerError if at the beginning one says that it cannot
+    start, or too many die of it.
     """
     counted = share_between_processes(settings.home / "metrics")
     crew = _Crew(settings, gateway_factory, listening, stop, counted)
@@ -104,14 +107,25 @@ class _Crew:
         """Start all workers and wait until they take requests."""
         for _ in range(self._settings.workers):
             self._hire()
-        waiting = {worker.report.fileno(): worker.report for worker in self._workers.values()}
+        starting = dict(self._workers)
         told: Ready | str | None = None
-        while waiting and not self._stop.asked:
-            for handle in self._wait(waiting):
+        stillborn = 0
+        while starting and not self._stop.asked:
+            reports = {worker.report.fileno(): at for at, worker in starting.items()}
+            for report in self._wait(reports):
+                worker = starting.pop(reports[report])
                 try:
-                    told = waiting.pop(handle).recv()
-                except EOFError:
-                    raise WorkerError("a worker ended before it was ready") from None
+                    told = worker.report.recv()
+                except (EOFError, OSError):
+                    stillborn += 1
+                    if stillborn > _MOST_STILLBORN:
+                        worker.process.join()
+                        raise WorkerError(
+                            f"workers ended before they were ready, {stillborn} times, the last "
+                            f"with {worker.process.exitcode}"
+                        ) from None
+                    del self._workers[worker.process.sentinel]
+                    starting |= self._replace(worker)
                 if isinstance(told, str):
                     raise WorkerError(told)
         if isinstance(told, Ready) and not self._stop.asked:
@@ -141,6 +155,8 @@ class _Crew:
             _log.error("worker %s does not end and is killed", worker.process.pid)
             worker.process.kill()
             worker.process.join()
+        if self._stop.asked:
+            _log.info(STOPPED)
 
     def _wait(self, handles: Iterable[int], seconds: float | None = None) -> list[int]:
         """Those of the handles that have news; none of them if somebody asked to stop."""
@@ -157,7 +173,7 @@ class _Crew:
         self._hung_up = True
         _poke(wake)
 
-    def _hire(self) -> None:
+    def _hire(self) -> dict[int, _Worker]:
         ours, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(
             target=_work,
@@ -173,9 +189,12 @@ class _Crew:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
         theirs.close()
-        self._workers[process.sentinel] = _Worker(process, ours, time.monotonic())
+        hired = {process.sentinel: _Worker(process, ours, time.monotonic())}
+        self._workers |= hired
+        return hired
 
-    def _replace(self, worker: _Worker) -> None:
+    def _replace(self, worker: _Worker) -> dict[int, _Worker]:
+        """Start another worker in the place of one that is dead, unless asked to stop."""
         process = worker.process
         process.join()
         if process.pid is not None:
@@ -192,8 +211,7 @@ class _Crew:
             pause_s,
         )
         self._wait((), pause_s)
-        if not self._stop.asked:
-            self._hire()
+        return {} if self._stop.asked else self._hire()
 
     def _signal(self, number: signal.Signals) -> None:
         for worker in self._workers.values():
