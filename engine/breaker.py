@@ -192,11 +192,14 @@ class Breaker(CircuitBreakerStorage):
         return True
 
     def close(self, now_ns: int) -> bool:
-        """Close a half-open breaker for what was learned otherwise; whether it was one."""
+        """Close a half-open breaker for what was learned otherwise; whether it was one.
+
+        On trial: that a provider is there does not say that it answers.
+        """
         self.turn(now_ns)
         if self.state != STATE_HALF_OPEN:
             return False
-        self._machine.call(_nothing)
+        self._alter(Change(now_ns, 0, True, self.change.fault))
         self._weigh()
         return True
 

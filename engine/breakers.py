@@ -38,6 +38,10 @@ MOST_TARGETS = 1_000
 _SOON_US = 1_000_000
 
 
+_Shape = tuple[tuple[tuple[str, str, bool], ...], tuple[str, ...]]
+"""Breakers with something to say (target, state, whether it is to pause), and sick providers."""
+
+
 class Barred(NamedTuple):
     """Why a target is not to be tried now; `left_us` until that may be otherwise.
 
@@ -74,7 +78,7 @@ class Breakers:
         self._breakers: dict[str, Breaker] = {}
         self._probes: dict[str, Probed] = {}
         self._stamped_ns = 0
-        self._shape: object = ((), ())
+        self._shape: _Shape = ((), ())
 
     def follow(self, breaking: Breaking) -> None:
         """Hold to these bounds from now on."""
@@ -236,7 +240,10 @@ class Breakers:
             tuple((one.name, one.written, one.is_cooling) for one in restless),
             tuple(self._sick()),
         )
-        changed, self._shape = shape != self._shape, shape
+        changed = shape != self._shape
+        if changed:
+            _say_what_closed(self._shape, shape)
+        self._shape = shape
         return changed
 
     # --- within ----------------------------------------------------------------------------------
@@ -350,6 +357,15 @@ def _read(post: bytes) -> tuple[dict[str, Told], dict[str, Probed]]:
 def _tally(told: list[Any]) -> Tally:
     failures, ripe_ns, succeeded_ns = told
     return Tally(tuple(failures), ripe_ns, succeeded_ns)
+
+
+def _say_what_closed(before: _Shape, now: _Shape) -> None:
+    """Log the breakers that let attempts in again."""
+    left = {name: written for name, written, _ in now[0]}
+    for name, was, _ in before[0]:
+        written = left.get(name, "closed")
+        if was != written and written != "open":
+            _log.warning("%s: its breaker is %s", name, written.replace("_", "-"))
 
 
 def _provider(target: str) -> str:

@@ -121,12 +121,14 @@ class Current(Generic[T]):
         name: str = "policy",
         on_loaded: Callable[[], None] = lambda: None,
         on_rejected: Callable[[Rejected | None], None] = lambda _: None,
+        digest_of: Callable[[T], str] = lambda _: "",
         checker: Checker | None = None,
     ) -> None:
         """Follow the file at `path`; `begun` is in force already.
 
         `name` tells several followers apart. `on_loaded` is called after `put`, `on_rejected` where
-        a change was refused, or (None) where the file is again what is in force.
+        a change was refused, or (None) where the file is again what is in force. `digest_of` is the
+        hash by which the log and answers name what is put in force.
         """
         self.name = name
         self._path = path
@@ -138,6 +140,7 @@ class Current(Generic[T]):
         self._put = put
         self._on_loaded = on_loaded
         self._on_rejected = on_rejected
+        self._digest_of = digest_of
         self._checker = checker or Checker()
         self._loaded_us = time.time_ns() // 1000
         self._standing = _Standing(
@@ -361,7 +364,9 @@ class Current(Generic[T]):
         await self._switch(revision, made)
         self._standing = _Standing(revision.number, 0, bundle.digest, revision.at_us)
         self._tell()
-        _log.info("revision %d of %s is in force", revision.number, self._path)
+        digest = self._digest_of(made)
+        shown = f" ({digest[:19]})" if digest else ""
+        _log.info("revision %d of %s is in force%s", revision.number, self._path, shown)
         return None
 
     async def _keep(self, revision: Revision) -> None:

@@ -6,7 +6,10 @@ is shown with its control characters escaped.
 
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
+
+_LEAST_WAIT_MS = 10.0  # before a hop; less is the gateway's own work
 
 NOT_READ = "not read"  # the reason of a value that nobody asked for, which is not `unknown`
 
@@ -30,7 +33,7 @@ def render(document: dict[str, Any]) -> str:
         lines.append("  ! the gateway decided otherwise then: the values above do not explain it")
     if way := _way(document, document["chosen"]):
         lines += ["", *way]
-    lines += ["", "hops", *_table([_hop_cells(hop) for hop in document["hops"]])]
+    lines += ["", "hops", *_table(_hops(document["hops"]))]
     if not document["hops"]:
         lines.append("  none")
     if document["mirror"] is not None:
@@ -161,6 +164,21 @@ def _about(document: dict[str, Any]) -> list[str]:
             ["asked for", document["model"] + (", streamed" if document["stream"] else "")],
         ]
     )
+
+
+def _hops(hops: list[dict[str, Any]]) -> list[list[str]]:
+    """A row for each hop, and between two of them how long nothing was under way."""
+    rows = []
+    ended: datetime | None = None
+    for hop in hops:
+        began = datetime.fromisoformat(hop["time"])
+        waited_ms = 0.0 if ended is None else (began - ended) / timedelta(milliseconds=1)
+        if waited_ms > _LEAST_WAIT_MS:
+            rows.append(["", "waited", _took(waited_ms), ""])
+        rows.append(_hop_cells(hop))
+        over = began + timedelta(milliseconds=hop["ms"])
+        ended = over if ended is None else max(ended, over)
+    return rows
 
 
 def _hop_cells(hop: dict[str, Any]) -> list[str]:

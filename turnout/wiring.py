@@ -157,7 +157,16 @@ def _shadow(gateway: Gateway, settings: Settings, begun: Begun, board: Board) ->
 
     gateway.shadow_with(make(begun.revision.bundle))
     gateway.follow_shadow(
-        Current(str(settings.shadow), begun, kept, board, make, put, name="shadow")
+        Current(
+            str(settings.shadow),
+            begun,
+            kept,
+            board,
+            make,
+            put,
+            name="shadow",
+            digest_of=lambda shadow: shadow.program.digest,
+        )
     )
 
 
@@ -206,6 +215,7 @@ def _following(settings: Settings, begun: Begun, metrics: Metrics, board: Board)
             put,
             on_loaded=lambda: metrics.policy_loaded(gateway.digest),
             on_rejected=on_rejected,
+            digest_of=lambda live: live.program.digest,
         )
     )
     return gateway

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from benchmarks.processes import machine, versions
 
 from .drain import drain
-from .findings import Findings, Size
+from .findings import LEGEND, Findings, Size
 from .killed import killed
 from .long import long
 from .reloads import reloads
@@ -58,8 +58,9 @@ def main() -> int:
     names = arguments.scenario or list(SCENARIOS)
     if unknown := [name for name in names if name not in SCENARIOS]:
         parser.error(f"no scenario `{unknown[0]}`; there are {', '.join(SCENARIOS)}")
-    print(f"{machine()}\n{versions()}")
+    print(f"{machine()}\n{versions()}\n{LEGEND}")
     sections = []
+    summaries = []
     broken = 0
     for name in names:
         scenario = SCENARIOS[name]
@@ -73,8 +74,10 @@ def main() -> int:
         print(f"  {took_s:.0f} s", flush=True)
         broken += len(found.broken)
         sections.append(section(found, counted, took_s))
+        summaries.append(f"  {name:{max(map(len, names))}}   {found.summary}")
     if not arguments.quick and not arguments.requests and not arguments.scenario:
         RESULTS.write_text(page(sections), encoding="utf-8")
+    print("\nin short", *summaries, sep="\n")
     print(f"\n{broken} bounds are broken" if broken else "\nall bounds hold")
     return 1 if broken else 0
 

@@ -17,6 +17,10 @@ class Size(NamedTuple):
     quick: bool = False
 
 
+HOLDS, BROKEN, UNBOUND = ".", "!", " "
+LEGEND = f"{HOLDS} before a figure: its bound holds, {BROKEN}: it is broken, nothing: it has none"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One figure. `bound` is empty where there is none; `holds` says whether it is kept."""
@@ -48,6 +52,15 @@ class Findings:
         self.held(what, value, "none", not several)
 
     @property
+    def summary(self) -> str:
+        """How many bounds there were, and which of them are not kept."""
+        bounds = sum(1 for one in self.found if one.bound)
+        counted = f"{bounds} bound{'' if bounds == 1 else 's'}"
+        if not self.broken:
+            return f"{counted}, all hold"
+        return f"{counted}, {len(self.broken)} broken: {'; '.join(o.what for o in self.broken)}"
+
+    @property
     def broken(self) -> list[Finding]:
         """Those whose bound is not kept."""
         return [one for one in self.found if not one.holds]
@@ -55,7 +68,7 @@ class Findings:
     def _note(self, finding: Finding) -> None:
         self.found.append(finding)
         bound = f"   (bound: {finding.bound})" if finding.bound else ""
-        mark = " " if not finding.bound else "." if finding.holds else "!"
+        mark = UNBOUND if not finding.bound else HOLDS if finding.holds else BROKEN
         print(f"  {mark} {finding.what}: {finding.value}{bound}", flush=True)
         if not finding.holds:
             print("    FAILED", flush=True)

@@ -32,7 +32,8 @@ def chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_bounds_of_a_scenario_hold_at_small_counts(scenario: str) -> None:
     done = chaos(scenario, "--quick")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "all bounds hold" in done.stdout
+    assert done.stdout.endswith(", all hold\n\nall bounds hold\n")
+    assert "its bound holds" in done.stdout.partition(f"{scenario}: ")[0]
 
 
 def test_an_unknown_scenario_is_refused_with_those_there_are() -> None:
@@ -52,6 +53,7 @@ def test_the_page_shows_each_figure_with_its_bound(capsys: pytest.CaptureFixture
     assert "| held | a/b | c | yes |" in text
     assert "| none | 1: d | none | **no** |" in text
     assert capsys.readouterr().out.count("FAILED") == 1
+    assert found.summary == "2 bounds, 1 broken: none"
 
 
 # --- the judge: what it must not let pass --------------------------------------------------------

@@ -1,6 +1,7 @@
 """Breakers on a hand-turned clock: one against a small model, several over a board of their own."""
 
 import heapq
+import logging
 import random
 from collections.abc import Iterable
 
@@ -337,9 +338,28 @@ def test_a_good_free_probe_closes_what_is_half_open_and_nothing_that_cools_down(
     assert state(breakers) == "half_open"
     breakers.probed("a", True, "it lists its models")
     assert state(breakers) == "closed"
-    for _ in range(2):
-        breakers.failed(X, DOWN, enter(breakers))
-    assert state(breakers) == "closed"
+    # That it is there does not say that it answers: one failure is enough now.
+    breakers.failed(X, DOWN, enter(breakers))
+    assert state(breakers) == "open"
+
+
+def test_each_change_of_a_breaker_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, logger="turnout.breakers")
+    breakers, clock = alone()
+    open_it(breakers)
+    for _ in range(3):
+        breakers.look()
+    clock.turn(COOL_S)
+    for _ in range(3):
+        breakers.look()
+    breakers.succeeded(X, enter(breakers))
+    for _ in range(3):
+        breakers.look()
+    assert [one.getMessage() for one in caplog.records] == [
+        f"{X}: its breaker opened after 5xx",
+        f"{X}: its breaker is half-open",
+        f"{X}: its breaker is closed",
+    ]
 
 
 def test_a_bad_free_probe_makes_a_providers_targets_unhealthy_and_opens_nothing() -> None:
@@ -872,6 +892,7 @@ class Modelled(RuleBasedStateMachine):
         self.breakers.probed("a", ok, "said the prober")
         if ok and self.state == "half_open":
             self.change("closed", self.now)
+            self.spare = 1
 
     @invariant()
     def agree(self) -> None:

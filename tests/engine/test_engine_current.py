@@ -65,6 +65,7 @@ class Following:
             make,
             self._put,
             on_rejected=self.refused.append,
+            digest_of=lambda bundle: bundle.digest,
             checker=InThread(),
         )
 
@@ -224,6 +225,23 @@ async def test_what_no_watch_tells_of_is_found_by_looking(
     async with at_work(following):
         change()
         await until(lambda: following.text == policy("two"))
+
+
+async def test_the_log_names_what_is_in_force_as_the_start_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "turnout.policy")
+    path, change = in_place(tmp_path)
+    following = Following(path, tmp_path)
+
+    def said() -> list[str]:
+        return [one.getMessage() for one in caplog.records if "in force" in one.getMessage()]
+
+    async with at_work(following):
+        change()
+        await until(said)
+    assert said() == [f"revision 2 of {path} is in force ({following.put[0].digest[:19]})"]
+    assert following.put[0].digest.startswith("sha256:")
 
 
 async def test_included_files_are_followed_as_they_come_and_go(tmp_path: Path) -> None:

@@ -380,6 +380,21 @@ def test_a_trace_reads_as_reviewed(one: DecisionRecord, snapshot: SnapshotAssert
     assert shown(one) == snapshot
 
 
+@pytest.mark.parametrize(
+    ("waited_us", "line"),
+    [(612_000, "   612 ms"), (10_400, "   10 ms"), (9_900, ""), (0, "")],
+)
+def test_what_was_waited_between_two_attempts_is_shown(waited_us: int, line: str) -> None:
+    first = attempt("openai/gpt-4", "failed", fault="rate_limited", took_us=3_000)
+    again = replace(
+        first, outcome="ok", fault=None, number=1, started_us=first.started_us + 3_000 + waited_us
+    )
+    text = render(document(record(attempts=[first, again]), PROGRAM))
+    hops = text.partition("\nhops\n")[2].partition("\n\n")[0].splitlines()
+    assert len(hops) == (3 if line else 2)
+    assert not line or ("waited" in hops[1] and hops[1].endswith(line))
+
+
 def test_rules_that_were_not_tried_take_one_line() -> None:
     trail: list[dict[str, Any]] = [{"rule": "a", "outcome": "true", "expression": None}]
     trail += [{"rule": name, "outcome": "not_tried", "expression": None} for name in "bcdefg"]

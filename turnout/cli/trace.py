@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"there is no trace of the request `{arguments.request}` in `{home}`",
             help="take the id from the answer's `x-request-id` header, and the TURNOUT_HOME that "
             "the gateway runs with; a request that was refused before a decision (unknown model, "
-            "bad body) has no trace",
+            "bad body) or turned away has no trace",
             status=FINDINGS,
         )
     if arguments.json:

@@ -112,12 +112,12 @@ async def _serve(
         await woken.wait()
         limits = settings.limits
         bound_s, delay_s = limits.drain_us / 1e6, limits.drain_delay_us / 1e6
-        number = app.ctx.admission.under_way
+        under_way = app.ctx.admission.under_way
         _log.info(
             "%s: %d request%s under way, at most %.0f s",
             "draining" if settings.workers == 1 else f"worker {os.getpid()} is draining",
-            number,
-            "" if number == 1 else "s",
+            under_way,
+            "" if under_way == 1 else "s",
             delay_s + bound_s,
         )
         await drain(app, server, bound_s, stop, delay_s)
