@@ -8,8 +8,8 @@ BIN    := $(VENV)/bin
 NODE_PROJECT := tests/sdk/node
 # Environments of clients that are tried against the gateway, each with its pins in tests/sdk/python.
 CLIENTS := $(patsubst %,.cache/clients/%/.ready,frameworks legacy)
-# Tests that only compute, or bring their own servers, run side by side; those of clocks, signals
-# and whole clients one by one.
+# All run side by side; those of servers, clients and whole processes a file at a time, since the
+# tests of a file share what it starts.
 PURE   := tests/dsl tests/cli tests/docs
 BESIDE := $(PURE) tests/engine tests/adapters tests/wiring tests/conformance
 
@@ -39,14 +39,14 @@ check: $(VENV)/.dev ## format, lint, types, imports, generated pages, the price 
 test: check $(VENV)/.node $(CLIENTS) ## everything, with counts that fit 20 minutes
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -n auto $(BESIDE)
-	$(BIN)/coverage run -m pytest -q $(addprefix --ignore=,$(BESIDE))
+	$(BIN)/coverage run -m pytest -q -n auto --dist loadfile $(addprefix --ignore=,$(BESIDE))
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered --skip-empty --sort=cover
 	$(BIN)/python tests/coverage_floors.py
 
 proof: check $(VENV)/.node $(CLIENTS) ## the full figures: many more examples, 200 000 mutated policies, how long proofs take, the soak, chaos
 	TURNOUT_EXAMPLES=5000 TURNOUT_MUTATIONS=200000 $(BIN)/python -m pytest -q -n auto $(PURE)
-	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(PURE))
+	$(BIN)/python -m pytest -q -n auto --dist loadfile $(addprefix --ignore=,$(PURE))
 	$(BIN)/python -m benchmarks.proofs --check
 	$(BIN)/python -m benchmarks.soak --requests 20000
 	$(BIN)/python -m benchmarks.chaos

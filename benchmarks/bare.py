@@ -53,6 +53,7 @@ class Bare:
         return nothing
 
     def seats_of(self, tenant: str) -> int | None:
+        """Nobody has a bound."""
         return None
 
     async def generate(self, request: Request) -> Reply | StreamReply:

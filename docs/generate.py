@@ -23,7 +23,7 @@ from turnout.dsl.schema import Attribute, Parameter, Schema, Type
 from turnout.dsl.source import Source
 from turnout.engine.attributes import ATTRIBUTES
 from turnout.engine.catalog import language_schema
-from turnout.engine.provider import FAULTS
+from turnout.engine.provider import FAULTS, Fault
 
 HERE = Path(__file__).parent
 MADE = "<!-- made by docs/generate.py; edit the table in the code -->\n"
@@ -111,11 +111,31 @@ def _doc(attribute: Attribute) -> str:
     return f"{doc} Caller-controlled." if attribute.untrusted and "caller-c" not in doc else doc
 
 
+MEANT: dict[Fault, str] = {
+    Fault.CONNECT: "no connection, or it broke: refused, reset, cut off before or amid the answer",
+    Fault.TIMEOUT: "`connect`, `idle` or `timeout` struck, or the deadline",
+    Fault.TTFT_TIMEOUT: "`ttft` struck: no content of a stream in time",
+    Fault.SERVER: "status 500, 502, 504 and the like, or an error of that kind in a stream",
+    Fault.OVERLOADED: "status 503 or 529; a seat of its `concurrency:` was not free (counts not)",
+    Fault.RATE_LIMIT: "status 429; with `Retry-After` it is left alone for that long",
+    Fault.QUOTA: "the gateway's account is out of credit",
+    Fault.AUTH: "the gateway's key is refused (401, 403)",
+    Fault.BAD_OUTPUT: "an answer that cannot be read or says nothing; a model that is not there",
+    Fault.CONTEXT_EXCEEDED: "the prompt is longer than the window",
+    Fault.CONTENT_FILTER: "the provider does not want to answer this",
+    Fault.BAD_REQUEST: "the provider finds the request wrong (400, 413, 422)",
+    Fault.UNSUPPORTED: "it lacks something that shapes the answer ([providers.md](providers.md))",
+    Fault.BREAKER_OPEN: "not tried: its breaker is open, or it asked for a pause",
+}
+"""When an attempt has this fault, for its page."""
+
+
 def faults() -> str:
     """The page of what each fault leads to."""
     rows = [
-        f"| `{fault.value}` | {_yes(t.retry)} | {_yes(t.next_hop)} | {_yes(t.breaker)} | "
-        f"{t.status} | `{t.type}` | {f'`{t.code}`' if t.code else 'as the provider says'} |"
+        f"| `{fault.value}` | {MEANT[fault]} "
+        f"| {_yes(t.retry)} | {_yes(t.next_hop)} | {_yes(t.breaker)} "
+        f"| {t.status} | `{t.type}` | {f'`{t.code}`' if t.code else 'as the provider says'} |"
         for fault, t in FAULTS.items()
     ]
     return "\n".join(
@@ -127,8 +147,9 @@ def faults() -> str:
             "follows unless `catch` says otherwise. The last three columns are what the client",
             "sees if nothing else answers.",
             "",
-            "| fault | tried again | next hop | counts against the target | status | type | code |",
-            "|---|---|---|---|---|---|---|",
+            "| fault | when | tried again | next hop | counts against the target "
+            "| status | type | code |",
+            "|---|---|---|---|---|---|---|---|",
             *rows,
             "",
         ]

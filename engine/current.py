@@ -36,6 +36,7 @@ RETRY_S = 1.0  # before another try to load what another worker has put in force
 LONGEST_RETRY_S = 60.0
 QUIET_S = 0.1  # files have to be left alone that long before they are read,
 HASTE_S = 1.0  # but no longer than this is waited for it
+_NOTHING = "nothing"  # in place of a digest, where nothing was ever put in force
 _ROUNDS = 5  # judged in vain, because the files were others meanwhile
 
 _log = logging.getLogger("turnout.policy")
@@ -54,9 +55,12 @@ class Unfit(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What a gateway begins with: a policy, and why it is not that of the file, if it is not."""
+    """What a gateway begins with: a policy, and why it is not that of the file, if it is not.
 
-    revision: Revision
+    `revision` None: with nothing, until the file is fit.
+    """
+
+    revision: Revision | None
     rejected: Rejected | None = None
 
 
@@ -122,13 +126,15 @@ class Current(Generic[T]):
         on_loaded: Callable[[], None] = lambda: None,
         on_rejected: Callable[[Rejected | None], None] = lambda _: None,
         digest_of: Callable[[T], str] = lambda _: "",
+        place: str = "in force",
         checker: Checker | None = None,
     ) -> None:
-        """Follow the file at `path`; `begun` is in force already.
+        """Follow the file at `path`; what `begun` has is in force already.
 
         `name` tells several followers apart. `on_loaded` is called after `put`, `on_rejected` where
         a change was refused, or (None) where the file is again what is in force. `digest_of` is the
-        hash by which the log and answers name what is put in force.
+        hash by which the log and answers name what is put in force; `place` is where the log says
+        that it is.
         """
         self.name = name
         self._path = path
@@ -141,20 +147,19 @@ class Current(Generic[T]):
         self._on_loaded = on_loaded
         self._on_rejected = on_rejected
         self._digest_of = digest_of
+        self._place = place
         self._checker = checker or Checker()
         self._loaded_us = time.time_ns() // 1000
-        self._standing = _Standing(
-            begun.revision.number,
-            0,
-            begun.revision.bundle.digest,
-            begun.revision.at_us,
-            begun.rejected,
-        )
+        self._standing = _Standing(0, 0, _NOTHING, 0, begun.rejected)
+        if (first := begun.revision) is not None:
+            self._standing = _Standing(
+                first.number, 0, first.bundle.digest, first.at_us, begun.rejected
+            )
         self._changed = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()  # what leads and what follows may both want to switch
         self._marks: Mapping[str, Mark] = {}  # of the files as they were last judged
         self._is_kept = True  # whether what is in force could be written down
-        self._highest = begun.revision.number  # of what any worker is known to have put in force
+        self._highest = self._standing.number  # of what any worker is known to have put in force
         self._behind: Rejected | None = None  # why that of another worker cannot be in force here
 
     # --- what is asked ---------------------------------------------------------------------------
@@ -169,8 +174,8 @@ class Current(Generic[T]):
         no = self.rejected
         return {
             "file": self._path,
-            "revision": self._revision.number,
-            "loaded_at": instant(self._loaded_us),
+            "revision": self._standing.number,
+            "loaded_at": None if self._revision is None else instant(self._loaded_us),
             "rejected": None if no is None else no.to_json(),
         }
 
@@ -247,7 +252,7 @@ class Current(Generic[T]):
                 reason = f"another worker has put it in force, and here it cannot be: {made.reason}"
                 return replace(made, reason=reason)
             await self._switch(revision, made)
-        elif told.number != self._revision.number:
+        elif self._revision is not None and told.number != self._revision.number:
             self._revision = Revision(told.number, told.at_us, self._revision.bundle)
         before, self._standing = self._standing, told
         if told.rejected != before.rejected:
@@ -293,13 +298,19 @@ class Current(Generic[T]):
     # --- leading ---------------------------------------------------------------------------------
 
     async def _lead(self) -> None:
-        """Look at the files, once this worker leads."""
-        while not self._board.leads(self._topic):
+        """Look at the files whenever this worker leads; it may lose that, and have it again."""
+        while True:
+            if self._board.leads(self._topic):
+                await self._look_after()
             await asyncio.sleep(TAKE_OVER_S)
+
+    async def _look_after(self) -> None:
+        """Look at the files for as long as this worker leads."""
+        self._marks = {}  # another may have led since they were judged
         watch = Watch(self._changed.set)
         try:
             await watch.follow(self._files())
-            while True:
+            while self._board.leads(self._topic):
                 await self._consider()
                 await watch.follow(self._files())
                 if await asyncio.to_thread(marks_of, self._marks) != self._marks:
@@ -312,7 +323,14 @@ class Current(Generic[T]):
 
     def _files(self) -> set[str]:
         """The files that decide: those in force, and those that were last judged."""
-        return {self._path, *self._revision.bundle.files, *self._marks}
+        return {self._path, *self._files_in_force(), *self._marks}
+
+    def _files_in_force(self) -> tuple[str, ...]:
+        return () if self._revision is None else self._revision.bundle.files
+
+    def _is_what_is_in_force(self) -> bool:
+        """Whether the files hold what is in force already. Blocks; reads them."""
+        return self._revision is not None and self._revision.bundle.is_on_disk()
 
     async def _change(self) -> None:
         """Wait until something may have changed, or it is time to look, and all is quiet again."""
@@ -334,7 +352,7 @@ class Current(Generic[T]):
             marks = await asyncio.to_thread(marks_of, self._files())
             if marks == self._marks:
                 return
-            if await asyncio.to_thread(self._revision.bundle.is_on_disk):
+            if await asyncio.to_thread(self._is_what_is_in_force):
                 self._marks = marks
                 self._stand(None)
                 return
@@ -349,7 +367,7 @@ class Current(Generic[T]):
                 no = await self._accept(checked.bundle)
             if no is not None:
                 self._stand(no)
-        files = {self._path, *self._revision.bundle.files, *checked.marks}
+        files = {self._path, *self._files_in_force(), *checked.marks}
         self._marks = {file: found for file, found in marks.items() if file in files}
 
     async def _accept(self, bundle: Bundle) -> Rejected | None:
@@ -366,7 +384,7 @@ class Current(Generic[T]):
         self._tell()
         digest = self._digest_of(made)
         shown = f" ({digest[:19]})" if digest else ""
-        _log.info("revision %d of %s is in force%s", revision.number, self._path, shown)
+        _log.info("revision %d of %s is %s%s", revision.number, self._path, self._place, shown)
         return None
 
     async def _keep(self, revision: Revision) -> None:
@@ -393,6 +411,8 @@ class Current(Generic[T]):
         self._tell()
         self._on_rejected(no)
         if no is None:
-            _log.info("%s is again what is in force", self._path)
+            _log.info("%s is again what is %s", self._path, self._place)
+        elif self._revision is None:
+            _log.warning("%s was refused, and nothing is %s: %s", self._path, self._place, no)
         else:
-            _log.warning("%s was refused, what was in force stays: %s", self._path, no)
+            _log.warning("%s was refused, what was %s stays: %s", self._path, self._place, no)

@@ -29,8 +29,9 @@ class Fallback:
 def instead(decision: Decision, fallback: Fallback, decider: Decider) -> Decision:
     """The decision with this fallback in place of the rule's own and of the program's chain.
 
-    A rejection stays one. Where no rule matched, the fallback is all there is; so it is where the
-    route gives what was asked for, and nothing was.
+    The rule's `catch` is about what stood there: it says nothing of these hops, which have their
+    own. A rejection stays one. Where no rule matched, the fallback is all there is; so it is where
+    the route gives what was asked for, and nothing was.
     """
     clause, found, seen = decision.clause, decision.destination, decision.snapshot
     if clause is not None and isinstance(clause.plan.route, Reject):
@@ -45,6 +46,8 @@ def instead(decision: Decision, fallback: Fallback, decider: Decider) -> Decisio
             name = _excluding(decision.program, program.targets[hop.target], seen, decider)
             if name is not None:
                 limits[hop.target] = name
+    if route is not None and route.catch is not None:
+        route = replace(route, catch=None)
     hops = fallback.hops if route is None else (route, *fallback.hops)
     led = replace(found, hops=hops, route=route, limits=limits)
     return replace(decision, program=program, destination=led)

@@ -182,6 +182,12 @@ class Metrics:
             multiprocess_mode="livemax",
             registry=registry,
         )
+        self._shadow_rejected = Gauge(
+            "turnout_shadow_rejected",
+            "1 while the newest policy for the shadow is refused.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
         self._shadow = Counter(
             "turnout_shadow_decisions",
             "Decisions of the policy in force, beside those of the one in its shadow.",
@@ -286,6 +292,10 @@ class Metrics:
     def policy_restored(self) -> None:
         """Say that the newest policy is again the one in force."""
         self._rejected.set(0)
+
+    def shadow_rejected(self, is_rejected: bool) -> None:
+        """Say whether the newest policy for the shadow is refused."""
+        self._shadow_rejected.set(is_rejected)
 
     def shadow(self, rule: str | None, shadow_rule: str | None, agrees: bool | None) -> None:
         """Count a decision of two policies; `agrees` None: the other one could not decide."""

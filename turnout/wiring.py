@@ -1,8 +1,10 @@
 """From settings to a gateway: reads the policy file, resolves credentials, builds the parts.
 
-The only place that knows which class stands behind each contract.
+The only place that knows which class stands behind each contract. Over 300 lines because of that:
+every part is named here, and none elsewhere.
 """
 
+import logging
 import os
 import ssl
 from collections.abc import Mapping, Set
@@ -41,6 +43,8 @@ from turnout.engine.state.seats import LockedSeats
 from turnout.engine.state.sqlite import open_store
 from turnout.engine.state.store import Store, StoreError
 from turnout.settings import SHADOW_FOLDER, Settings, SettingsError
+
+_log = logging.getLogger("turnout.policy")
 
 # Without a policy every known name gets what it asks for.
 NO_POLICY = Source(
@@ -138,24 +142,35 @@ def build_gateway(
         metrics.policy(program.digest)
         gateway = assemble(settings, program, metrics, board)
     if shadow is not None:
-        _shadow(gateway, settings, shadow, board)
+        _shadow(gateway, settings, shadow, metrics, board)
     return gateway
 
 
-def _shadow(gateway: Gateway, settings: Settings, begun: Begun, board: Board) -> None:
-    """Let a second policy decide beside, as its file is at any time. Raises: PolicyError."""
+def _shadow(
+    gateway: Gateway, settings: Settings, begun: Begun, metrics: Metrics, board: Board
+) -> None:
+    """Let a second policy decide beside, as its file is at any time; a bad one stops nothing."""
     kept = Kept(settings.home / SHADOW_FOLDER, str(settings.shadow))
     newest = kept.read()
-    if newest is not None and newest.number > begun.revision.number:
-        begun = Begun(newest)
+    number = 0 if begun.revision is None else begun.revision.number
+    if newest is not None and newest.number > number:
+        begun = Begun(newest)  # this worker takes the place of another one
 
     def make(bundle: Bundle) -> Shadow:
-        return Shadow(compile_bundle(bundle))
+        program = compile_bundle(bundle)
+        _check_tenant(settings, program)
+        return Shadow(program)
 
     async def put(shadow: Shadow) -> None:
         gateway.shadow_with(shadow)
 
-    gateway.shadow_with(make(begun.revision.bundle))
+    if begun.revision is not None:
+        try:
+            gateway.shadow_with(make(begun.revision.bundle))
+        except Exception as error:  # whatever it is: what acts on nothing must not stop what acts
+            _log.error("%s cannot be in the shadow: %s", settings.shadow, error)
+            begun = Begun(None, judgement.rejected("broken", str(error)))
+    metrics.shadow_rejected(begun.rejected is not None)
     gateway.follow_shadow(
         Current(
             str(settings.shadow),
@@ -165,6 +180,9 @@ def _shadow(gateway: Gateway, settings: Settings, begun: Begun, board: Board) ->
             make,
             put,
             name="shadow",
+            on_loaded=lambda: metrics.shadow_rejected(False),
+            on_rejected=lambda rejected: metrics.shadow_rejected(rejected is not None),
+            place="in the shadow",
             digest_of=lambda shadow: shadow.program.digest,
         )
     )
@@ -177,6 +195,7 @@ def _following(settings: Settings, begun: Begun, metrics: Metrics, board: Board)
     """
     path = str(settings.policy)
     transport = make_transport()
+    assert begun.revision is not None  # without a policy there is no gateway
     program = compile_bundle(begun.revision.bundle)
     at_start = ways(settings, program)
 
@@ -233,14 +252,18 @@ def check_usable(settings: Settings, program: Program) -> None:
         raise SettingsError(_unusable(live.missing))
 
 
+def _check_tenant(settings: Settings, program: Program) -> None:
+    """Refuse a program that the gateway's own tenant is none of. Raises: Unfit."""
+    tenants = program.schema.attributes["tenant"].domain
+    if tenants is not None and settings.tenant not in tenants:
+        reason = "`TURNOUT_TENANT_ID` is none of what the policy lists as values of `tenant`"
+        raise Unfit(judgement.rejected("settings", reason))
+
+
 def _made(settings: Settings, program: Program, transport: Transport, at_start: Set[Way]) -> Live:
     """A program that came while serving, ready to serve. Raises: Unfit."""
     try:
-        tenants = program.schema.attributes["tenant"].domain
-        if tenants is not None and settings.tenant not in tenants:
-            raise SettingsError(
-                ("`TURNOUT_TENANT_ID` is none of what the policy lists as values of `tenant`",)
-            )
+        _check_tenant(settings, program)
         live = make_live(program, build_providers(settings, program, transport))
         new = news(at_start, ways(settings, program))
         if not any(provider.usable for provider in live.needed.values()):

@@ -85,8 +85,8 @@ DIFFERENCES = (
     (
         "route: openai/gpt-4o, retries: 1, catch: [timeout]",
         "route: openai/gpt-4o, retries: 2, catch: [timeout, overloaded]",
-        "openai/gpt-4o (retries: 1, catch: [timeout])",
-        "openai/gpt-4o (retries: 2, catch: [overloaded, timeout])",
+        "openai/gpt-4o (retries: 1, catch: [breaker_open, timeout])",
+        "openai/gpt-4o (retries: 2, catch: [breaker_open, overloaded, timeout])",
     ),
     (
         "route: openai/gpt-4o",

@@ -173,6 +173,24 @@ async def test_catch_says_for_which_faults_an_entry_is_tried(
     assert "catch" in (answer.attempts[1].reason or "")
 
 
+async def test_the_catch_of_a_rule_is_for_what_the_policy_says_follows_not_for_the_list(
+    tmp_path: Path, addresses: str, faulty: dict[str, SimulatorProcess]
+) -> None:
+    rules = RULES.replace("retries: 0", "retries: 0, timeout: 300ms, catch: [5xx]")
+    faulty["groq"].fault({"kind": "delay", "at": "headers"})
+    async with opened(tmp_path, addresses, rules) as one:
+        error = await refused(one.complete({"messages": HELLO}))
+        assert tried(error)[1] == ("anthropic/claude-sonnet", "skipped", None)
+        fallback = [{"provider": "openai/gpt-4", "catch": ["5xx"]}, "openai/gpt-4o-mini"]
+        answer = await whole(one, fallback)
+        assert tried(answer) == [
+            ("groq/llama-3-8b", "failed", "timeout"),
+            ("openai/gpt-4", "skipped", None),
+            ("openai/gpt-4o-mini", "ok", None),
+        ]
+        assert answer.attempts[1].reason == "its `catch` does not name timeout"
+
+
 async def test_limits_of_the_policy_hold_for_the_list_too(tmp_path: Path, addresses: str) -> None:
     rules = (
         'require: [{name: near, target: region == "eu"}]\n'
@@ -211,7 +229,9 @@ async def test_where_nothing_answers_the_error_lists_what_was_tried(
         ("openai/gpt-4", "failed", "rate_limit"),
     ]
     assert error.retry_after_us is not None and 5_000_000 <= error.retry_after_us <= 7_000_000
-    assert error.id.startswith("req_") and str(error) == error.message
+    assert error.id.startswith("req_")
+    told = "(tried groq/llama-3-8b: rate_limit; openai/gpt-4: rate_limit)"
+    assert str(error) == f"{error.message} {told}"
 
 
 async def test_without_a_policy_the_list_alone_is_the_chain(
@@ -223,6 +243,7 @@ async def test_without_a_policy_the_list_alone_is_the_chain(
         error = await refused(one.complete({"messages": HELLO}, [{"provider": "groq/llama-3-8b"}]))
         assert (error.status, error.code) == (403, "no_target_allowed")
         assert tried(error) == [("groq/llama-3-8b", "skipped", None)]
+        assert str(error) == error.message  # which says why already
         error = await refused(one.complete({"messages": HELLO}))
         assert (error.status, error.param) == (400, "model")
 
@@ -428,6 +449,8 @@ WRONG: list[tuple[Any, str]] = [
     ([{"to": "openai/gpt-4"}], "unknown key `to`: did you mean `provider`"),
     ([{"provider": "openai/gpt-4", "model": "gpt-4"}], "write the model in one of the two"),
     (["openai/gpt-4", "grok/llama-3-70b"], r"fallback\[1\].*Did you mean `groq/llama-3-70b`"),
+    (["grq/x"], r"unknown provider `grq`: did you mean `groq`\?$"),
+    (["zzz/x"], "unknown provider `zzz`: providers here: .*`groq`"),
     (["grq"], r"unknown provider `grq`: did you mean `groq`\?"),
     (["groq"], "the body names none: write `groq/` and the model"),
     (["openai/gpt-nothing"], "has no known price"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 ACTING = """
 routing_policy:
@@ -122,16 +123,55 @@ def test_a_shadow_that_changes_while_serving_is_taken_up_or_left(
     assert counted(served, 1)["agree"] == 1
 
 
-def test_a_shadow_with_errors_stops_the_start(tmp_path: Path) -> None:
-    (tmp_path / "routing.yml").write_text(ACTING)
-    (tmp_path / "next.yml").write_text(ACTING.replace("tokens", "tokns"))
-    done = subprocess.run(
-        [sys.executable, "-m", "turnout", "serve", "--port", "0", "--shadow", "next.yml"],
-        cwd=tmp_path,
-        env=os.environ | {"TURNOUT_HOME": str(tmp_path / "home"), "OPENAI_API_KEY": "k"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 1
-    assert "next.yml:3" in done.stderr and "did you mean `tokens`" in done.stderr
+FAILING = NEXT + "tests: [{name: t, given: {tokens: 5}, expect: rest}]\n"
+UNUSABLE = {
+    "errors": (ACTING.replace("tokens", "tokns"), "findings", "did you mean `tokens`"),
+    "failing": (FAILING, "tests", "1 of 1 test of the policy failed"),
+    "missing": (None, "unreadable", "next.yml"),
+    "tenant": ("attributes: {tenant: [acme]}\n" + NEXT, "", "TURNOUT_TENANT_ID"),
+}
+
+
+@pytest.mark.parametrize("how", UNUSABLE)
+def test_a_shadow_that_cannot_be_used_stops_no_start_and_is_taken_up_when_mended(
+    serve: Callable[..., Any], addresses: str, tmp_path: Path, how: str
+) -> None:
+    text, kind, said = UNUSABLE[how]
+    beside = tmp_path / "next.yml"
+    if text is not None:
+        beside.write_text(text + addresses)
+    workers = "2" if how == "errors" else "1"
+    flags = ("--workers", workers, "--shadow", str(beside))
+    served = serve(ACTING + addresses, *flags, TURNOUT_TENANT_ID="initech")
+    assert f"nothing in its shadow, as {beside} cannot be used" in served.lines[-1]
+    log = served.log.read_text()
+    assert said in log
+    assert f"warning: the shadow `{beside}` cannot be used; nothing decides beside" in log
+    health = httpx.get(f"{served.url}/health").json()["shadow"]
+    assert (health["hash"], health["file"]) == (None, str(beside))
+    assert not kind or health["rejected"]["kind"] == kind
+    assert "turnout_shadow_rejected 1.0" in httpx.get(f"{served.url}/metrics").text
+    ask(served.url, 60)
+
+    beside.write_text(NEXT + addresses)
+    end = time.monotonic() + 30
+    while (health := httpx.get(f"{served.url}/health").json()["shadow"])["rejected"]:
+        assert time.monotonic() < end, health
+        time.sleep(0.05)
+    assert health["hash"] is not None
+    assert "what was in" not in served.log.read_text()
+
+
+def test_the_last_good_shadow_decides_beside_where_its_file_is_bad_at_the_start(
+    serve: Callable[..., Any], addresses: str, tmp_path: Path
+) -> None:
+    beside = tmp_path / "next.yml"
+    beside.write_text(NEXT + addresses)
+    first = serve(ACTING + addresses, "--shadow", str(beside))
+    digest = httpx.get(f"{first.url}/health").json()["shadow"]["hash"]
+    assert first.stop() == 0
+    beside.unlink()
+    served = serve(ACTING + addresses, "--shadow", str(beside))
+    assert f"in its shadow the last good policy of {beside}" in served.lines[-1]
+    health = httpx.get(f"{served.url}/health").json()["shadow"]
+    assert health["hash"] == digest and health["rejected"]["kind"] == "unreadable"

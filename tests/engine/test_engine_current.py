@@ -6,6 +6,7 @@ is the watch.
 
 import asyncio
 import os
+import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -34,7 +35,10 @@ def policy(rule: str, *more: str) -> str:
 class InThread(Checker):
     """Judges in a thread: a process for each test would be most of its time."""
 
+    asked = 0
+
     async def check(self, path: str) -> Checked:
+        self.asked += 1
         return await asyncio.to_thread(check, path)
 
     async def prepare(self) -> None:
@@ -51,11 +55,13 @@ class Following:
         board: Board | None = None,
         make: Callable[[Bundle], Bundle] = lambda bundle: bundle,
         begun: Begun | None = None,
+        place: str = "in force",
     ) -> None:
         self.put: list[Bundle] = []
         self.refused: list[judgement.Rejected | None] = []
         self.board = board or Alone()
         self.kept = Kept(home, str(path))
+        self.checker = InThread()
         text = path.read_text() if path.exists() else ""
         self.current = Current(
             str(path),
@@ -66,7 +72,8 @@ class Following:
             self._put,
             on_rejected=self.refused.append,
             digest_of=lambda bundle: bundle.digest,
-            checker=InThread(),
+            place=place,
+            checker=self.checker,
         )
 
     async def _put(self, bundle: Bundle) -> None:
@@ -385,6 +392,75 @@ async def test_the_others_follow_who_leads_and_another_leads_when_it_ends(tmp_pa
         await until(lambda: first.text == policy("three"))
     assert second.text == policy("two")
     first.board.close()
+
+
+async def test_who_leads_no_more_steps_back_and_may_lead_again(tmp_path: Path) -> None:
+    path, change = in_place(tmp_path / "policy")
+    first_board, second_board = (SharedBoard(tmp_path / "run") for _ in range(2))
+    first = Following(path, tmp_path, first_board)
+    second = Following(path, tmp_path, second_board)
+    topic = first.current._topic
+    async with at_work(first):
+        assert first_board.leads(topic) and not second_board.leads(topic)
+        async with at_work(second):
+            shutil.rmtree(tmp_path / "run")  # whoever notices joins anew, and without a role
+            await until(lambda: not first_board._led)
+            await until(lambda: second_board.leads(topic) and second.current._marks)
+            change()
+            await until(lambda: first.text == second.text == policy("two"))
+            assert (first.checker.asked, second.checker.asked) == (0, 1)
+        second_board.close()
+        await until(lambda: first_board.leads(topic) and first.current._marks)
+        place(path, policy("three"))
+        await until(lambda: first.text == policy("three"))
+        assert first.checker.asked == 1
+    first_board.close()
+
+
+def nothing(path: Path) -> Begun:
+    return Begun(None, judgement.rejected("unreadable", "the policy file cannot be read"))
+
+
+async def test_where_nothing_is_in_force_what_is_refused_is_not_said_to_leave_something(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "turnout.policy")
+    path = tmp_path / "next.yml"
+    place(path, "")  # as if it were nothing: it must not be taken for what is in force
+    following = Following(path, tmp_path, begun=nothing(path), place="in the shadow")
+    async with at_work(following):
+        await until(lambda: following.current.rejected and following.checker.asked)
+        assert following.current.health()["revision"] == 0
+        assert following.current.health()["loaded_at"] is None
+        await until(lambda: caplog.messages)
+        assert f"{path} was refused, and nothing is in the shadow: " in caplog.messages[-1]
+        place(path, policy("one"))
+        await until(lambda: following.text == policy("one"))
+        assert following.current.rejected is None
+        health = following.current.health()
+        assert health["revision"] == 1 and health["loaded_at"] is not None
+        assert f"revision 1 of {path} is in the shadow (sha256:" in caplog.messages[-1]
+        place(path, "nothing: good\n")
+        await until(lambda: following.current.rejected)
+        assert f"{path} was refused, what was in the shadow stays: " in caplog.messages[-1]
+        place(path, policy("one"))
+        await until(lambda: following.current.rejected is None)
+        assert caplog.messages[-1] == f"{path} is again what is in the shadow"
+
+
+async def test_workers_that_began_with_nothing_take_up_what_is_mended(tmp_path: Path) -> None:
+    path = tmp_path / "next.yml"
+    begun = nothing(path)
+    boards = [SharedBoard(tmp_path / "run") for _ in range(2)]
+    first, second = (Following(path, tmp_path, board, begun=begun) for board in boards)
+    async with at_work(first, second):
+        place(path, "nothing: good\n")
+        await until(lambda: first.reason and first.reason == second.reason)
+        place(path, policy("one"))
+        await until(lambda: first.text == second.text == policy("one"))
+        await until(lambda: first.current.rejected is second.current.rejected is None)
+    for board in boards:
+        board.close()
 
 
 async def test_a_home_that_cannot_be_written_stops_no_reload(

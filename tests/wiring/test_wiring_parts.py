@@ -263,14 +263,15 @@ async def test_a_program_that_is_not_in_force_any_more_is_forgotten(tmp_path: Pa
         await gateway.close()
 
 
-BEGUN = Begun(Revision(4, 0, Bundle("routing.yml", RULES)))
+FIRST = Bundle("routing.yml", RULES)
+BEGUN = Begun(Revision(4, 0, FIRST))
 
 
 async def test_a_worker_that_starts_later_serves_the_newest_that_was_kept(tmp_path: Path) -> None:
     given = settings(tmp_path, "broken: true", {"OPENAI_API_KEY": "k-1"})
     newest = Bundle(str(given.policy), RULES.replace("all", "newest"))
     kept = Kept(given.home, str(given.policy))
-    for number, served in ((3, BEGUN.revision.bundle), (5, newest)):
+    for number, served in ((3, FIRST), (5, newest)):
         kept.write(Revision(number, 0, newest))
         gateway = build_gateway(given, BEGUN)
         assert gateway.digest == compile_bundle(served).digest
@@ -286,7 +287,7 @@ async def test_what_was_kept_and_must_not_be_here_is_not_served(tmp_path: Path) 
         kept = Kept(given.home, str(given.policy))
         kept.write(Revision(9, 0, Bundle(str(given.policy), text)))
         gateway = build_gateway(given, BEGUN)
-        assert gateway.digest == compile_bundle(BEGUN.revision.bundle).digest
+        assert gateway.digest == compile_bundle(FIRST).digest
         await gateway.close()
 
 
@@ -314,7 +315,7 @@ async def test_what_a_start_would_refuse_is_refused_while_serving_and_nothing_is
                 await asyncio.sleep(0.02)
         assert told in gateway.health()["policy"]["rejected"]["reason"]
         assert "a.example" not in str(gateway.health())
-        assert gateway.digest == compile_bundle(BEGUN.revision.bundle).digest
+        assert gateway.digest == compile_bundle(FIRST).digest
     finally:
         await gateway.close()
     assert Kept(given.home, str(given.policy)).read() is None

@@ -62,17 +62,46 @@ def beginning(settings: Settings) -> Beginning:
     return Beginning(Begun(Revision(number, time.time_ns() // 1000, bundle)), program, last)
 
 
-def shadowing(settings: Settings) -> Beginning:
-    """The policy that decides beside, as its file is: nothing stands in for it.
+def shadowing(settings: Settings, check: Callable[[Program], None]) -> Begun:
+    """What decides beside: the policy of the file, else the last good one, else nothing.
 
-    Raises: PolicyError, Failing, CommandError.
+    `check` raises CommandError where it must not. What is wrong is printed, and stops nothing: what
+    acts on nothing must not keep from serving what acts.
     """
-    source, load = read_policy(str(settings.shadow))
-    reading = Reading(source, load)
-    program = judge(source, reading).program
+    name = str(settings.shadow)
     last = _kept_shadow(settings).read()
+    try:
+        source, load = read_policy(name)
+        reading = Reading(source, load)
+        check(judge(source, reading).program)
+    except (PolicyError, Failing, CommandError) as wrong:
+        print(told(wrong, palette_of(sys.stderr)), file=sys.stderr)
+        return _shadow_instead(name, last, _rejected(wrong), check)
+    except Exception as error:  # a defect of ours
+        reason = f"it breaks the gateway ({type(error).__name__})"
+        print(f"turnout: {reason}", file=sys.stderr)
+        return _shadow_instead(name, last, judgement.rejected("broken", reason), check)
     number = 1 if last is None else last.number + 1
-    return Beginning(Begun(Revision(number, time.time_ns() // 1000, reading.bundle)), program)
+    return Begun(Revision(number, time.time_ns() // 1000, reading.bundle))
+
+
+def _shadow_instead(
+    name: str, last: Revision | None, no: Rejected, check: Callable[[Program], None]
+) -> Begun:
+    """What decides beside in place of a file that cannot be used; whoever starts it is told."""
+    if last is not None:
+        try:
+            check(Policy.compile(last.bundle.source, last.bundle.load).program)
+        except (PolicyError, CommandError):  # catalogue, language or tenant are others now
+            last = None
+    place = "nothing decides beside until it is mended"
+    if last is not None:
+        place = f"what decides beside is its last good version, of {instant(last.at_us)}"
+    print(
+        f"turnout: warning: the shadow `{printable(name)}` cannot be used; {place}",
+        file=sys.stderr,
+    )
+    return Begun(last, no)
 
 
 def instead(
@@ -117,21 +146,23 @@ def told(wrong: Wrong, palette: Palette) -> str:
 def keep(settings: Settings, beginning: Beginning) -> None:
     """Make what the gateway begins with the last good policy. Prints where that cannot be."""
     if beginning.is_of_file:
-        _keep(Kept(settings.home, str(settings.policy)), beginning)
+        _keep(Kept(settings.home, str(settings.policy)), beginning.begun)
 
 
-def keep_shadow(settings: Settings, beginning: Beginning) -> None:
+def keep_shadow(settings: Settings, begun: Begun) -> None:
     """Keep what decides beside, for workers that start later. Prints where that cannot be."""
-    _keep(_kept_shadow(settings), beginning)
+    if begun.rejected is None:
+        _keep(_kept_shadow(settings), begun)
 
 
 def _kept_shadow(settings: Settings) -> Kept:
     return Kept(settings.home / SHADOW_FOLDER, str(settings.shadow))
 
 
-def _keep(kept: Kept, beginning: Beginning) -> None:
+def _keep(kept: Kept, begun: Begun) -> None:
+    assert begun.revision is not None
     try:
-        kept.write(beginning.begun.revision)
+        kept.write(begun.revision)
     except OSError as error:
         print(
             "turnout: warning: the policy cannot be kept under TURNOUT_HOME, so that a restart "

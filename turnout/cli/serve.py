@@ -8,7 +8,7 @@ their usual names).
 
 Exit code 0 after a signal to stop, 1 if the policy has errors or a test of it fails, 2 if settings,
 policy file or address cannot be used. Where the policy in force at the end of an earlier run is
-known, that is served instead, with a warning.
+known, that is served instead, with a warning. A shadow that cannot be used stops nothing.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from turnout.dsl.core import Program
 from turnout.dsl.diagnostic import PolicyError
 from turnout.dsl.nearest import suggestion
+from turnout.engine.current import Begun
 from turnout.engine.judgement import Failing
 from turnout.server.stop import Stop
 from turnout.settings import Settings, SettingsError
@@ -113,8 +114,7 @@ def serve(settings: Settings, stop: Stop) -> int:
             print(f"turnout: warning: {warning}", file=sys.stderr)
     beside = None
     if settings.shadow is not None:
-        beside = shadowing(settings)
-        _check_tenant(settings.tenant, beside.program)
+        beside = shadowing(settings, lambda program: _check_tenant(settings.tenant, program))
     make_home(settings.home)
     with _listen(settings) as listening:
         # Of another program: several workers count in a folder of their own, one counts in memory.
@@ -135,14 +135,14 @@ def serve(settings: Settings, stop: Stop) -> int:
             keep_shadow(settings, beside)
 
         def announce(ready: Ready) -> None:
-            print(_announcement(settings, first, listening, ready), flush=True)
+            print(_announcement(settings, first, beside, listening, ready), flush=True)
 
         run_one_or_more = run_worker if settings.workers == 1 else run_workers
         try:
             factory = partial(
                 build_gateway,
                 begun=None if first is None else first.begun,
-                shadow=None if beside is None else beside.begun,
+                shadow=beside,
             )
             run_one_or_more(settings, factory, listening, stop, announce)
         except WorkerError as error:
@@ -215,7 +215,11 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def _announcement(
-    settings: Settings, first: Beginning | None, listening: socket.socket, ready: "Ready"
+    settings: Settings,
+    first: Beginning | None,
+    beside: Begun | None,
+    listening: socket.socket,
+    ready: "Ready",
 ) -> str:
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
@@ -225,8 +229,12 @@ def _announcement(
     else:
         which = "policy" if first.is_of_file else "the last good policy of"
         parts.append(f"{which} {settings.policy} ({ready.digest[:19]})")
-    if settings.shadow is not None:
-        parts.append(f"in its shadow {settings.shadow}")
+    if beside is not None:
+        if beside.revision is None:
+            parts.append(f"nothing in its shadow, as {settings.shadow} cannot be used")
+        else:
+            which = "" if beside.rejected is None else "the last good policy of "
+            parts.append(f"in its shadow {which}{settings.shadow}")
     usable = [name for name, usable in ready.providers.items() if usable]
     if usable:
         parts.append(f"providers {', '.join(usable)}")

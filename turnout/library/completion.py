@@ -62,7 +62,9 @@ class Completion:
 
 
 class CompletionError(Exception):
-    """A request that got no answer, or a stream that broke off; `str()` is the message.
+    """A request that got no answer, or a stream that broke off.
+
+    `str()` is the message with what was tried, such as `… (tried groq/llama-3-8b: timeout)`.
 
     `status` is what HTTP would have said, `code` and `type` are OpenAI's words for it, `param` the
     member of the body that is to blame. `attempts` is empty where nothing was tried.
@@ -83,7 +85,7 @@ class CompletionError(Exception):
         retry_after_us: int | None = None,
     ) -> None:
         """Hold what is known of the failure."""
-        super().__init__(message)
+        super().__init__(message + _tried(attempts))
         self.status = status
         self.code = code
         self.message = message
@@ -92,6 +94,21 @@ class CompletionError(Exception):
         self.param = param
         self.attempts = attempts
         self.retry_after_us = retry_after_us
+
+
+def _tried(attempts: Iterable[Attempt]) -> str:
+    """What was tried, with its faults, and why the rest was not; empty where nothing was."""
+    failed: dict[str, list[str]] = {}
+    passed = []
+    for one in attempts:
+        if one.outcome == "failed":
+            failed.setdefault(one.target, []).append(one.fault or one.reason or "failed")
+        elif one.outcome == "skipped":
+            passed.append(f"{one.target}: {one.reason or one.fault}")
+    if not failed:
+        return ""  # the message says why no target could be tried
+    tried = "; ".join(f"{target}: {', '.join(faults)}" for target, faults in failed.items())
+    return f" (tried {tried}" + (f"; passed over {'; '.join(passed)}" if passed else "") + ")"
 
 
 class Account:

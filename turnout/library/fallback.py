@@ -14,7 +14,7 @@ from turnout.dsl import parse_rules, tree
 from turnout.dsl.core import Hop
 from turnout.dsl.document import examine
 from turnout.dsl.draft import Draft
-from turnout.dsl.nearest import suggestion
+from turnout.dsl.nearest import listed, suggestion
 from turnout.dsl.schema import Target
 from turnout.dsl.source import Source
 from turnout.engine.fallback import Fallback
@@ -174,21 +174,34 @@ def _target(place: int, name: str, live: Live, model: str) -> Target:
             raise FallbackError(place, message, f"write `{name}/` and the model")
         before, slash, rest = model.partition("/")
         name = f"{name}/{rest if slash and before in providers else model}"
-    if "/" not in name and name not in live.program.models:
-        close = suggestion(name, providers)
-        if close is not None:
-            raise FallbackError(place, f"unknown provider `{_shown(name)}`", close)
     try:
         target = live.names.resolve(name, lambda: live.usable).target
     except RequestError as error:
         problem = "is not known" if error.status == 404 else "has no known price"
         help = error.message.partition(". ")[2].rstrip(".")
+        if error.status == 404 and not (help and "/" in name):  # else it names a whole target
+            _check_provider(place, name, live)
         help = help or "write `provider/model`, such as `openai/gpt-4o`"
         raise FallbackError(place, f"the target `{_shown(name)}` {problem}", help) from None
     if target is None:
         message = f"`{_shown(name)}` leaves the choice to the policy"
         raise FallbackError(place, message, "write `provider/model`, such as `openai/gpt-4o`")
     return target
+
+
+def _check_provider(place: int, name: str, live: Live) -> None:
+    """Say of an unknown name that there is no such provider, where that is what is wrong with it.
+
+    Raises: FallbackError.
+    """
+    provider, slash, _ = name.partition("/")
+    if provider in live.program.providers:
+        return
+    help = suggestion(provider, live.program.providers)
+    if help is None and slash:
+        help = f"providers here: {listed(sorted(live.program.providers))}"
+    if help is not None:
+        raise FallbackError(place, f"unknown provider `{_shown(provider)}`", help)
 
 
 def _hop(target: Target, entry: tree.HopEntry, usual: Hop) -> Hop:
