@@ -26,6 +26,7 @@ FAULTS = (
     "bad_output",
     "auth",
     "breaker_open",
+    "budget",
     "bad_request",
     "unsupported_parameter",
 )

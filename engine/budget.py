@@ -1,10 +1,10 @@
 """What an attempt may cost at most, before anything is sent.
 
-Reserving that amount against a budget will live here; today it bounds what an attempt may have cost
-whose answer nobody read, and the estimate that a stream's headers carry.
+It is what a budget must have left (`till`), what an attempt may have cost whose answer nobody read,
+and the estimate that a stream's headers carry.
 """
 
-from turnout.dsl.schema import Target
+from turnout.dsl.schema import Target, Tariff
 
 from . import tokens
 from .request import NOTHING_SET, Operation, Request, Sets
@@ -19,18 +19,39 @@ def worst_case(target: Target, request: Request, sets: Sets = NOTHING_SET) -> in
     The output bound is what the policy sets, else what the request allows, else the target's own
     maximum, else its window. 0 for a target without a tariff.
     """
-    tariff = target.tariff
-    if tariff is None:
+    if target.tariff is None:
         return 0
-    _, prompt = tokens.bounds(request, tokenizer_of(target.model))
-    for above, step in tariff.above:
-        if prompt > above:
-            tariff = step
+    prompt, tariff = _prompt(target, target.tariff, request)
     output = 0
     if request.operation is not Operation.EMBEDDINGS:
         output = _output_bound(target, request, sets) * _answers(request)
     parts = prompt * max(tariff.input, tariff.cache_write or 0) + output * tariff.output
     return -(-parts // _PER_TARIFF_UNIT) + tariff.request
+
+
+def output_that_fits(target: Target, request: Request, sets: Sets, nano_usd: int) -> int | None:
+    """The longest answer, in tokens, with which a request's worst case is within an amount.
+
+    None where no answer is short enough, or the policy bounds it already.
+    """
+    if target.tariff is None or request.operation is Operation.EMBEDDINGS or "max_tokens" in sets:
+        return None
+    prompt, tariff = _prompt(target, target.tariff, request)
+    left = (nano_usd - tariff.request) * _PER_TARIFF_UNIT
+    left -= prompt * max(tariff.input, tariff.cache_write or 0)
+    if not tariff.output:
+        return None
+    longest = left // (tariff.output * _answers(request))
+    return longest if longest > 0 else None
+
+
+def _prompt(target: Target, tariff: Tariff, request: Request) -> tuple[int, Tariff]:
+    """The most tokens that a prompt can have, and the step of the tariff that they reach."""
+    _, prompt = tokens.bounds(request, tokenizer_of(target.model))
+    for above, step in tariff.above:
+        if prompt > above:
+            tariff = step
+    return prompt, tariff
 
 
 def _output_bound(target: Target, request: Request, sets: Sets) -> int:

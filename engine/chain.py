@@ -27,10 +27,12 @@ from .complaint import Complaints
 from .exhausted import Failure, exhausted, nowhere
 from .provider import FAULTS, Answer, Call, Chunk, Fault, Provider, ProviderError
 from .pulse import Pulse
+from .purse import Booking
 from .record import Attempt
 from .request import Operation, Request, Sets, Usage
 from .retries import KeptOut, Retries, is_tried_again
 from .seats import Boundless, Leave, Seats
+from .till import Till
 
 T = TypeVar("T")
 Guard = Callable[[Mapping[str, Value | None]], Value | None]
@@ -71,7 +73,8 @@ class Journey:
     `prompt_tokens` is a lower bound of the prompt: a hop whose window is smaller cannot serve it.
     `guards` are the compiled `when` conditions of hops, by the hop's identity. `limits` names, by
     target id, the limit that keeps it out. `sets` is written over the client's body for every hop.
-    `ends_at` is the request's deadline by the loop's clock, once the walk has begun.
+    `ends_at` is the request's deadline by the loop's clock, once the walk has begun. `till` is
+    where its attempts are paid.
     """
 
     request: Request
@@ -82,6 +85,7 @@ class Journey:
     snapshot: Snapshot
     prompt_tokens: int
     guards: Mapping[int, Guard]
+    till: Till
     limits: Mapping[str, str] = field(default_factory=dict)
     sets: Sets = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
@@ -140,7 +144,8 @@ class _Stop:
 
     From when it is entered: `limit_at` bounds it by the loop's clock, and `is_last_after` says
     whether no other hop would be entered after a fault. From when an attempt begins: `since_ns` is
-    what the breakers let it in with, and `leave` gives its place back.
+    what the breakers let it in with, `booking` what was set aside for it, and `leave` gives its
+    place back.
     """
 
     index: int
@@ -152,6 +157,7 @@ class _Stop:
     limit_at: float = math.inf
     is_last_after: Callable[[Fault], bool] = lambda _: True
     since_ns: int | None = None
+    booking: Booking | None = None
     leave: Leave = lambda: None
 
 
@@ -218,11 +224,11 @@ class Chain:
             assert stop.target is not None
             try:
                 try:
-                    return await self._try(stop, attempt, 1)
+                    return await self._try(journey, stop, attempt, 1)
                 except ProviderError as failure:
                     if tries == 1 or not is_tried_again(failure):
                         raise
-                    again = partial(self._try, stop, attempt)
+                    again = partial(self._try, journey, stop, attempt)
                     return await self._retries(stop, tries).after(failure, again)
             except KeptOut as kept:
                 _skip(journey, stop, kept.message, kept.fault)
@@ -282,12 +288,27 @@ class Chain:
 
         return Retries(tries, stop.hop.backoff_us, asked_s, patience_s)
 
-    async def _try(self, stop: _Stop, attempt: Try[T], number: int) -> T:
+    async def _try(self, journey: Journey, stop: _Stop, attempt: Try[T], number: int) -> T:
         """One attempt, once it may begin. Raises: ProviderError; KeptOut where it may not."""
         assert stop.target is not None
-        if stop.target.concurrency is not None:
-            await self._sit(stop, stop.target, stop.target.concurrency)
-        entered = self._breakers.enter(stop.target.id)
+        before = len(journey.attempts)
+        left_s = stop.limit_at - asyncio.get_running_loop().time()
+        stop.booking = await journey.till.book(stop.target, left_s)
+        try:
+            await self._enter(stop, stop.target, number)
+            return await attempt(stop, number)
+        except BaseException:
+            if len(journey.attempts) > before:
+                journey.till.settle(journey.attempts[-1], stop.target)
+            else:
+                journey.till.give_back(stop.booking)
+            raise
+
+    async def _enter(self, stop: _Stop, target: Target, number: int) -> None:
+        """Take a place at the target, past its breaker. Raises: KeptOut."""
+        if target.concurrency is not None:
+            await self._sit(stop, target, target.concurrency)
+        entered = self._breakers.enter(target.id)
         if isinstance(entered, Barred) and number == 1 and _is_short(entered, stop):
             # Where nobody else is left, a little later is better than not at all.
             try:
@@ -295,7 +316,7 @@ class Chain:
             except asyncio.CancelledError:
                 stop.leave()
                 raise
-            entered = self._breakers.enter(stop.target.id)
+            entered = self._breakers.enter(target.id)
         if not isinstance(entered, Barred):
             stop.since_ns = entered
         elif entered.is_cooling and number > 1:
@@ -304,7 +325,6 @@ class Chain:
         else:
             stop.leave()
             raise KeptOut(Fault.BREAKER_OPEN, entered.reason, entered.left_us)
-        return await attempt(stop, number)
 
     async def _sit(self, stop: _Stop, target: Target, places: int) -> None:
         """Take one of the target's places. Raises: KeptOut."""
@@ -522,6 +542,7 @@ class Chain:
             started_us=_utc_us(journey.request),
             took_us=0,
         )
+        journey.till.hold(attempt, stop.booking)
         journey.attempts.append(attempt)
         self._pulse.entered(attempt.target)
         return call, attempt

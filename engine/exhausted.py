@@ -61,20 +61,21 @@ def _is_worth_asking(status: int, retry_after_us: int | None) -> bool | None:
 
 def _nobody_now(failures: Sequence[Failure]) -> RequestError:
     """All targets are left alone or full; the shortest of their waits is told."""
-    error = failures[0][1]
-    for _, candidate in failures:
-        if FAULTS[candidate.fault].weight > FAULTS[error.fault].weight:
-            error = candidate
+    # Where one of them may be there in a moment, that is what helps; a budget is not.
+    soon = [one for _, one in failures if one.retry_after_us is not None]
+    error = max(soon or [one for _, one in failures], key=lambda one: FAULTS[one.fault].weight)
     treatment = FAULTS[error.fault]
     reasons = "; ".join(f"{target.id}: {one.message}" for target, one in failures)
-    waits = [one.retry_after_us for _, one in failures if one.retry_after_us is not None]
+    waits = [one.retry_after_us for one in soon if one.retry_after_us is not None]
     return RequestError(
         treatment.status,
         treatment.type,
-        treatment.code,
-        f"No target can be tried at the moment ({reasons}).",
-        retry_after_us=min(waits),
-        should_retry=True,
+        error.code or treatment.code,
+        f"No target can be tried at the moment ({reasons})."
+        if soon
+        else f"No target can be paid for ({reasons}).",
+        retry_after_us=min(waits, default=None),
+        should_retry=bool(soon),
     )
 
 

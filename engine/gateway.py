@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from turnout.dsl.choose import Option
-from turnout.dsl.core import Clause, Program, Reject
+from turnout.dsl.core import Budget, Clause, Program, Reject
 from turnout.dsl.interpret.traced import trace as traced
 from turnout.dsl.schema import Type, Value
 from turnout.dsl.units import format_value
@@ -37,6 +37,7 @@ from .observed import Observed
 from .passage import Passage
 from .provider import ProviderError
 from .pulse import Pulse
+from .purse import Bottomless, Purse, Slip
 from .readers import NotFetched
 from .record import Attempt, DecisionRecord, Late, PulseTable, Vitals
 from .request import NOTHING_SET, Operation, Reply, Request, RequestError, StreamReply
@@ -44,6 +45,7 @@ from .seats import Boundless, Leave, Seats, nothing
 from .shadow import Look, Shadow
 from .spent import NOTHING_SPENT, Spent
 from .state.store import StoreError
+from .till import Till
 from .tokenizers import tokenizer_of
 
 _log = logging.getLogger("turnout.gateway")
@@ -81,12 +83,14 @@ class Gateway:
         breakers: Breakers | None = None,
         seats: Seats | None = None,
         board: Board | None = None,
+        purse: Purse | None = None,
     ) -> None:
         """Serve a program.
 
         `on_record` sees each finished record, `on_tick` once a second how this worker is,
         `on_late` an attempt that ended after its record. `spent` is what budgets are read from.
-        `board` is closed with the gateway; `pulse` and `breakers` may share it.
+        `board` is closed with the gateway; `pulse` and `breakers` may share it. `purse` is what
+        attempts are paid from; None: from one without a bottom.
         """
         self._live = live
         self._journal = journal
@@ -102,6 +106,7 @@ class Gateway:
         self._board = board or Alone()
         self._latches = Latches(live.program, board=self._board)
         self._spent = spent
+        self._purse = purse or Bottomless()
         self._under_way = 0  # requests that were decided and are not recorded
         self._expired: dict[str, int] = {}  # rules, and the day they were last warned of
         self._shadow: Shadow | None = None
@@ -358,6 +363,7 @@ class Gateway:
         self._under_way += 1
         seen, clause, found = decision.snapshot, decision.clause, decision.destination
         known = seen.get("tokens")
+        sets = NOTHING_SET if clause is None else clause.plan.sets
         journey = Journey(
             request=seen.request,
             program=decision.program,
@@ -368,8 +374,9 @@ class Gateway:
             snapshot=seen,
             prompt_tokens=known if isinstance(known, int) else tokens.bounds(seen.request)[0],
             guards=live.decider.guards,
+            till=Till(self._purse, seen.request, decision.program, self._budgets(), sets),
             limits=found.limits,
-            sets=NOTHING_SET if clause is None else clause.plan.sets,
+            sets=sets,
         )
         return Passage(self, decision, journey, seen.live.id, fetched, look)
 
@@ -421,16 +428,20 @@ class Gateway:
             opened = await self._chain.open(passage.journey)
         return passage.opened(opened)
 
-    def finish(self, record: DecisionRecord) -> None:
+    def _budgets(self) -> Sequence[Budget]:
+        """The budgets that requests count against."""
+        return self._live.program.budgets
+
+    def finish(self, record: DecisionRecord, slips: Sequence[Slip]) -> None:
         """Hand a finished record to the journal and the metrics."""
         self._under_way -= 1
         self._pulse.record_own(record.took_us - record.waited_us)
-        self._journal.put(record)
+        self._journal.put(record, slips)
         self._on_record(record)
 
-    def finish_late(self, late: Late) -> None:
+    def finish_late(self, late: Late, slips: Sequence[Slip]) -> None:
         """Hand an attempt that outlasted its request to the journal and the metrics."""
-        self._journal.put_late(late)
+        self._journal.put_late(late, slips)
         self._on_late(late)
 
     def fell_silent(self, attempt: Attempt, error: ProviderError) -> None:

@@ -21,9 +21,11 @@ import logging
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Mapping, Sequence
 from itertools import chain, repeat
 from typing import NamedTuple
 
+from .purse import Slip
 from .record import DecisionRecord, Late, PulseTable, with_late
 from .state.store import Group, Store, StoreError
 
@@ -67,6 +69,8 @@ class Journal:
         self._queue: deque[DecisionRecord] = deque()
         self._waiting: dict[str, DecisionRecord] = {}  # by id; also those being written now
         self._late: dict[str, Late] = {}  # by the request's id; also those being written now
+        self._slips: dict[str, Sequence[Slip]] = {}  # by the request's id, as long as these wait
+        self._late_slips: dict[str, Sequence[Slip]] = {}
         self._policies: OrderedDict[str, str] = OrderedDict()  # to be written
         self._archived: set[str] = set()
         self._pulses: OrderedDict[str, PulseTable] = OrderedDict()  # recent, not written yet
@@ -90,13 +94,18 @@ class Journal:
         """What became of the records so far."""
         return Counts(len(self._waiting), self._written, self._retries, self._refused, self._lost)
 
-    def put(self, record: DecisionRecord) -> None:
-        """Take a record for writing; never blocks. The record is the journal's from here on."""
+    def put(self, record: DecisionRecord, slips: Sequence[Slip] = ()) -> None:
+        """Take a record for writing, with what is taken off leases for it; never blocks.
+
+        The record is the journal's from here on.
+        """
         with self._changed:
             if len(self._waiting) < 2 * self._capacity and not self._closing.is_set():
                 self._losing = False
                 self._queue.append(record)
                 self._waiting[record.id] = record
+                if slips:
+                    self._slips[record.id] = slips
                 if len(self._queue) in (1, _GROUP_RECORDS):
                     self._wake()
                 return
@@ -106,13 +115,15 @@ class Journal:
             why = "the journal is closed" if self._closing.is_set() else "too many are waiting"
             _log.error("decision %s is lost, and any that follow: %s", record.id, why)
 
-    def put_late(self, late: Late) -> None:
+    def put_late(self, late: Late, slips: Sequence[Slip] = ()) -> None:
         """Take an attempt that ended after its record had been put; never blocks."""
         with self._changed:
             if len(self._late) >= self._capacity or self._closing.is_set():
                 self._lost += 1
                 return
             self._late[late.record.id] = late
+            if slips:
+                self._late_slips[late.record.id] = slips
             self._wake()
 
     def put_pulse(self, table: PulseTable) -> None:
@@ -206,7 +217,18 @@ class Journal:
             ids = {record.pulse_id: None for record in records if record.pulse_id is not None}
             pulses = [self._pulses[id] for id in ids if id in self._pulses]
             late = list(itertools.islice(self._late.values(), _GROUP_RECORDS))
-            return Group(records, pulses, list(self._policies.items()), late)
+            return Group(
+                records,
+                pulses,
+                list(self._policies.items()),
+                late,
+                {one.id: self._slips[one.id] for one in records if one.id in self._slips},
+                {
+                    one.record.id: self._late_slips[one.record.id]
+                    for one in late
+                    if one.record.id in self._late_slips
+                },
+            )
 
     def _write(self, group: Group) -> None:
         """Write a group, however long it takes; where it cannot be written, write its parts."""
@@ -237,8 +259,11 @@ class Journal:
         parts = [
             *(Group(policies=[policy]) for policy in group.policies),
             *(Group(pulses=[pulse]) for pulse in group.pulses),
-            *(Group(records=[record]) for record in group.records),
-            *(Group(late=[late]) for late in group.late),
+            *(Group(records=[one], slips=_of(group.slips, one.id)) for one in group.records),
+            *(
+                Group(late=[one], late_slips=_of(group.late_slips, one.record.id))
+                for one in group.late
+            ),
         ]
         if len(parts) > 1:
             for part in parts:
@@ -258,9 +283,15 @@ class Journal:
         with self._changed:
             for record in group.records:
                 self._waiting.pop(record.id, None)
+                self._slips.pop(record.id, None)
             for late in group.late:
                 self._late.pop(late.record.id, None)
+                self._late_slips.pop(late.record.id, None)
             for table in group.pulses:
                 self._pulses.pop(table.id, None)
             for digest, _ in group.policies:
                 self._policies.pop(digest, None)
+
+
+def _of(slips: Mapping[str, Sequence[Slip]], id: str) -> dict[str, Sequence[Slip]]:
+    return {id: slips[id]} if id in slips else {}

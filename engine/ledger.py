@@ -44,14 +44,16 @@ def charge(tariff: Tariff, usage: Usage) -> int:
 class Entry(NamedTuple):
     """A row of the table `ledger`; the fields are its columns.
 
-    `time_us`: when the attempt began, UTC. `request`, `hop`, `attempt`: which one; `attempt` counts
-    within the hop. `model`: what the client asked for; `upstream_model`: what the provider was
-    asked for. `policy`: its digest. `tokens_in` includes `tokens_cached` and `tokens_cache_write`,
+    `time_us`: when the attempt began, or its worst case was reserved, UTC. `request`, `hop`,
+    `attempt`: which one; `attempt` counts within the hop. `model`: what the client asked for;
+    `upstream_model`: what the provider was asked for. `policy`: its digest. `tokens_in` includes `tokens_cached` and `tokens_cache_write`,
     `tokens_out` includes `tokens_reasoning`; all are None where no usage is known.
     `usage_source`: `upstream`, `estimated`, `none` (the provider refused, nothing was used) or
     `unconfirmed` (sent, and nobody knows what was used; it may have cost `unconfirmed_nano_usd`
     and is in no sum of `cost_nano_usd`). `outcome` is `ok` or `failed`, `fault` says why. `kind`:
     what the attempt was for, `answer`, `mirror` or `embedding`; `hop` is below 0 of the last two.
+    `payer`: `gateway`, or `caller` who brought a key of its own; only the former counts against
+    budgets. `corrects`: the number of the row that a `correction` corrects.
     """
 
     time_us: int
@@ -78,6 +80,8 @@ class Entry(NamedTuple):
     outcome: str
     fault: str | None
     kind: str
+    payer: str = "gateway"
+    corrects: int | None = None
 
 
 def entries(record: DecisionRecord) -> list[Entry]:
@@ -101,7 +105,7 @@ def usage_source(attempt: Attempt) -> str:
 def _entry(record: DecisionRecord, attempt: Attempt) -> Entry:
     usage = attempt.usage
     return Entry(
-        time_us=attempt.started_us,
+        time_us=attempt.started_us if attempt.booked_us is None else attempt.booked_us,
         request=record.id,
         hop=attempt.hop,
         attempt=attempt.number,
@@ -125,6 +129,7 @@ def _entry(record: DecisionRecord, attempt: Attempt) -> Entry:
         outcome=attempt.outcome,
         fault=attempt.fault,
         kind=attempt.kind,
+        payer=attempt.payer,
     )
 
 

@@ -7,7 +7,7 @@ of its own.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from turnout.dsl.core import Hop
@@ -16,9 +16,10 @@ from .chain import Chain, Journey, Opened, took_us
 from .clocks import IdleClock
 from .provider import ProviderError
 from .pulse import Pulse
+from .purse import Slip
 from .record import MIRROR_HOP, Attempt
 from .request import RequestError
-from .settle import estimate, note, price, settle
+from .settle import estimate, note, price
 
 _log = logging.getLogger("turnout.mirror")
 
@@ -27,7 +28,7 @@ BROKE = "the gateway failed"
 # Copies under way in a worker; each holds its request in memory, so their bytes are bounded too.
 AT_ONCE = 64
 BYTES_AT_ONCE = 64 * 1024 * 1024
-OnEnd = Callable[[Attempt], None]
+OnEnd = Callable[[Attempt, Sequence[Slip]], None]
 
 
 class Mirrors:
@@ -50,16 +51,21 @@ class Mirrors:
     def send(self, journey: Journey, hop: Hop, on_end: OnEnd) -> None:
         """Send a copy of the journey's request to a hop; returns at once.
 
-        `on_end` is called once with the attempt, also where nothing was sent.
+        `on_end` is called once with the attempt and what is to be taken off leases for it, also
+        where nothing was sent.
         """
         # One try within the hop's own clocks: nobody waits for it, so nothing is gained by more.
         clocks = replace(hop.clocks, written_timeout=True, written_ttft=True)
         copy = replace(
-            journey, hops=(replace(hop, retries=0, clocks=clocks),), route=None, attempts=[]
+            journey,
+            hops=(replace(hop, retries=0, clocks=clocks),),
+            route=None,
+            attempts=[],
+            till=journey.till.beside(),
         )
         size = len(journey.request.raw)
         if len(self._under_way) >= self._at_once or size > self._bytes_left:
-            on_end(_dropped(copy, hop, "too many copies are under way"))
+            on_end(_dropped(copy, hop, "too many copies are under way"), ())
             return
         task = asyncio.create_task(self._run(copy, hop, on_end), name="mirror")
         self._under_way.add(task)
@@ -106,8 +112,8 @@ class Mirrors:
         finally:
             attempt = copy.attempts[-1] if copy.attempts else _dropped(copy, hop, BROKE)
             attempt.kind, attempt.hop = "mirror", MIRROR_HOP
-            settle(attempt, copy.program.targets.get(attempt.target), copy.request, copy.sets)
-            on_end(attempt)
+            copy.till.settle(attempt, copy.program.targets.get(attempt.target))
+            on_end(attempt, copy.till.slips())
 
     async def _read_out(self, copy: Journey, opened: Opened) -> None:
         attempt = opened.attempt

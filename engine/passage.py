@@ -5,7 +5,7 @@ Over 300 lines because all these ends stand in one place.
 """
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -20,20 +20,21 @@ from .clocks import IdleClock
 from .decide import Decision, recorded
 from .destination import route_of
 from .provider import FAULTS, ProviderError
+from .purse import Slip
 from .record import Attempt, DecisionRecord, Late
 from .request import Reply, RequestError, StreamReply, Usage
-from .settle import estimate, note, price, settle
+from .settle import estimate, note, price
 from .shadow import Look
 
 
 class Books(Protocol):
     """Who is told how attempts and requests ended: the gateway."""
 
-    def finish(self, record: DecisionRecord) -> None:
-        """Take a finished record."""
+    def finish(self, record: DecisionRecord, slips: Sequence[Slip]) -> None:
+        """Take a finished record, with what is to be taken off leases for it."""
 
-    def finish_late(self, late: Late) -> None:
-        """Take an attempt that ended after its request's record was made."""
+    def finish_late(self, late: Late, slips: Sequence[Slip]) -> None:
+        """Take an attempt that ended after its request's record was made, with the same."""
 
     def fell_silent(self, attempt: Attempt, error: ProviderError) -> None:
         """Note that a stream broke after its first content."""
@@ -65,6 +66,7 @@ class Passage:
         self._pulse_id = pulse_id
         self._fetched = fetched
         self._mirrored: list[Attempt] = []
+        self._slips: list[Slip] = []
         self._kept: DecisionRecord | None = None
 
     @property
@@ -72,12 +74,13 @@ class Passage:
         """Where a copy of the request is to go."""
         return self._decision.destination.mirror
 
-    def mirrored(self, attempt: Attempt) -> None:
+    def mirrored(self, attempt: Attempt, slips: Sequence[Slip] = ()) -> None:
         """Take what became of the copy, whenever that is."""
         if self._kept is None:
             self._mirrored.append(attempt)
+            self._slips += slips
         else:
-            self._books.finish_late(Late(self._kept, attempt))
+            self._books.finish_late(Late(self._kept, attempt), slips)
 
     # Each of these ends the passage.
 
@@ -268,7 +271,7 @@ class Passage:
             if self._shadow is None
             else self._shadow.kept(None if clause is None else clause.name),
         )
-        self._books.finish(self._kept)
+        self._books.finish(self._kept, (*self._slips, *self.journey.till.slips()))
 
     def _route(self) -> str | None:
         """The route as written; of embeddings that no rule is about, what was asked for."""
@@ -278,11 +281,10 @@ class Passage:
         return route_of(self._decision.program, clause)
 
     def _settle(self, but: Attempt | None = None) -> None:
-        """Price the attempts that are over."""
+        """Price and pay the attempts that are over."""
         for attempt in self.journey.attempts:
             if attempt is not but:
-                target = self._target_named(attempt.target)
-                settle(attempt, target, self.journey.request, self.journey.sets)
+                self.journey.till.settle(attempt, self._target_named(attempt.target))
 
     def _target_named(self, name: str) -> Target | None:
         requested = self.journey.requested

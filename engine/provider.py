@@ -29,6 +29,7 @@ class Fault(Enum):
     BAD_REQUEST = "bad_request"
     UNSUPPORTED = "unsupported_parameter"
     BREAKER_OPEN = "breaker_open"
+    BUDGET = "budget"
 
 
 class Treatment(NamedTuple):
@@ -76,6 +77,9 @@ FAULTS: dict[Fault, Treatment] = {
     ),
     Fault.BREAKER_OPEN: Treatment(
         False, False, True, 503, "service_unavailable_error", "breaker_open", None, 0
+    ),
+    Fault.BUDGET: Treatment(
+        False, False, True, 402, "insufficient_quota", "budget_exceeded", False, 7
     ),
 }
 

@@ -13,6 +13,7 @@ from turnout.dsl.schema import Value
 from .request import Usage
 
 Kind = Literal["answer", "mirror", "embedding"]
+Payer = Literal["gateway", "caller"]
 MIRROR_HOP, EMBEDDING_HOP = -1, -2
 
 
@@ -25,7 +26,9 @@ class Attempt:
     Money in nano-USD. `unconfirmed_nano_usd` is the worst case of an attempt that was sent and
     whose answer was not read (a timeout, a disconnect): it may have cost so much.
     `kind`: what it was for, `answer`, `mirror` or `embedding`; `hop` counts among the answer's own,
-    and is MIRROR_HOP or EMBEDDING_HOP for the others.
+    and is MIRROR_HOP or EMBEDDING_HOP for the others. `reserved_nano_usd`: what was set aside for
+    it in budgets before it began, at `booked_us`; None where none applied. `payer`: `gateway`, or
+    `caller` who brought a key of its own.
     """
 
     target: str
@@ -45,6 +48,9 @@ class Attempt:
     ttft_us: int | None = None
     dropped: tuple[str, ...] = ()
     kind: Kind = "answer"
+    reserved_nano_usd: int | None = None
+    booked_us: int | None = None
+    payer: Payer = "gateway"
 
 
 @dataclass(slots=True)

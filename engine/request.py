@@ -30,6 +30,11 @@ SEALED = "turnout.1."
 HOTTEST = 2  # the highest temperature that OpenAI's API takes; the lowest is 0
 
 
+READ, WRITE, ADMIN = "ai:read", "ai:write", "admin"
+ALL_SCOPES = frozenset({READ, WRITE, ADMIN})
+"""What callers may do: `ai:read` look at models, decisions and their own spend, `ai:write` have
+requests answered, `admin` the rest."""
+
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
 _SHIFTS = tuple(range(120, -1, -10))
@@ -47,13 +52,32 @@ class Operation(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, from verified identity only (never from the body)."""
+    """Who asks, from verified identity only (never from the body).
+
+    `tier` and `region` are the key's or those of a stored tenant; what the policy says of a tenant
+    stands where these are silent. `scopes` is what the caller may do. `models` is what it may be
+    answered by: targets with `*` (`openai/*`), and names that clients ask for; None: by any.
+    """
 
     tenant: str = "default"
     tier: str = "default"
     team: str | None = None
     user: str | None = None
     key_id: str | None = None
+    region: str | None = None
+    scopes: frozenset[str] = ALL_SCOPES
+    models: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnKey:
+    """A provider's key that a caller brought along: for that provider's own origin, and only there.
+
+    Never kept, never logged: it is not in a repr.
+    """
+
+    provider: str
+    secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +105,8 @@ class Request:
     protocol is `native`, and `body` says the same as chat.
     `headers` are lower-case and without credentials.
     `received_us` is UTC in microseconds; `started_ns` is the monotonic clock at the same moment.
+    `own` is a provider's key that the caller brought; `gateway_pays`: the gateway's credentials may
+    be used for it.
     """
 
     id: str
@@ -94,6 +120,8 @@ class Request:
     received_us: int
     started_ns: int
     native: Native | None = None
+    own: OwnKey | None = None
+    gateway_pays: bool = True
 
     @property
     def output_limit(self) -> int | None:

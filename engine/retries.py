@@ -26,11 +26,13 @@ LONGEST_BACKOFF_S = 8.0
 
 
 class KeptOut(ProviderError):
-    """An attempt that was not made: its target is left alone, or its places are taken."""
+    """An attempt that was not made: its target is left alone, or full, or too dear."""
 
-    def __init__(self, fault: Fault, message: str, left_us: int) -> None:
-        """Hold why, and how long it may stay so."""
-        super().__init__(fault, message, retry_after_us=left_us)
+    def __init__(
+        self, fault: Fault, message: str, left_us: int | None = None, *, code: str | None = None
+    ) -> None:
+        """Hold why, and how long it may stay so; None: waiting alone does not help."""
+        super().__init__(fault, message, retry_after_us=left_us, code=code)
 
 
 @dataclass(frozen=True, slots=True)

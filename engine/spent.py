@@ -1,9 +1,9 @@
 """What budgets have used in their present period, as the ledger says it.
 
-Nothing is enforced here: these are the values behind `budget("x").left` and the like. `refresh`
-blocks and belongs off the event loop, about once a second, where the program has budgets; reading
-takes a microsecond and sees the state of the last refresh. Spend is what was charged and what may
-have been (`unconfirmed`), of all workers that write to the same store.
+Nothing is enforced here (`purse` does that): these are the values behind `budget("x").left`.
+`refresh` blocks and belongs off the event loop, about once a second, where the program has budgets;
+reading takes a microsecond and sees the state of the last refresh. Spend is what was
+charged and what may have been (`unconfirmed`), of all workers that write to the same store.
 """
 
 from collections import Counter
@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
-from turnout.dsl.core import Budget, Program
+from turnout.dsl.core import Program
 
-from .request import Request
+from .request import Caller, Request
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # As the columns of the ledger are called.
@@ -58,9 +58,9 @@ class _Tally:
 
     def add(self, rows: list[SpendRow]) -> None:
         for row in rows:
-            for scope, who in zip(_SCOPES, row[:5], strict=True):
-                if who is not None:
-                    self.sums[scope, who] += row.nano_usd
+            for scope, of in zip(_SCOPES, row[:5], strict=True):
+                if of is not None:
+                    self.sums[scope, of] += row.nano_usd
 
 
 class Spent:
@@ -102,10 +102,10 @@ class Spent:
         budget = next((one for one in program.budgets if one.name == name), None)
         if budget is None:
             return None, f"there is no budget `{name}`"
-        who = _who(budget, request)
-        if who is None:
+        of = who(budget.scope, request.caller, request.model)
+        if of is None:
             return None, f"the caller has no {budget.scope}"
-        if budget.of is not None and budget.of != who:
+        if budget.of is not None and budget.of != of:
             return None, f"the budget is of the {budget.scope} `{budget.of}`"
         if part == "limit":
             return budget.limit_nano_usd, None
@@ -116,7 +116,7 @@ class Spent:
         if tally is None or tally.period.from_us > period.from_us:
             return None, "the ledger was not read yet"
         # A new period has begun since the last refresh: nothing of it is spent.
-        used = tally.sums[budget.scope, who] if tally.period == period else 0
+        used = tally.sums[budget.scope, of] if tally.period == period else 0
         return (used if part == "used" else budget.limit_nano_usd - used), None
 
 
@@ -143,10 +143,9 @@ def period_of(kind: str, at_us: int, timezone: str) -> Period:
     return Period(from_us, to_us)
 
 
-def _who(budget: Budget, request: Request) -> str | None:
-    """Whose counter of a budget this request is about."""
-    caller = request.caller
-    match budget.scope:
+def who(scope: str, caller: Caller, model: str) -> str | None:
+    """Whose counter of a scope a request of this caller for this model is about."""
+    match scope:
         case "tenant":
             return caller.tenant
         case "team":
@@ -156,4 +155,4 @@ def _who(budget: Budget, request: Request) -> str | None:
         case "key":
             return caller.key_id
         case _:
-            return request.model
+            return model

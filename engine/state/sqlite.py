@@ -1,27 +1,18 @@
-"""Decisions, ledger, pulse tables and policies in one SQLite file.
+"""Decisions, ledger, pulse tables and policies in one SQLite file (`database` says how)."""
 
-Several processes share the file: it is in WAL mode, a writer takes the write lock when its
-transaction begins (BEGIN IMMEDIATE: no dead locks between writers) and waits up to 30 s for it.
-Importing this module costs 0.4 s for SQLAlchemy: `lint` never does.
-"""
-
-import sqlite3
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Column, Connection, Engine, Table, create_engine, event, func, select
+from sqlalchemy import Column, Table, func, select
 from sqlalchemy.dialects.sqlite import dialect, insert
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from turnout.engine.ledger import Entry, entries, entries_of
 from turnout.engine.record import DecisionRecord, PulseTable, with_late
 from turnout.engine.spent import SpendRow
 
+from .database import Database, open_database
 from .rows import (
     Row,
     column_text,
@@ -33,72 +24,26 @@ from .rows import (
     read_pulse,
     read_record,
 )
-from .store import Group, StoreError
+from .store import Group
 from .tables import DECISIONS, LATE, LEDGER, POLICIES, PULSES
 
-FILE = "turnout.db"
-_BUSY_S = 30.0
 _BATCH_RECORDS = 1_000  # read at once by whoever reads them all
-_MIGRATIONS = Path(__file__).parent / "migrations"
-_migrating = threading.Lock()  # alembic's context is global to the process
 
 
 def open_store(home: Path) -> "SqliteStore":
-    """The store under `TURNOUT_HOME`, with its folder, file and tables made where missing.
-
-    Safe to be called by several processes at once. Raises: StoreError.
-    """
-    try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite's other files take their permissions from this one.
-        (home / FILE).touch(mode=0o600)
-    except OSError as error:
-        raise StoreError(f"cannot write in the folder `{home}`: {error.strerror}") from error
-    migrate(url_of(home))
-    return SqliteStore(url_of(home))
-
-
-def url_of(home: Path) -> URL:
-    """The address of the SQLite file under `TURNOUT_HOME`."""
-    return url_of_file(home / FILE)
-
-
-def url_of_file(file: Path) -> URL:
-    """The address of a SQLite file."""
-    return URL.create("sqlite", database=str(file))
-
-
-def migrate(url: str | URL) -> None:
-    """Bring the tables up to date, in one transaction that others wait for. Raises: StoreError."""
-    from alembic import command
-    from alembic.config import Config
-    from alembic.util.exc import CommandError
-
-    engine = _engine(url)
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    try:
-        with _migrating, _mapped():
-            _use_wal(engine)
-            with engine.begin() as connection:
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-    except CommandError as error:
-        # The only cause here: the file names a revision that these migrations do not have.
-        raise StoreError(f"`{engine.url.database}` belongs to a newer turnout: {error}") from error
-    finally:
-        engine.dispose()
+    """The store under `TURNOUT_HOME`, made where missing. Raises: StoreError."""
+    return SqliteStore(open_database(home))
 
 
 class SqliteStore:
-    """A `Store` in a SQLite file that has its tables already (`open_store` makes them).
+    """A `Store` in a SQLite file that has its tables already (`open_database` makes them).
 
     Cost: 25 µs per decision with its ledger row in groups of 100 and more.
     """
 
-    def __init__(self, url: str | URL) -> None:
-        """Connect lazily; nothing is opened yet."""
-        self._engine = _engine(url)
+    def __init__(self, database: Database) -> None:
+        """Keep them in this database, which is closed with the store."""
+        self._database = database
 
     def write(self, group: Group) -> None:
         """Add a group in one transaction; what is already there by its id stays as it is."""
@@ -146,9 +91,7 @@ class SqliteStore:
         rows = select(*who, spent).where(LEDGER.c.time_us >= from_us).group_by(*who)
         if after:  # without it the index of times serves better than that of rows
             rows = rows.where(LEDGER.c.id > after)
-        with _mapped(), self._engine.connect() as connection:
-            # One transaction: both see the same rows.
-            reading = connection.execution_options(turnout_reading=True)
+        with self._database.reading() as reading:
             last = reading.execute(select(func.max(LEDGER.c.id))).scalar_one_or_none()
             found = [SpendRow(*row) for row in reading.execute(rows)]
         return max(last or 0, after), found
@@ -164,8 +107,7 @@ class SqliteStore:
                 .order_by(*key)
                 .limit(_BATCH_RECORDS)
             )
-            with _mapped(), self._engine.connect() as connection:
-                reading = connection.execution_options(turnout_reading=True)
+            with self._database.reading() as reading:
                 rows = reading.execute(statement).all()
             for _, id, data in rows:
                 record = read_record(data)
@@ -178,24 +120,22 @@ class SqliteStore:
     def count(self, since_us: int = 0) -> int:
         """How many records there are from an instant on. Raises: StoreError."""
         statement = select(func.count()).where(DECISIONS.c.time_us >= since_us)
-        with _mapped(), self._engine.connect() as connection:
-            reading = connection.execution_options(turnout_reading=True)
+        with self._database.reading() as reading:
             return int(reading.execute(statement).scalar_one())
 
     def close(self) -> None:
         """Let go of the file; the last process to do so folds the WAL into it."""
-        self._engine.dispose()
+        self._database.close()
 
     def _insert(self, rows: list[tuple[Table, list[Row]]]) -> None:
-        with _mapped(), self._engine.begin() as connection:
+        with self._database.writing() as connection:
             for table, some in rows:
                 if some:
                     connection.exec_driver_sql(_INSERTIONS[table], some)
 
     def _value(self, column: Column[Any], key: Column[Any], wanted: str) -> Any:
         statement = select(column).where(key == column_text(wanted))
-        with _mapped(), self._engine.connect() as connection:
-            reading = connection.execution_options(turnout_reading=True)
+        with self._database.reading() as reading:
             return reading.execute(statement).scalar_one_or_none()
 
 
@@ -212,58 +152,3 @@ _INSERTIONS = {
     PULSES: _insertion(PULSES, PULSES.c.keys()),
     POLICIES: _insertion(POLICIES, POLICIES.c.keys()),
 }
-
-
-def _engine(url: str | URL) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": _BUSY_S})
-    event.listen(engine, "connect", _prepare)
-    event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _prepare(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # transactions begin where `_begin` says, not by themselves
-    connection.execute("PRAGMA synchronous=NORMAL")
-
-
-def _begin(connection: Connection) -> None:
-    reading = connection.get_execution_options().get("turnout_reading", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
-
-def _use_wal(engine: Engine) -> None:
-    """Put the file into WAL mode, which it then stays in.
-
-    SQLite does not wait for its lock here when others do the same, so the waiting is ours.
-    """
-    raw = engine.raw_connection()
-    give_up = time.monotonic() + _BUSY_S
-    try:
-        while True:
-            try:
-                raw.cursor().execute("PRAGMA journal_mode=WAL")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
-                    raise
-                time.sleep(0.01)
-    finally:
-        raw.close()
-
-
-@contextmanager
-def _mapped() -> Iterator[None]:
-    """What the disk or a lock is to blame for becomes StoreError; a bad row stays what it is."""
-    try:
-        yield
-    except (DBAPIError, sqlite3.DatabaseError) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        # DatabaseError itself, and not a subclass, is what a damaged file raises.
-        if (
-            not isinstance(cause, sqlite3.OperationalError)
-            and type(cause) is not sqlite3.DatabaseError
-        ):
-            raise
-        raise StoreError(str(cause)) from error
-    except PoolTimeoutError as error:
-        raise StoreError("no connection to the database was free in time") from error

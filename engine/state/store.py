@@ -4,9 +4,11 @@ A store is used from several threads of a process, and several processes may sha
 it. Which library talks to the disk or the server is the store's own affair: errors are mapped here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from turnout.engine.purse import Slip
 from turnout.engine.record import DecisionRecord, Late, PulseTable
 from turnout.engine.spent import SpendRow
 
@@ -16,12 +18,16 @@ class Group:
     """What is written in one transaction: all of it or nothing.
 
     `policies` holds (digest, canonical text). `late`: attempts that ended after their records.
+    `slips`: what is taken off leases for the ledger's rows of these, by the request's id (those of
+    late ones in `late_slips`); they count once, together with their rows.
     """
 
     records: list[DecisionRecord] = field(default_factory=list)
     pulses: list[PulseTable] = field(default_factory=list)
     policies: list[tuple[str, str]] = field(default_factory=list)
     late: list[Late] = field(default_factory=list)
+    slips: dict[str, Sequence[Slip]] = field(default_factory=dict)
+    late_slips: dict[str, Sequence[Slip]] = field(default_factory=dict)
 
 
 class StoreError(Exception):

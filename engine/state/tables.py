@@ -65,6 +65,8 @@ LEDGER = Table(
     Column("outcome", Text, nullable=False),
     Column("fault", Text),
     Column("kind", Text, nullable=False, server_default="answer"),
+    Column("payer", Text, nullable=False, server_default="gateway"),
+    Column("corrects", BigInteger),
     UniqueConstraint("request", "hop", "attempt", name="ledger_attempt"),
     Index("ledger_time", "time_us"),
 )
@@ -94,4 +96,104 @@ POLICIES = Table(
     Column("digest", Text, primary_key=True),
     Column("time_us", BigInteger, nullable=False),
     Column("canonical", Text, nullable=False),
+)
+
+# What was spent of a stretch of time by a tenant, team, user, key or model: the sum of its ledger
+# rows. Made when a budget first asks for it, with what the ledger has by then.
+COUNTERS = Table(
+    "counters",
+    METADATA,
+    Column("id", _ROW_ID, primary_key=True),
+    Column("scope", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("from_us", BigInteger, nullable=False),
+    Column("to_us", BigInteger, nullable=False),
+    Column("settled_nano_usd", BigInteger, nullable=False),
+    Column("unconfirmed_nano_usd", BigInteger, nullable=False),
+    UniqueConstraint("scope", "who", "from_us", "to_us", name="counters_stretch"),
+)
+
+# Worker processes that hold leases. `boot` and `heartbeat_us`: of the clock that counts since the
+# machine was started. `lost_us`: since when its heartbeat is taken for ended (UTC).
+HOLDERS = Table(
+    "holders",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("boot", Text, nullable=False),
+    Column("joined_us", BigInteger, nullable=False),
+    Column("heartbeat_us", BigInteger, nullable=False),
+    Column("lost_us", BigInteger),
+)
+
+# What a holder has of a counter and the ledger does not account for yet; of a lost holder, what may
+# have been spent.
+LEASES = Table(
+    "leases",
+    METADATA,
+    Column("holder", Text, primary_key=True),
+    Column("counter", BigInteger, primary_key=True),
+    Column("nano_usd", BigInteger, nullable=False),
+    Index("leases_counter", "counter"),
+)
+
+# Clients' keys; `digest` is of the secret part. `settings`: JSON of scopes, models and rates.
+KEYS = Table(
+    "keys",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("team", Text),
+    Column("user", Text),
+    Column("digest", Text, nullable=False),
+    Column("previous_digest", Text),
+    Column("previous_until_us", BigInteger),
+    Column("settings", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger),
+    Column("revoked_us", BigInteger),
+)
+
+# Tenants that no file names, made through the admin API; `settings` is JSON.
+TENANTS = Table(
+    "tenants",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("settings", Text, nullable=False),
+    Column("changed_us", BigInteger, nullable=False),
+)
+
+# Numbers that rise with each change of what workers keep in memory (`keys`, `tenants`).
+REVISIONS = Table(
+    "revisions",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)
+
+# Who changed what and who was refused; each row's digest covers the one before it.
+AUDIT = Table(
+    "audit",
+    METADATA,
+    Column("number", _ROW_ID, primary_key=True),
+    Column("time_us", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("object", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("previous", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Index("audit_time", "time_us"),
+)
+
+# What was said once of a budget in its present stretch; `sent_us`: since when the webhook has it.
+ALERTS = Table(
+    "alerts",
+    METADATA,
+    Column("counter", BigInteger, primary_key=True),
+    Column("budget", Text, primary_key=True),
+    Column("what", Text, primary_key=True),
+    Column("time_us", BigInteger, nullable=False),
+    Column("sent_us", BigInteger),
 )

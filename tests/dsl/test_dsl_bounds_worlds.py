@@ -29,7 +29,9 @@ from turnout.engine.breakers import Barred, Breakers
 from turnout.engine.chain import Chain, Journey
 from turnout.engine.provider import Answer, Call, Fault, ProviderError
 from turnout.engine.pulse import Pulse
+from turnout.engine.purse import Bottomless
 from turnout.engine.request import Caller, Operation, Request, RequestError
+from turnout.engine.till import Till
 
 from .conftest import Language
 
@@ -236,6 +238,7 @@ class Sent:
             seen,
             tokens if isinstance(tokens, int) else 0,
             self._guards,
+            Till(Bottomless(), REQUEST, self.program, ()),
             led.found.limits,
         )
 

@@ -21,6 +21,8 @@ from turnout.engine.pulse import Pulse
 from turnout.engine.request import Caller, Operation, Request, RequestError
 from turnout.engine.seats import Seats
 
+from .unpaid import unpaid
+
 T = TypeVar("T")
 SPAN = Span(Source("test", "x"), 0, 1)
 
@@ -111,8 +113,9 @@ def journey(
         schema=Schema({}, None, {}, ()),  # type: ignore[arg-type]
         canonical="",
     )
+    asked = request(**body)
     return Journey(
-        request=request(**body),
+        request=asked,
         program=program,
         hops=hops,
         route=hops[0],
@@ -120,6 +123,7 @@ def journey(
         snapshot=Snapshot({"has_images": False}),
         prompt_tokens=prompt_tokens,
         guards={},
+        till=unpaid(asked, program),
     )
 
 

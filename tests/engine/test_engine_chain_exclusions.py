@@ -18,6 +18,8 @@ from turnout.engine.provider import Chunk, Fault, Provider, ProviderError
 from turnout.engine.pulse import Pulse
 from turnout.engine.request import Caller, Operation, Request, RequestError
 
+from .unpaid import unpaid
+
 POLICY = """
 providers:
   a: {kind: ollama, base_url: "http://a.example/v1"}
@@ -60,7 +62,17 @@ def journey(
     decider = Decider(program)
     seen = decider.observe(asked, None, Pulse().tick(program.targets))
     found = decider.decide(seen).destination
-    return Journey(asked, program, found.hops, found.route, None, seen, 1, decider.guards)
+    return Journey(
+        asked,
+        program,
+        found.hops,
+        found.route,
+        None,
+        seen,
+        1,
+        decider.guards,
+        unpaid(asked, program),
+    )
 
 
 def chain(*providers: Scripted) -> "Over":

@@ -33,8 +33,9 @@ from turnout.engine.record import Attempt, DecisionRecord, Late, PulseTable
 from turnout.engine.request import Usage
 from turnout.engine.spent import SpendRow
 from turnout.engine.state import migrations
+from turnout.engine.state.database import FILE, Database, migrate, url_of
 from turnout.engine.state.rows import decision_row, pulse_row, read_pulse, read_record
-from turnout.engine.state.sqlite import FILE, SqliteStore, migrate, open_store, url_of
+from turnout.engine.state.sqlite import SqliteStore, open_store
 from turnout.engine.state.store import Group, StoreError
 from turnout.engine.state.tables import METADATA
 
@@ -263,7 +264,7 @@ class Counting(SqliteStore):
 
     def __init__(self, home: Path) -> None:
         migrate(url_of(home))
-        super().__init__(url_of(home))
+        super().__init__(Database(url_of(home)))
         self.sizes: list[int] = []
 
     def write(self, group: Group) -> None:
@@ -400,7 +401,7 @@ async def test_a_full_disk_refuses_paid_work_and_loses_nothing(
 ) -> None:
     open_store(tmp_path).close()
     with small_disk(20) as grow:
-        journal = Journal(SqliteStore(url_of(tmp_path)), capacity=600)
+        journal = Journal(SqliteStore(Database(url_of(tmp_path))), capacity=600)
         for number in range(600):
             journal.put(record(f"req_{number}"))
         assert not journal.accepting
@@ -424,7 +425,7 @@ def test_a_disk_that_stays_full_is_given_up_on_at_the_end_and_the_loss_is_told(
 ) -> None:
     open_store(tmp_path).close()
     with small_disk(20):
-        journal = Journal(SqliteStore(url_of(tmp_path)))
+        journal = Journal(SqliteStore(Database(url_of(tmp_path))))
         for number in range(200):
             journal.put(record(f"req_{number}"))
         wait_for(lambda: journal.counts.retries >= 1)
@@ -625,8 +626,9 @@ def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -
     with create_engine(url_of(tmp_path)).begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
-        columns = ",".join(f'"{name}"' for name in Entry._fields if name != "kind")
-        values = ",".join(str(number) for number in range(len(Entry._fields) - 1))
+        first = [name for name in Entry._fields if name not in ("kind", "payer", "corrects")]
+        columns = ",".join(f'"{name}"' for name in first)
+        values = ",".join(str(number) for number in range(len(first)))
         connection.exec_driver_sql(f"insert into ledger ({columns}) values ({values})")
     store = open_store(tmp_path)
     store.write(Group(records=[record()]))

@@ -219,6 +219,8 @@ def test_a_row_says_who_paid_what_for_what() -> None:
         "outcome": "ok",
         "fault": None,
         "kind": "answer",
+        "payer": "gateway",
+        "corrects": None,
     }
 
 

@@ -17,7 +17,7 @@ from turnout.engine.current import Begun
 from turnout.engine.destination import route_of
 from turnout.engine.live import make_live
 from turnout.engine.revision import Kept, Revision
-from turnout.engine.state.sqlite import FILE
+from turnout.engine.state.database import FILE
 from turnout.settings import Settings, SettingsError
 from turnout.wiring import (
     build_gateway,

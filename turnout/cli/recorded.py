@@ -179,7 +179,8 @@ def duration_us(text: str) -> int:
 
 def open_journal(place: str) -> "tuple[SqliteStore, str]":
     """The journal of a home, a file or HERE, and how it is called. Raises: CommandError."""
-    from turnout.engine.state.sqlite import FILE, SqliteStore, url_of_file
+    from turnout.engine.state.database import FILE, Database, url_of_file
+    from turnout.engine.state.sqlite import SqliteStore
 
     if place == HERE:
         place = os.environ.get("TURNOUT_HOME", "").strip() or "~/.turnout"
@@ -191,7 +192,7 @@ def open_journal(place: str) -> "tuple[SqliteStore, str]":
             f"there is no journal `{shown}`",
             help="name the TURNOUT_HOME that the gateway runs with, such as `--journal ~/.turnout`",
         )
-    return SqliteStore(url_of_file(file)), shown
+    return SqliteStore(Database(url_of_file(file))), shown
 
 
 def policies_of(store: "SqliteStore") -> Callable[[str], Program | None]:

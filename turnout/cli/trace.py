@@ -15,7 +15,8 @@ from typing import Any
 from turnout.engine import trace
 from turnout.engine.catalog import language_schema
 from turnout.engine.journal import Journal
-from turnout.engine.state.sqlite import FILE, SqliteStore, url_of
+from turnout.engine.state.database import FILE, Database, url_of
+from turnout.engine.state.sqlite import SqliteStore
 from turnout.engine.state.store import StoreError
 from turnout.settings import DEMO_FOLDER
 
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _find(home: Path, id: str, explains_shadow: bool) -> dict[str, Any] | None:
-    journal = Journal(SqliteStore(url_of(home)))
+    journal = Journal(SqliteStore(Database(url_of(home))))
     try:
         return asyncio.run(_document(journal, id, explains_shadow))
     except StoreError as error:

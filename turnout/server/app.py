@@ -21,6 +21,7 @@ from .body import let_go
 from .connection import Connections
 from .errors import EnvelopeHandler
 from .guard import admit
+from .identity import identity_of
 from .refusals import Refusals
 from .wire import Gateway, Incoming, Station, station
 
@@ -121,7 +122,7 @@ def _admitted(handler: Handler) -> Handler:
         here = station(incoming)
         try:
             leave = await here.admission.enter(
-                here.settings.tenant, here.gateway.seat, here.gateway.seats_of
+                identity_of(incoming).caller.tenant, here.gateway.seat, here.gateway.seats_of
             )
         except RequestError:
             await let_go(incoming)

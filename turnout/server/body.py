@@ -9,12 +9,13 @@ from typing import Any
 
 import orjson
 
-from turnout.engine.request import Caller, Native, Operation, Request, RequestError
+from turnout.engine.request import Native, Operation, Request, RequestError
 from turnout.protocols.client import ClientProtocol
 from turnout.protocols.fields import DEEPEST, check_depth, kind_of
 from turnout.settings import Limits
 
 from .guard import check_json
+from .identity import identity_of
 from .wire import Incoming, Station, close_after, refusal
 
 # Never shown to the engine: policies, records and adapters have no use for them.
@@ -64,6 +65,7 @@ async def receive(incoming: Incoming, station: Station, protocol: ClientProtocol
     raw = await read_body(incoming, station)
     check_json(incoming)
     body, raw, native = read(raw, protocol)
+    who = identity_of(incoming)
     return Request(
         id=incoming.id,
         operation=protocol.operation,
@@ -71,11 +73,13 @@ async def receive(incoming: Incoming, station: Station, protocol: ClientProtocol
         raw=raw,
         model=body["model"],
         stream=body.get("stream") is True and protocol.operation is not Operation.EMBEDDINGS,
-        caller=Caller(tenant=station.settings.tenant),
+        caller=who.caller,
         headers=_plain(incoming.headers),
         received_us=received_us,
         started_ns=started_ns,
         native=native,
+        own=who.own,
+        gateway_pays=who.gateway_pays,
     )
 
 

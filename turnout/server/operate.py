@@ -8,13 +8,14 @@ from sanic import HTTPResponse
 from turnout.engine.metrics import CONTENT_TYPE
 from turnout.engine.request import RequestError
 
+from .identity import identity_of
 from .wire import Answer, Incoming, headers_of, json_value, station
 
 
 async def show_trace(incoming: Incoming, name: str) -> HTTPResponse:
     """The trace document of one of the caller's own requests."""
     here = station(incoming)
-    document = await here.gateway.trace(unquote(name), here.settings.tenant)
+    document = await here.gateway.trace(unquote(name), identity_of(incoming).caller.tenant)
     return json_value(incoming, document)
 
 
