@@ -1,4 +1,4 @@
-"""Who changed what, and who was refused: an append-only log, each row bound to the one before it."""
+"""Who changed what, and who was refused: append-only, each row bound to the one before it."""
 
 from dataclasses import dataclass, field
 from typing import Literal, Protocol

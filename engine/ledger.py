@@ -46,7 +46,8 @@ class Entry(NamedTuple):
 
     `time_us`: when the attempt began, or its worst case was reserved, UTC. `request`, `hop`,
     `attempt`: which one; `attempt` counts within the hop. `model`: what the client asked for;
-    `upstream_model`: what the provider was asked for. `policy`: its digest. `tokens_in` includes `tokens_cached` and `tokens_cache_write`,
+    `upstream_model`: what the provider was asked for. `policy`: its digest.
+    `tokens_in` includes `tokens_cached` and `tokens_cache_write`,
     `tokens_out` includes `tokens_reasoning`; all are None where no usage is known.
     `usage_source`: `upstream`, `estimated`, `none` (the provider refused, nothing was used) or
     `unconfirmed` (sent, and nobody knows what was used; it may have cost `unconfirmed_nano_usd`
