@@ -1,7 +1,6 @@
 """The chain: faults and clocks in, attempts and the client's error out. Time is virtual."""
 
 import asyncio
-import selectors
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -21,31 +20,11 @@ from turnout.engine.pulse import Pulse
 from turnout.engine.request import Caller, Operation, Request, RequestError
 from turnout.engine.seats import Seats
 
+from .turned import TurnedLoop
 from .unpaid import unpaid
 
 T = TypeVar("T")
 SPAN = Span(Source("test", "x"), 0, 1)
-
-
-class TurnedSelector(selectors.DefaultSelector):
-    """Never blocks: waiting moves the loop's clock."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> Any:
-        events = super().select(0)
-        if not events and timeout:
-            self.now += timeout
-        return events
-
-
-class TurnedLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._turned = TurnedSelector()
-        super().__init__(self._turned)
-
-    def time(self) -> float:
-        return self._turned.now
 
 
 def turn(work: Coroutine[Any, Any, T]) -> tuple[T, float]:

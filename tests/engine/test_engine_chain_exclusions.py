@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -10,14 +9,14 @@ import pytest
 from turnout.adapters.scripted import Pause, Scripted, said, spoken
 from turnout.dsl.check import compile_policy
 from turnout.dsl.source import Source
-from turnout.engine.breakers import Breakers
 from turnout.engine.catalog import language_schema
-from turnout.engine.chain import HELD_CHUNKS, Answered, Chain, Journey, Opened
+from turnout.engine.chain import HELD_CHUNKS, Journey
 from turnout.engine.decide import Decider
-from turnout.engine.provider import Chunk, Fault, Provider, ProviderError
+from turnout.engine.provider import Chunk, Fault, ProviderError
 from turnout.engine.pulse import Pulse
 from turnout.engine.request import Caller, Operation, Request, RequestError
 
+from .test_engine_chain import Over
 from .unpaid import unpaid
 
 POLICY = """
@@ -77,22 +76,6 @@ def journey(
 
 def chain(*providers: Scripted) -> "Over":
     return Over({p.name: p for p in providers})
-
-
-class Over(Chain):
-    """A chain whose journeys go over these providers."""
-
-    def __init__(self, providers: Mapping[str, Provider], breakers: Breakers | None = None) -> None:
-        super().__init__(Pulse(), breakers or Breakers())
-        self._over = providers
-
-    async def answer(self, journey: Journey) -> Answered:
-        journey.providers = self._over
-        return await super().answer(journey)
-
-    async def open(self, journey: Journey) -> Opened:
-        journey.providers = self._over
-        return await super().open(journey)
 
 
 CANNOT: list[tuple[str, dict[str, Any], str]] = [

@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import random
-import selectors
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -23,6 +23,8 @@ from turnout.engine.live import Live, make_live
 from turnout.engine.prober import JITTER, LOOK_S, PATIENCE_US, TOPIC, Prober
 from turnout.engine.provider import Fault, ProviderError
 
+from .turned import TurnedLoop
+
 T = TypeVar("T")
 EVERY_S = 30.0
 POLICY = """
@@ -33,29 +35,8 @@ routing_policy:
 NAMES = ("anthropic", "groq", "openai")
 
 
-class TurnedSelector(selectors.DefaultSelector):
-    """Never blocks: waiting moves the loop's clock."""
-
-    now = 1_000.0
-
-    def select(self, timeout: float | None = None) -> Any:
-        events = super().select(0)
-        if not events and timeout:
-            self.now += timeout
-        return events
-
-
-class TurnedLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._turned = TurnedSelector()
-        super().__init__(self._turned)
-
-    def time(self) -> float:
-        return self._turned.now
-
-
 def turn(work: Coroutine[Any, Any, T]) -> T:
-    with asyncio.Runner(loop_factory=TurnedLoop) as runner:
+    with asyncio.Runner(loop_factory=partial(TurnedLoop, 1_000.0)) as runner:
         return runner.run(work)
 
 
