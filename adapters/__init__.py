@@ -28,9 +28,10 @@ from .together import Together
 from .transport import Transport, pooled
 from .upstream import Upstream
 from .vllm import VLLM
+from .webhook import Webhook
 from .xai import XAI
 
-__all__ = ["PROVIDERS", "Transport", "build", "key_variable", "pooled", "variables"]
+__all__ = ["PROVIDERS", "Transport", "Webhook", "build", "key_variable", "pooled", "variables"]
 
 # Where a provider is that has no address yet: nothing is sent to one that is not usable.
 _NOWHERE = "http://unset.invalid"

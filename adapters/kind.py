@@ -3,15 +3,16 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Collection, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import ClassVar
 from urllib.parse import urlsplit
 
 from turnout.engine.provider import Answer, Call, Chunk
-from turnout.engine.request import Operation
+from turnout.engine.request import Operation, OwnKey
 
 from .reach import reach
-from .upstream import Sign, Upstream
+from .upstream import Sign, Upstream, origin_of
 
 _DATE = re.compile(r"-(\d{3,8}|\d{4}-\d\d-\d\d|\d\d-\d{4})")
 
@@ -75,6 +76,33 @@ class Kind(ABC):
     def missing(self) -> str | None:
         """What it lacks to be called, such as `no credential`; None: it is usable."""
         return self._missing
+
+    def owned(self, key: OwnKey) -> "Kind | None":
+        """The same provider as it is for a caller with this key; None where the key is not for it.
+
+        It is for the provider that it names only, and for that one's own origin: a gateway in
+        front, however it is called, is somebody else.
+        """
+        if key.provider != self.kind or self._upstream.origin != self.home():
+            return None
+        try:
+            upstream = self._upstream.owned(self.authorization(key.secret))
+        except ValueError:  # no header can hold it
+            return None
+        theirs = copy(self)
+        theirs._upstream, theirs._missing = upstream, None
+        return theirs
+
+    @classmethod
+    def home(cls) -> str | None:
+        """The origin of its own API: scheme, host and port; None where there is no one place.
+
+        Where every account has an address of its own, or runs the server itself, nobody can tell
+        whose it is.
+        """
+        if cls.default_base_url is None or not cls.needs_credential:
+            return None
+        return origin_of(cls.default_base_url)
 
     @classmethod
     def authorization(cls, credential: str) -> dict[str, str]:

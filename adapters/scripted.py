@@ -5,17 +5,19 @@
     provider = Scripted("groq", [[Pause(50_000), said("late")], lambda call: said("on time")])
 
 One step is played per attempt. `calls` has what came in, `closed` counts the streams that ended,
-by themselves or because they were closed.
+by themselves or because they were closed. With a `home`, keys of callers for that kind of provider
+are for it; `secrets` has the one that each call came with, None where that was the gateway's.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import orjson
 
-from turnout.engine.provider import Answer, Call, Chunk, Fault, ProviderError
-from turnout.engine.request import Usage
+from turnout.engine.provider import Answer, Call, Chunk, Fault, Provider, ProviderError
+from turnout.engine.request import OwnKey, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,16 @@ class Scripted:
     `call.sent` is set before the first act, unless that is a `Fault.CONNECT`.
     """
 
-    def __init__(self, name: str, steps: Iterable[Step], *, usable: bool = True) -> None:
+    def __init__(
+        self, name: str, steps: Iterable[Step], *, usable: bool = True, home: str | None = None
+    ) -> None:
         """Hold the script."""
         self.name = name
+        self.home = home
         self.calls: list[Call] = []
-        self.closed = 0
+        self.secrets: list[str | None] = []
+        self._secret: str | None = None
+        self._closings: list[Call] = []
         self._steps = list(steps)
         self._usable = usable
 
@@ -55,6 +62,19 @@ class Scripted:
     def missing(self) -> str | None:
         """Its credential, where it is not usable."""
         return None if self._usable else "no credential"
+
+    def owned(self, key: OwnKey) -> "Provider | None":
+        """The same script for a caller with a key of its `home`."""
+        if key.provider != self.home:
+            return None
+        theirs = copy(self)  # over the same script and the same notes
+        theirs._secret, theirs._usable = key.secret, True
+        return theirs
+
+    @property
+    def closed(self) -> int:
+        """How many streams ended, by themselves or because they were closed."""
+        return len(self._closings)
 
     @property
     def left(self) -> int:
@@ -94,10 +114,11 @@ class Scripted:
                 else:
                     await self._perform(act)
         finally:
-            self.closed += 1
+            self._closings.append(call)
 
     def _next(self, call: Call) -> Sequence[Act]:
         self.calls.append(call)
+        self.secrets.append(self._secret)
         if not self._steps:
             raise AssertionError(f"the script of `{self.name}` has no step left")
         step = self._steps.pop(0)

@@ -9,6 +9,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
+from copy import copy
 from functools import lru_cache
 from typing import Protocol
 from urllib.parse import unquote
@@ -43,6 +44,10 @@ _OWN_HEADERS = frozenset(
     "accept-encoding expect trailer keep-alive proxy-authorization".split()
 )
 
+# What a provider's headers hold that is its wire, and nobody's account.
+_OF_THE_WIRE = frozenset({"anthropic-version", "anthropic-beta", "openai-beta"})
+# Shorter texts stand in messages by chance.
+_SHORTEST_SECRET = 6
 
 _NOTHING: Mapping[str, str] = {}
 _QUICK_BYTES = 128 * 1024  # so many are hashed in less than half a millisecond
@@ -89,7 +94,7 @@ class Upstream:
         address = _address(base_url)
         self._prefix = str(address).rstrip("/")
         self.path = address.path.rstrip("/")
-        self.origin = f"{address.scheme}://{address.netloc.decode('ascii')}"
+        self.origin = _origin(address)
         self._transport = transport
         self._given = headers
         # What no message may hold, because a provider may echo what it was sent.
@@ -102,17 +107,9 @@ class Upstream:
         ]
         self._sign = sign
         self._advice = advice
-        self.secrets = tuple(value for value in told if len(value) >= 6)
-        self._headers = [
-            (b"host", address.netloc),
-            (b"user-agent", b"turnout"),
-            (b"accept-encoding", b"identity"),
-            (b"content-type", b"application/json"),
-            *(
-                (name.lower().encode(), _header_value(name, value))
-                for name, value in headers.items()
-            ),
-        ]
+        self.secrets = tuple(value for value in told if len(value) >= _SHORTEST_SECRET)
+        self._authority = address.netloc
+        self._headers = [*_fixed(address.netloc), *_checked(headers)]
         # Bounded: a path may hold the name of a model, and clients can make up names.
         self._url = lru_cache(256)(self._joined)
 
@@ -120,6 +117,22 @@ class Upstream:
         """The value of a header (lower-case) that belongs to this address; None without one."""
         values = [value.decode() for known, value in self._headers if known == name.encode()]
         return ",".join(values) if values else None
+
+    def owned(self, headers: Mapping[str, str]) -> "Upstream":
+        """The same address for a caller with a key of its own, which stands in these headers.
+
+        Nothing of the gateway's goes along: what authorizes is replaced, what signs is left out,
+        and of other headers only those that belong to the wire.
+        Raises: ValueError for a header that cannot be.
+        """
+        # Not made anew: an address is parsed once, and its paths are kept.
+        theirs = copy(self)
+        given = {n: v for n, v in self._given.items() if n.lower() in _OF_THE_WIRE} | dict(headers)
+        theirs._given, theirs._sign = given, None
+        theirs._headers = [*_fixed(self._authority), *_checked(given)]
+        told = (*self.secrets, *_secrets(headers))
+        theirs.secrets = tuple(value for value in told if len(value) >= _SHORTEST_SECRET)
+        return theirs
 
     def at(self, base_url: str) -> "Upstream":
         """The same provider at another address of its own: its headers go there too."""
@@ -409,6 +422,16 @@ async def _inflated(stream: httpx.AsyncByteStream, encoding: str) -> AsyncIterat
         raise httpx.DecodingError("the compressed body ends early")
 
 
+@lru_cache(64)
+def origin_of(base_url: str) -> str:
+    """Scheme, host and port of an address, as they are compared. Raises: ValueError."""
+    return _origin(_address(base_url))
+
+
+def _origin(address: httpx.URL) -> str:
+    return f"{address.scheme}://{address.netloc.decode('ascii')}"
+
+
 def _address(base_url: str) -> httpx.URL:
     try:
         url = httpx.URL(base_url)
@@ -428,6 +451,20 @@ def _of_path(path: str) -> list[str]:
     """What of an address's path says whose it is: gateways have accounts and their ids in it."""
     ids = [step for step in path.split("/") if len(step) >= 8 and not step.isalpha()]
     return ids if path.count("/") <= 1 else [path, *ids]
+
+
+def _fixed(authority: bytes) -> list[tuple[bytes, bytes]]:
+    """The headers of every request to an address."""
+    return [
+        (b"host", authority),
+        (b"user-agent", b"turnout"),
+        (b"accept-encoding", b"identity"),
+        (b"content-type", b"application/json"),
+    ]
+
+
+def _checked(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), _header_value(name, value)) for name, value in headers.items()]
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -18,13 +18,16 @@ class Shot:
     """One request to make.
 
     `leave_after` makes the client drop the connection: of a stream after that many events (0:
-    once the head is there), of a whole answer after so many milliseconds.
+    once the head is there), of a whole answer after so many milliseconds. `leave_ms` does so after
+    so many milliseconds whatever it is. `head` is lines for its headers, each with its CRLF.
     """
 
     path: str
     body: bytes
     stream: bool = False
     leave_after: int | None = None
+    leave_ms: int | None = None
+    head: str = ""
 
 
 @dataclass(slots=True)
@@ -107,6 +110,32 @@ async def fire(
     return report
 
 
+async def volley(
+    host: str,
+    port: int,
+    shots: Iterable[Shot],
+    *,
+    headers: dict[str, str] | None = None,
+    judge: Judge | None = None,
+    patience_s: float | None = None,
+) -> Report:
+    """Make all requests at the same moment, each over a connection of its own opened before."""
+    head = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+    manner = _Manner(host, port, head, None, judge, 0.0, patience_s)
+    loop = asyncio.get_running_loop()
+    make = partial(_Client, manner)
+    waiting = list(shots)
+    clients = [(await loop.create_connection(make, host, port))[1] for _ in waiting]
+    report = Report()
+    started = time.perf_counter_ns()
+    shooting = (one.shoot(shot) for one, shot in zip(clients, waiting, strict=True))
+    report.outcomes += await asyncio.gather(*shooting)
+    report.took_us = (time.perf_counter_ns() - started) // 1000
+    for one in clients:
+        one.close()
+    return report
+
+
 class _Manner(NamedTuple):
     """How all lanes of a run go about it."""
 
@@ -183,14 +212,14 @@ class _Client(asyncio.Protocol):
         self._started_ns = time.perf_counter_ns()
         self._transport.write(
             f"POST {shot.path} HTTP/1.1\r\nhost: {manner.host}\r\n"
-            f"content-type: application/json\r\n{manner.head}"
+            f"content-type: application/json\r\n{manner.head}{shot.head}"
             f"content-length: {len(shot.body)}\r\n\r\n".encode()
             + shot.body
         )
-        if shot.leave_after is not None and not shot.stream:
-            self._leaving = asyncio.get_running_loop().call_later(
-                shot.leave_after / 1000, self._leave
-            )
+        leave_ms = shot.leave_after if shot.leave_ms is None and not shot.stream else shot.leave_ms
+        if leave_ms is not None:
+            loop = asyncio.get_running_loop()
+            self._leaving = loop.call_later(leave_ms / 1000, self._leave)
         try:
             async with asyncio.timeout(manner.patience_s):
                 await self._answered

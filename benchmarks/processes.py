@@ -23,7 +23,10 @@ KEY_VARIABLES = tuple(kind.key_variable for kind in PROVIDERS.values())
 
 
 class GatewayProcess:
-    """`turnout serve` with a policy and a home of its own; ends with the `with` block."""
+    """`turnout serve` with a policy and a home of its own; ends with the `with` block.
+
+    `text` is the policy's, which may be changed until it starts.
+    """
 
     def __init__(
         self,
@@ -35,7 +38,7 @@ class GatewayProcess:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """Prepare to serve the text of a policy, on certain cores if given; port 0: a free one."""
-        self._policy = policy
+        self.text = policy
         self._workers = workers
         self._cores = cores
         self._environment = dict(environment or {})
@@ -66,7 +69,7 @@ class GatewayProcess:
 
     def start(self) -> Self:
         """Start, and wait for nothing."""
-        self.policy.write_text(self._policy, encoding="utf-8")
+        self.policy.write_text(self.text, encoding="utf-8")
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
         environment = {**kept, **dict.fromkeys(KEY_VARIABLES, "simulated")}
         environment["TURNOUT_HOME"] = str(self.home)

@@ -23,6 +23,7 @@ from turnout.dsl.schema import Attribute, Parameter, Schema, Type
 from turnout.dsl.source import Source
 from turnout.engine.attributes import ATTRIBUTES
 from turnout.engine.catalog import language_schema
+from turnout.engine.logged import LOGGED
 from turnout.engine.provider import FAULTS, Fault
 
 HERE = Path(__file__).parent
@@ -120,12 +121,14 @@ MEANT: dict[Fault, str] = {
     Fault.RATE_LIMIT: "status 429; with `Retry-After` it is left alone for that long",
     Fault.QUOTA: "the gateway's account is out of credit",
     Fault.AUTH: "the gateway's key is refused (401, 403)",
+    Fault.OWN_KEY: "the caller's own key is refused ([passthrough.md](passthrough.md))",
     Fault.BAD_OUTPUT: "an answer that cannot be read or says nothing; a model that is not there",
     Fault.CONTEXT_EXCEEDED: "the prompt is longer than the window",
     Fault.CONTENT_FILTER: "the provider does not want to answer this",
     Fault.BAD_REQUEST: "the provider finds the request wrong (400, 413, 422)",
     Fault.UNSUPPORTED: "it lacks something that shapes the answer ([providers.md](providers.md))",
     Fault.BREAKER_OPEN: "not tried: its breaker is open, or it asked for a pause",
+    Fault.BUDGET: "not tried: a budget has less left than it may cost ([budgets.md](budgets.md))",
 }
 """When an attempt has this fault, for its page."""
 
@@ -329,8 +332,42 @@ def written() -> dict[str, str]:
         "attributes.md": attributes(),
         "faults.md": faults(),
         "providers.md": providers(),
+        "log.md": log(),
         "codes/README.md": codes(found.values()),
     } | {f"codes/{page.code}.md": code_page(page, schema) for page in found.values()}
+
+
+def log() -> str:
+    """The page of what the log may hold."""
+    rows = [
+        f"| {told} | {', '.join(f'`{_escaped(value)}`' for value in values)} |"
+        for told, values in LOGGED.items()
+    ]
+    return "\n".join(
+        [
+            "# The log",
+            "",
+            MADE,
+            "What happens to a process goes to stderr, a line each; a request as such is none. The",
+            "lines of the gateway name these values and no others: a test reads every call. What",
+            "is about to be written passes a net that takes out what looks like a secret, and the",
+            "keys that the gateway was given, whatever they look like",
+            "([security.md](security.md)).",
+            "",
+            "`TURNOUT_LOG_LEVEL=debug` adds a line per request with the beginning of its body,",
+            "marked `PROMPT`. Nothing else ever holds a prompt: no other line, no record, trace or",
+            "metric.",
+            "",
+            "| what it is | `file: value` |",
+            "|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("`", "'")
 
 
 def _yes(value: bool) -> str:

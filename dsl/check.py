@@ -139,7 +139,7 @@ class _Check:
         limits = tuple(declared.limits(policy, self._term))
         cache = declared.cache(policy, self._term)
         tenants = tuple(declared.tenants(policy, self._attributes, self._take))
-        budgets = tuple(declared.budgets(policy, self._attributes, self._take))
+        budgets = tuple(declared.budgets(policy, self._attributes, self._targets, self._take))
         slots_used = list(gateway_terms(clauses, chain, limits, self._latches, cache))
         invariants = tuple(declared.invariants(policy, self._term))  # about every target found
         findings = sort(self._findings)

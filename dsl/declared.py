@@ -22,7 +22,7 @@ EMBED_TIMEOUT_US = 300_000
 CACHE_TTL_US = 24 * 3_600_000_000
 BUDGET_WAIT_US = 2_000_000
 EMBEDS = "embeddings"  # the ability of a target that makes embeddings
-# What a budget's `of` names, by its scope.
+# The attribute whose value a budget's `of` is, by its scope; of a model it is a target.
 OF = {"tenant": "tenant", "team": "team", "user": "user", "key": "key"}
 
 Condition = Callable[[tree.Expression, Place], Term | None]
@@ -110,9 +110,9 @@ def written_budgets(policy: tree.Policy) -> tuple[tree.BudgetEntry, ...]:
 
 
 def budgets(
-    policy: tree.Policy, attributes: Mapping[str, Attribute], take: Take
+    policy: tree.Policy, attributes: Mapping[str, Attribute], targets: Targets, take: Take
 ) -> Iterator[Budget]:
-    """`budgets` and those of the tenants, each name once."""
+    """`budgets` and those of the tenants, each name once; `of` of a model names a target."""
     seen: dict[str, tree.BudgetEntry] = {}
     for entry in written_budgets(policy):
         name = entry.name.value
@@ -130,10 +130,16 @@ def budgets(
             )
         if entry.of is not None and entry.scope in OF:
             _in_domain(entry.of, OF[entry.scope], attributes, take)
+        of = None if entry.of is None else entry.of.value
+        if entry.of is not None and entry.scope == "model":
+            try:
+                of = targets.declared(entry.of.value, entry.of.span).id
+            except Refused as refused:
+                take(refused.diagnostic)
         yield Budget(
             name,
             entry.scope,
-            None if entry.of is None else entry.of.value,
+            of,
             entry.limit_nano_usd,
             entry.period,
             entry.steps,

@@ -25,6 +25,7 @@ FAULTS = (
     "content_filter",
     "bad_output",
     "auth",
+    "own_key",
     "breaker_open",
     "budget",
     "bad_request",

@@ -24,7 +24,7 @@ def worst_case(target: Target, request: Request, sets: Sets = NOTHING_SET) -> in
     prompt, tariff = _prompt(target, target.tariff, request)
     output = 0
     if request.operation is not Operation.EMBEDDINGS:
-        output = _output_bound(target, request, sets) * _answers(request)
+        output = _output_bound(target, request, sets) * answers(request)
     parts = prompt * max(tariff.input, tariff.cache_write or 0) + output * tariff.output
     return -(-parts // _PER_TARIFF_UNIT) + tariff.request
 
@@ -41,7 +41,7 @@ def output_that_fits(target: Target, request: Request, sets: Sets, nano_usd: int
     left -= prompt * max(tariff.input, tariff.cache_write or 0)
     if not tariff.output:
         return None
-    longest = left // (tariff.output * _answers(request))
+    longest = left // (tariff.output * answers(request))
     return longest if longest > 0 else None
 
 
@@ -63,6 +63,7 @@ def _output_bound(target: Target, request: Request, sets: Sets) -> int:
     return min(limit, longest) if longest else limit
 
 
-def _answers(request: Request) -> int:
+def answers(request: Request) -> int:
+    """How many answers a request asks for."""
     value = request.body.get("n")
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 1

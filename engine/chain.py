@@ -24,11 +24,13 @@ from turnout.dsl.snapshot import Snapshot
 from .breakers import Barred, Breakers
 from .clocks import seconds
 from .complaint import Complaints
-from .exhausted import Failure, exhausted, nowhere
+from .exhausted import Excluded, Exclusion, Failure, exhausted, nowhere
+from .granted import UNLISTED, is_granted
+from .own_key import NOT_FOR_IT, is_about_it, of_own_key
 from .provider import FAULTS, Answer, Call, Chunk, Fault, Provider, ProviderError
 from .pulse import Pulse
 from .purse import Booking
-from .record import Attempt
+from .record import Attempt, Payer
 from .request import Operation, Request, Sets, Usage
 from .retries import KeptOut, Retries, is_tried_again
 from .seats import Boundless, Leave, Seats
@@ -143,8 +145,9 @@ class _Stop:
     """A hop with its target resolved, or the reason why it cannot serve this request.
 
     From when it is entered: `limit_at` bounds it by the loop's clock, and `is_last_after` says
-    whether no other hop would be entered after a fault. From when an attempt begins: `since_ns` is
-    what the breakers let it in with, `booking` what was set aside for it, and `leave` gives its
+    whether no other hop would be entered after a fault. `payer`: `caller` where `provider` is
+    called with a key of the caller's own. From when an attempt begins: `since_ns` is what the
+    breakers let it in with, `booking` what was set aside for it, and `leave` gives its
     place back.
     """
 
@@ -153,7 +156,8 @@ class _Stop:
     target: Target | None
     provider: Provider | None
     excluded: str | None
-    exclusion: Fault | None = None
+    exclusion: Exclusion | None = None
+    payer: Payer = "gateway"
     limit_at: float = math.inf
     is_last_after: Callable[[Fault], bool] = lambda _: True
     since_ns: int | None = None
@@ -187,6 +191,7 @@ class Chain:
 
         Raises: RequestError when no hop may.
         """
+        journey.till = journey.till.free()
         return await self._walk(journey, partial(self._count_once, journey))
 
     async def open(self, journey: Journey) -> Opened:
@@ -242,7 +247,15 @@ class Chain:
                 break
         if failures:
             raise exhausted(failures, made)
-        raise nowhere([_excluded(stop) for stop in stops])
+        raise nowhere([_excluded(stop) for stop in stops], _unlisted_name(journey))
+
+    def excluded(self, journey: Journey) -> list[Excluded]:
+        """The hops that cannot serve this request whatever happens, with why; asks nobody."""
+        return [_excluded(stop) for stop in self._stops(journey) if stop.excluded is not None]
+
+    def may_serve(self, journey: Journey) -> bool:
+        """Whether there is any hop that may serve this request at all."""
+        return any(stop.excluded is None for stop in self._stops(journey))
 
     def _unwanted(
         self, journey: Journey, stop: _Stop, pending: Sequence[tuple[Fault, Hop | None]]
@@ -293,7 +306,9 @@ class Chain:
         assert stop.target is not None
         before = len(journey.attempts)
         left_s = stop.limit_at - asyncio.get_running_loop().time()
-        stop.booking = await journey.till.book(stop.target, left_s)
+        # What the caller pays itself counts against no budget.
+        pays = stop.payer == "gateway"
+        stop.booking = await journey.till.book(stop.target, left_s) if pays else None
         try:
             await self._enter(stop, stop.target, number)
             return await attempt(stop, number)
@@ -309,7 +324,8 @@ class Chain:
         if target.concurrency is not None:
             await self._sit(stop, target, target.concurrency)
         entered = self._breakers.enter(target.id)
-        if isinstance(entered, Barred) and number == 1 and _is_short(entered, stop):
+        pays = stop.payer == "gateway"
+        if isinstance(entered, Barred) and number == 1 and pays and _is_short(entered, stop):
             # Where nobody else is left, a little later is better than not at all.
             try:
                 await asyncio.sleep(entered.left_us / 1e6 + random.uniform(*SPREAD_S))
@@ -319,8 +335,9 @@ class Chain:
             entered = self._breakers.enter(target.id)
         if not isinstance(entered, Barred):
             stop.since_ns = entered
-        elif entered.is_cooling and number > 1:
-            # These attempts have waited for as long as the provider asked them to.
+        elif entered.is_cooling and (number > 1 or stop.payer == "caller"):
+            # These attempts have waited for as long as the provider asked them to; or it was
+            # another account that it asked.
             stop.since_ns = None
         else:
             stop.leave()
@@ -365,21 +382,33 @@ class Chain:
                 return _Stop(index, hop, None, None, "the client left the choice to the policy")
         else:
             target = journey.program.targets[hop.target]
+        request = journey.request
         provider = journey.providers.get(target.provider)
         stop = _Stop(index, hop, target, provider, None)
+        if request.own is not None and provider is not None:
+            theirs = provider.owned(request.own)
+            if theirs is not None:
+                stop.provider = provider = theirs
+                stop.payer = "caller"
         if (limit := journey.limits.get(target.id)) is not None:
             stop.excluded = f"the limit `{limit}` keeps it out"
+        elif not _is_granted(journey, target):
+            stop.excluded, stop.exclusion = UNLISTED, Exclusion.MODELS
+        elif stop.payer == "gateway" and not request.gateway_pays:
+            stop.excluded = NOT_FOR_IT
         elif provider is None or provider.missing is not None:
             missing = "no credential" if provider is None else provider.missing
             stop.excluded = f"{missing} for `{target.provider}`"
+        elif target.tariff is None:
+            stop.excluded, stop.exclusion = "its price is not known", Exclusion.PRICE
         elif target.context_window is not None and journey.prompt_tokens > target.context_window:
             stop.excluded = (
                 f"the prompt has {journey.prompt_tokens} tokens or more, "
                 f"the window {target.context_window}"
             )
-            stop.exclusion = Fault.CONTEXT_EXCEEDED
+            stop.exclusion = Exclusion.WINDOW
         elif (lacks := _lacks(target, journey)) is not None:
-            stop.excluded, stop.exclusion = lacks, Fault.UNSUPPORTED
+            stop.excluded, stop.exclusion = lacks, Exclusion.ABILITY
         elif (
             journey.request.operation is Operation.EMBEDDINGS
             and first is not None
@@ -512,7 +541,7 @@ class Chain:
             clocks.idle_us,
             partial(self._gone, stop.target.id, stop.since_ns, stop.leave),
             partial(self._breakers.finished, stop.target.id, stop.since_ns),
-            partial(self._broke_off, journey.request.id, stop.target.id, stop.since_ns),
+            partial(self._broke_off, journey.request.id, stop),
             journey.ends_at,
             call.native,
             call.limits,
@@ -541,6 +570,7 @@ class Chain:
             number=number,
             started_us=_utc_us(journey.request),
             took_us=0,
+            payer=stop.payer,
         )
         journey.till.hold(attempt, stop.booking)
         journey.attempts.append(attempt)
@@ -555,12 +585,13 @@ class Chain:
             self._breakers.left(target, since_ns)
         leave()
 
-    def _broke_off(
-        self, request_id: str, target: str, since_ns: int | None, error: ProviderError
-    ) -> None:
+    def _broke_off(self, request_id: str, stop: _Stop, error: ProviderError) -> None:
         """A stream broke after its first content."""
-        self._complaints.failed(request_id, target, error)
-        self._breakers.failed(target, error, since_ns)
+        assert stop.target is not None
+        if stop.payer == "caller" and is_about_it(error):
+            return  # `_gone` gives up what it was let in with
+        self._complaints.failed(request_id, stop.target.id, error)
+        self._breakers.failed(stop.target.id, error, stop.since_ns)
 
     def _unheard(self, attempt: Attempt, stop: _Stop) -> None:
         """An attempt ended that says nothing of its target."""
@@ -568,12 +599,19 @@ class Chain:
             self._breakers.left(attempt.target, stop.since_ns)
 
     def _failed(self, attempt: Attempt, call: Call, error: ProviderError, stop: _Stop) -> None:
+        about_key = stop.payer == "caller" and is_about_it(error)
+        if about_key:
+            of_own_key(error)
         _close(attempt, call)
         attempt.fault = error.fault.value
         attempt.reason = error.message
         attempt.status = error.status
         attempt.usage = error.usage
         error.limits = call.limits
+        if about_key:
+            # It says nothing of the target, and is nothing for the gateway's operator to mend.
+            self._unheard(attempt, stop)
+            return
         self._complaints.failed(call.request.id, attempt.target, error)
         self._breakers.failed(attempt.target, error, stop.since_ns)
         # The caller's own mistake says nothing about the target.
@@ -615,7 +653,20 @@ def _is_repeated(request: Request) -> bool:
     return told.isdecimal() and int(told[:9]) > 0
 
 
-def _excluded(stop: _Stop) -> tuple[str, str, Fault | None]:
+def _unlisted_name(journey: Journey) -> str | None:
+    """What the client asked for by name, where its list of models does not have it."""
+    asked = journey.requested
+    return None if asked is None or _is_granted(journey, asked) else journey.request.model
+
+
+def _is_granted(journey: Journey, target: Target) -> bool:
+    models = journey.request.caller.models
+    return models is None or is_granted(
+        models, journey.request.model, journey.requested, journey.program, target.id
+    )
+
+
+def _excluded(stop: _Stop) -> Excluded:
     target = stop.target.id if stop.target else stop.hop.target
     return target, stop.excluded or "not entered", stop.exclusion
 

@@ -48,11 +48,11 @@ def ceiling_of(budget: Budget) -> int | None:
 
 
 def counters_of(
-    budgets: Iterable[Budget], timezone: str, caller: Caller, model: str, at_us: int
+    budgets: Iterable[Budget], timezone: str, caller: Caller, target: str, at_us: int
 ) -> list[Counter]:
-    """The counters that a request of a caller for a model counts against, each once."""
+    """The counters that an attempt of a caller at a target counts against, each once."""
     found: dict[tuple[str, str, int, int], Counter] = {}
-    for counter in _applying(budgets, timezone, caller, model, at_us):
+    for counter in _applying(budgets, timezone, caller, target, at_us):
         other = found.setdefault(counter.stretch, counter)
         if counter.ceiling_nano_usd < other.ceiling_nano_usd:
             found[counter.stretch] = counter
@@ -60,11 +60,11 @@ def counters_of(
 
 
 def _applying(
-    budgets: Iterable[Budget], timezone: str, caller: Caller, model: str, at_us: int
+    budgets: Iterable[Budget], timezone: str, caller: Caller, target: str, at_us: int
 ) -> Iterator[Counter]:
     for budget in budgets:
         ceiling = ceiling_of(budget)
-        of = who(budget.scope, caller, model)
+        of = who(budget.scope, caller, target)
         if ceiling is None or of is None or (budget.of is not None and budget.of != of):
             continue
         period = period_of(budget.period, at_us, timezone)

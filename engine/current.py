@@ -21,6 +21,7 @@ from turnout.dsl.diagnostic import PolicyError
 from turnout.dsl.include import gather
 
 from . import judgement
+from .audit import Audit, Event, Outcome, Unheard
 from .board import Board
 from .bundle import Bundle, Mark, Reading, marks_of, read_main
 from .checker import Checker
@@ -128,13 +129,14 @@ class Current(Generic[T]):
         digest_of: Callable[[T], str] = lambda _: "",
         place: str = "in force",
         checker: Checker | None = None,
+        audit: Audit | None = None,
     ) -> None:
         """Follow the file at `path`; what `begun` has is in force already.
 
         `name` tells several followers apart. `on_loaded` is called after `put`, `on_rejected` where
         a change was refused, or (None) where the file is again what is in force. `digest_of` is the
         hash by which the log and answers name what is put in force; `place` is where the log says
-        that it is.
+        that it is. `audit` is told what the worker that leads has judged, once for all workers.
         """
         self.name = name
         self._path = path
@@ -149,6 +151,7 @@ class Current(Generic[T]):
         self._digest_of = digest_of
         self._place = place
         self._checker = checker or Checker()
+        self._audit = audit or Unheard()
         self._loaded_us = time.time_ns() // 1000
         self._standing = _Standing(0, 0, _NOTHING, 0, begun.rejected)
         if (first := begun.revision) is not None:
@@ -385,6 +388,7 @@ class Current(Generic[T]):
         digest = self._digest_of(made)
         shown = f" ({digest[:19]})" if digest else ""
         _log.info("revision %d of %s is %s%s", revision.number, self._path, self._place, shown)
+        self._note("policy.load", "done", digest=digest, revision=revision.number)
         return None
 
     async def _keep(self, revision: Revision) -> None:
@@ -411,8 +415,16 @@ class Current(Generic[T]):
         self._tell()
         self._on_rejected(no)
         if no is None:
+            self._note("policy.restore", "done", revision=before.number)
+        else:
+            self._note("policy.reject", "failed", kind=no.kind, reason=no.reason)
+        if no is None:
             _log.info("%s is again what is %s", self._path, self._place)
         elif self._revision is None:
             _log.warning("%s was refused, and nothing is %s: %s", self._path, self._place, no)
         else:
             _log.warning("%s was refused, what was %s stays: %s", self._path, self._place, no)
+
+    def _note(self, action: str, outcome: Outcome, **detail: str | int | None) -> None:
+        detail |= {"what": self.name}
+        self._audit.note(Event("file", action, self._path, outcome, detail))

@@ -26,8 +26,11 @@ from . import prompt
 from .budget import worst_case
 from .ledger import charge
 from .provider import Call, Fault, Provider, ProviderError
+from .purse import Slip
 from .record import EMBEDDING_HOP, Attempt
 from .request import Caller, Operation, Request
+from .retries import KeptOut
+from .till import Till
 from .vectors import Vector, closest, read_vectors
 
 _log = logging.getLogger("turnout.embedding")
@@ -53,12 +56,14 @@ class Fetched:
 
     `scores` (of 10 000) and `reasons` are by slot key, each key in one of them. `attempts` are the
     calls that were made, of the message and, once per program, of the examples: priced, each to be
-    booked once, under the request that got them.
+    booked once, under the request that got them. `slips` are what leases are to be taken off for it
+    then.
     """
 
     scores: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
+    slips: list[Slip] = field(default_factory=list)
 
 
 def keys_of(program: Program) -> dict[str, str]:
@@ -103,13 +108,19 @@ class Embedder:
         self._unbooked: list[Attempt] = []
 
     async def fetch(
-        self, request: Request, excluded: str | None = None, into: Fetched | None = None
+        self,
+        request: Request,
+        till: Till,
+        excluded: str | None = None,
+        into: Fetched | None = None,
     ) -> Fetched:
         """The scores of a request's last user message against every list the program asks about.
 
-        `excluded` says why the target may not have this request (a limit, the caller's scope), None
-        where it may. Never raises but CancelledError; takes no longer than the policy's timeout.
-        What is returned is `into`, which is filled in also where the client leaves meanwhile.
+        `till` is where the request pays; the call for the examples is everybody's, and counts
+        against no budget. `excluded` says why the target may not have this request (a limit, the
+        caller's list of models), None where it may. Never raises but CancelledError; takes no
+        longer than the policy's timeout. What is returned is `into`, which is filled in also where
+        the client leaves meanwhile.
         """
         fetched = Fetched() if into is None else into
         embedding = self._program.embedding
@@ -135,12 +146,18 @@ class Embedder:
         try:
             async with asyncio.timeout(timeout_s):
                 call = _call(request, target, [text[:MOST_CHARACTERS]], timeout_s)
-                vectors = await _embed(call, target, provider, attempts)
+                pays = till.of(call.request)
+                try:
+                    vectors = await _embed(call, target, provider, attempts, pays)
+                finally:
+                    fetched.slips += pays.slips()
                 # Others wait for the same task: it goes on whatever becomes of this request.
                 listed = await asyncio.shield(examples)
             scores = await self._compare(vectors[0], listed)
         except TimeoutError:
             self._unknown(fetched, LATE)
+        except KeptOut as kept:
+            self._unknown(fetched, kept.message)
         except ProviderError as error:
             self._unknown(fetched, f"the embedding failed: {error.fault.value}")
         except asyncio.CancelledError:
@@ -284,12 +301,19 @@ def _bytes(body: dict[str, Any]) -> bytes:
 
 
 async def _embed(
-    call: Call, target: Target, provider: Provider, attempts: list[Attempt]
+    call: Call,
+    target: Target,
+    provider: Provider,
+    attempts: list[Attempt],
+    till: Till | None = None,
 ) -> list[Vector]:
     """The vectors of a call; its attempt is added once it is over, however it ended.
 
-    Raises: ProviderError.
+    `till`: where it is paid, if anywhere.
+    Raises: ProviderError; KeptOut, without a call, where it cannot be paid.
     """
+    # As long as the call itself may take: whoever asks bounds both.
+    booking = None if till is None else await till.book(target, call.connect_us / 1e6)
     attempt = Attempt(
         target=target.id,
         upstream_model=target.model,
@@ -300,6 +324,8 @@ async def _embed(
         took_us=0,
         kind="embedding",
     )
+    if till is not None:
+        till.hold(attempt, booking)
     try:
         answer = await provider.answer(call)
         attempt.usage = answer.usage
@@ -318,6 +344,8 @@ async def _embed(
         attempt.sent = call.sent
         attempt.took_us = (time.monotonic_ns() - call.request.started_ns) // 1_000
         _price(attempt, call, target)
+        if till is not None:
+            till.settle(attempt, target)
         # Only now: what is under way is nobody's to book yet.
         attempts.append(attempt)
     return vectors

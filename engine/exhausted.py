@@ -5,14 +5,32 @@ does not: else its attempts, ours and the hops of the chain multiply.
 """
 
 from collections.abc import Sequence
+from enum import Enum
 
 from turnout.dsl.schema import Target
 
+from .names import not_found
 from .provider import FAULTS, Fault, ProviderError
 from .request import RequestError
 from .retries import KeptOut
 
 Failure = tuple[Target, ProviderError]
+
+
+class Exclusion(Enum):
+    """Why a hop cannot serve a request whatever happens, where that has a status and a code.
+
+    Of several, the client is told the first: what it can mend itself comes before what others must.
+    """
+
+    WINDOW = (400, "context_length_exceeded")
+    ABILITY = (400, "unsupported_parameter")
+    PRICE = (400, "model_unpriced")
+    MODELS = (403, "model_not_allowed")
+
+
+Excluded = tuple[str, str, Exclusion | None]
+"""The target of a hop, why the request cannot go there, and the code for it, where it has one."""
 
 
 def exhausted(failures: Sequence[Failure], attempts: int) -> RequestError:
@@ -79,17 +97,23 @@ def _nobody_now(failures: Sequence[Failure]) -> RequestError:
     )
 
 
-def nowhere(excluded: Sequence[tuple[str, str, Fault | None]]) -> RequestError:
-    """What is told where no hop may serve the request: of each its target, why, and the fault."""
+def nowhere(excluded: Sequence[Excluded], asked: str | None = None) -> RequestError:
+    """What is told where no hop may serve the request.
+
+    `asked`: the name that the client asked for, where its list of models does not have it.
+    """
     reasons = "; ".join(f"{target}: {reason}" for target, reason, _ in excluded)
-    for exclusion in (Fault.CONTEXT_EXCEEDED, Fault.UNSUPPORTED):
-        if any(fault is exclusion for _, _, fault in excluded):
-            treatment = FAULTS[exclusion]
+    for exclusion in Exclusion:
+        if any(one is exclusion for _, _, one in excluded):
+            if exclusion is Exclusion.MODELS and asked is not None:
+                return not_found(asked)
+            status, code = exclusion.value
+            may = "may" if status == 403 else "can"
             return RequestError(
-                treatment.status,
-                treatment.type,
-                treatment.code,
-                f"No target can serve this request ({reasons}).",
+                status,
+                "invalid_request_error",
+                code,
+                f"No target {may} serve this request ({reasons}).",
             )
     return RequestError(
         403,

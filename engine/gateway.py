@@ -7,46 +7,69 @@ Over 300 lines because what the gateway does and what can be asked of it share i
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
-from turnout.dsl.choose import Option
-from turnout.dsl.core import Budget, Clause, Program, Reject
+from turnout.dsl.core import REQUESTED, Budget, Clause, Program, Reject
 from turnout.dsl.interpret.traced import trace as traced
 from turnout.dsl.schema import Type, Value
 from turnout.dsl.units import format_value
 
 from . import tokens, trace
+from .accounts import Accounts
+from .alerts import Watched
+from .audit import Audit, Event, Unheard
 from .board import Alone, Board
+from .books import Books
 from .breakers import Breakers
 from .chain import Chain, Journey
+from .costs import Spendings, Unclear, ask, statement
 from .current import Current
 from .decide import Decision
 from .destination import explained, is_expired, route_of
+from .draw import Draw
 from .embedding import Fetched, leave_out, put
+from .exhausted import Excluded, nowhere
 from .fallback import Fallback, instead
 from .journal import Journal
+from .keyring import Keyring, NoKeys
 from .latch import Latches
 from .live import Live
 from .mirror import Mirrors
-from .names import Requested
+from .names import Requested, not_found, untold
 from .observed import Observed
+from .offered import Asking, Barred, Offered
 from .passage import Passage
 from .provider import ProviderError
 from .pulse import Pulse
 from .purse import Bottomless, Purse, Slip
+from .rates import Rates, Unrated
 from .readers import NotFetched
 from .record import Attempt, DecisionRecord, Late, PulseTable, Vitals
-from .request import NOTHING_SET, Operation, Reply, Request, RequestError, StreamReply
+from .request import (
+    NOTHING_SET,
+    Caller,
+    Operation,
+    Reply,
+    Request,
+    RequestError,
+    Sets,
+    StreamReply,
+)
 from .seats import Boundless, Leave, Seats, nothing
 from .shadow import Look, Shadow
 from .spent import NOTHING_SPENT, Spent
+from .standings import of_caller
 from .state.store import StoreError
 from .till import Till
 from .tokenizers import tokenizer_of
+
+if TYPE_CHECKING:
+    from .tenants import Tenants
 
 _log = logging.getLogger("turnout.gateway")
 
@@ -84,13 +107,23 @@ class Gateway:
         seats: Seats | None = None,
         board: Board | None = None,
         purse: Purse | None = None,
+        audit: Audit | None = None,
+        keys: Keyring | None = None,
+        accounts: Accounts | None = None,
+        rates: Rates | None = None,
+        tenants: "Tenants | None" = None,
+        spendings: Spendings | None = None,
+        books: Books | None = None,
     ) -> None:
         """Serve a program.
 
         `on_record` sees each finished record, `on_tick` once a second how this worker is,
         `on_late` an attempt that ended after its record. `spent` is what budgets are read from.
         `board` is closed with the gateway; `pulse` and `breakers` may share it. `purse` is what
-        attempts are paid from; None: from one without a bottom.
+        attempts are paid from; None: from one without a bottom. `audit` is closed with the gateway.
+        `accounts` is what is known of tenants beside the program, `rates` what theirs are held to,
+        `tenants` where operators change them.
+        `spendings` is where what was spent is asked for, `books` where counters are looked at.
         """
         self._live = live
         self._journal = journal
@@ -107,6 +140,14 @@ class Gateway:
         self._latches = Latches(live.program, board=self._board)
         self._spent = spent
         self._purse = purse or Bottomless()
+        self.audit = audit or Unheard()
+        self.keys = keys or Keyring(NoKeys())
+        self._accounts = accounts or Accounts()
+        self._rates = rates or Unrated()
+        self._spendings = spendings
+        self._books = books
+        self._adding_up = asyncio.Lock()
+        self.tenants = tenants
         self._under_way = 0  # requests that were decided and are not recorded
         self._expired: dict[str, int] = {}  # rules, and the day they were last warned of
         self._shadow: Shadow | None = None
@@ -114,6 +155,7 @@ class Gateway:
         self._tasks: list[asyncio.Task[None]] = []
         self._leaving: set[asyncio.Task[Any]] = set()  # of programs that are not in force any more
         self._companions: Sequence[Companion] = ()
+        self._looks: Sequence[Callable[[], None]] = ()
         self._current: Current[Live] | None = None
         self._beside: Current[Shadow] | None = None
         self._shown: dict[str, Callable[[], Any]] = {"policy": lambda: {"hash": self.digest}}
@@ -140,10 +182,16 @@ class Gateway:
         self.show(shadow=lambda: {"hash": self._shadow_digest} | current.health())
 
     def look_again(self) -> None:
-        """Look at the policy's files now, and the shadow's, where they are followed."""
+        """Look at the policy's files now, the shadow's and keys, where they are followed."""
         for current in (self._current, self._beside):
             if current is not None:
                 current.look_again()
+        for look in self._looks:
+            look()
+
+    def when_asked_to_look(self, look: Callable[[], None]) -> None:
+        """Call this too whenever somebody asks to look again."""
+        self._looks = (*self._looks, look)
 
     def show(self, **parts: Callable[[], Any]) -> None:
         """Let these stand in `health` too; each is asked whenever that is, and may not wait."""
@@ -156,8 +204,10 @@ class Gateway:
         self._journal.put_pulse(self._table)
         await asyncio.to_thread(tokens.warm)
         await self._refresh_spent()
-        beside: list[Companion] = [_Own("pulse", self._tick), *self._companions]
+        own: list[Companion] = [_Own("pulse", self._tick), self._purse]
+        beside = [*own, *self._companions]
         self._tasks = [asyncio.create_task(_kept_up(one), name=one.name) for one in beside]
+        self.audit.note(self._event("gateway.start"))
         self.ready = True
 
     async def close(self) -> None:
@@ -169,8 +219,16 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
         await self._live.embedder.close()
+        await self._purse.close()
         self._board.close()
+        self.audit.note(self._event("gateway.stop"))
+        await asyncio.to_thread(self.audit.close)
         await asyncio.to_thread(self._journal.close)
+        await self._purse.leave()  # what was settled is in the ledger now
+
+    def _event(self, action: str) -> Event:
+        detail: dict[str, str | int | None] = {"policy": self.digest, "shadow": self._shadow_digest}
+        return Event("gateway", action, f"worker {os.getpid()}", detail=detail)
 
     async def switch(self, live: Live) -> None:
         """Decide by another program from now on; requests under way keep theirs."""
@@ -221,6 +279,8 @@ class Gateway:
             tasks=len(asyncio.all_tasks()),
             inflight=self._pulse.inflight,
             breakers=_by_target(self._breakers.values()),
+            accepting=self._journal.accepting,
+            free_bytes=self._journal.free_bytes,
         )
 
     def _look(self) -> None:
@@ -271,8 +331,41 @@ class Gateway:
 
     def seats_of(self, tenant: str) -> int | None:
         """How many requests a tenant may have under way; None: no number is set."""
-        one = self._live.program.tenants.get(tenant)
-        return None if one is None else one.concurrency
+        return self._accounts.tenant(self._live.program, tenant).concurrency
+
+    async def draw(self, caller: Caller) -> Draw | None:
+        """Take a request of the rates of its caller; None where none hold for it.
+
+        What is returned goes with the request, and must be closed once that is over.
+        Raises: RequestError 429 `rate_limit_exceeded`, 503; 403 for a tenant that the policy
+        leaves out.
+        """
+        program = self._live.program
+        self._accounts.check(program, caller.tenant)
+        limits = self._accounts.rates_of(program, caller)
+        if not limits:
+            return None
+        draw = Draw(self._rates, limits)
+        with self._audited(caller):
+            await draw.request()
+        return draw
+
+    @contextmanager
+    def _audited(self, caller: Caller) -> Iterator[None]:
+        """Have it in the audit log who was over a rate."""
+        try:
+            yield
+        except RequestError as error:
+            actor = caller.key_id or "anonymous"
+            detail: dict[str, str | int | None] = {"code": error.code, "reason": error.message}
+            self.audit.note(Event(actor, "request.refuse", caller.tenant, "refused", detail))
+            raise
+
+    async def _take_tokens(self, request: Request) -> None:
+        """Take a request's tokens of the rates of its caller. Raises: RequestError."""
+        if request.draw is not None:
+            with self._audited(request.caller):
+                await request.draw.tokens(request)
 
     async def generate(
         self, request: Request, fallback: Fallback | None = None
@@ -281,6 +374,7 @@ class Gateway:
 
         `fallback` stands in place of what the policy says follows the request's route.
         """
+        await self._take_tokens(request)
         passage = await self._decide(request, fallback)
         self._copy(passage)
         if request.stream:
@@ -289,6 +383,7 @@ class Gateway:
 
     async def embeddings(self, request: Request) -> Reply:
         """Answer an embeddings request. Raises: RequestError."""
+        await self._take_tokens(request)
         passage = await self._decide(request)
         self._copy(passage)
         return await self._answer(passage)
@@ -308,20 +403,21 @@ class Gateway:
         return passage.counted(counted, known)
 
     def _copy(self, passage: Passage) -> None:
-        if passage.mirror is not None:
+        # Of what nobody may serve no copy is sent either.
+        if passage.mirror is not None and self._chain.may_serve(passage.journey):
             self._mirrors.send(passage.journey, passage.mirror, passage.mirrored)
 
     async def _decide(self, request: Request, fallback: Fallback | None = None) -> Passage:
         live = self._live
-        if not self._journal.accepting:
+        if (why := self._journal.refuses) is not None:
             raise RequestError(
                 503,
                 "service_unavailable_error",
-                "journal_full",
+                why,
                 "The gateway cannot record requests at the moment and takes none.",
                 retry_after_us=5_000_000,
             )
-        requested = live.names.resolve(request.model, self._usable)
+        requested = self._requested(live, request)
         decision, fetched = await self._decision(live, request, requested)
         if fallback is not None:
             decision = instead(decision, fallback, live.decider)
@@ -343,7 +439,7 @@ class Gateway:
         passage = self._passage(live, decision, requested, fetched, look)
         if clause is not None and clause.expires is not None:
             self._warn_if_expired(decision, clause)
-        if (refusal := _refusal(decision)) is not None:
+        if (refusal := _refusal(decision, live)) is not None:
             if refusal.code == "policy_rejected":
                 passage.rejected(refusal)
             else:
@@ -356,7 +452,7 @@ class Gateway:
         live: Live,
         decision: Decision,
         requested: Requested,
-        fetched: list[Attempt],
+        fetched: Fetched,
         look: Look | None = None,
     ) -> Passage:
         """A decided request, ready to go; `fetched` are the calls that the decision cost."""
@@ -374,11 +470,27 @@ class Gateway:
             snapshot=seen,
             prompt_tokens=known if isinstance(known, int) else tokens.bounds(seen.request)[0],
             guards=live.decider.guards,
-            till=Till(self._purse, seen.request, decision.program, self._budgets(), sets),
+            till=self._till(seen.request, decision.program, sets),
             limits=found.limits,
             sets=sets,
         )
-        return Passage(self, decision, journey, seen.live.id, fetched, look)
+        return Passage(self, decision, journey, seen.live.id, fetched.attempts, look, fetched.slips)
+
+    def _till(self, request: Request, program: Program, sets: Sets = NOTHING_SET) -> Till:
+        """Where a request pays."""
+        budgets = self._budgets(program, request.caller)
+        return Till(self._purse, request, program, budgets, sets)
+
+    def _requested(self, live: Live, request: Request) -> Requested:
+        """What a request asks for. Raises: RequestError."""
+        offered = Offered(live, request)
+        try:
+            return live.names.resolve(request.model, offered.providers)
+        except RequestError as error:
+            if request.caller.models is None:
+                raise
+            # What it suggests instead may be what only others may use.
+            raise untold(error, request.model) from None
 
     def _warn_if_expired(self, decision: Decision, clause: Clause) -> None:
         """Say once a day of a rule past its date that it still runs."""
@@ -389,20 +501,25 @@ class Gateway:
             _log.warning("the rule `%s` expired on %s and still runs", clause.name, day)
 
     async def _observe(self, live: Live, request: Request, requested: Requested) -> Observed:
+        request.caller = self._accounts.complete(live.program, request.caller)
         seen = live.decider.observe(request, requested.target, self._table, self._spent)
+        offered = Offered(live, request)
+        if not offered.is_all:
+            offered.mark(seen, request.model, requested.target)
         if live.decider.must_count_first(seen):
             seen["tokens"] = await asyncio.to_thread(tokens.count, request)
         return seen
 
     async def _decision(
         self, live: Live, request: Request, requested: Requested
-    ) -> tuple[Decision, list[Attempt]]:
+    ) -> tuple[Decision, Fetched]:
         """The decision, and the calls that it cost to know what it reads."""
         seen = await self._observe(live, request, requested)
+        fetched = Fetched()
         try:
-            return live.decider.decide(seen), []
+            return live.decider.decide(seen), fetched
         except NotFetched:
-            fetched = Fetched()
+            pass
 
         def decide() -> Decision:
             put(seen, fetched)
@@ -410,13 +527,14 @@ class Gateway:
             return live.decider.decide(seen)
 
         try:
-            await live.embedder.fetch(request, _kept_from_embedding(live, seen), fetched)
+            till = self._till(request, live.program)
+            await live.embedder.fetch(request, till, _kept_from_embedding(live, seen), fetched)
         except asyncio.CancelledError:
             # The client left, but a call was made for it: that is kept, with the decision as it
             # would have been without an answer.
-            self._passage(live, decide(), requested, fetched.attempts).abandoned()
+            self._passage(live, decide(), requested, fetched).abandoned()
             raise
-        return decide(), fetched.attempts
+        return decide(), fetched
 
     async def _answer(self, passage: Passage) -> Reply:
         with _recorded(passage):
@@ -428,9 +546,9 @@ class Gateway:
             opened = await self._chain.open(passage.journey)
         return passage.opened(opened)
 
-    def _budgets(self) -> Sequence[Budget]:
-        """The budgets that requests count against."""
-        return self._live.program.budgets
+    def _budgets(self, program: Program, caller: Caller) -> Sequence[Budget]:
+        """The budgets that requests of a caller may count against."""
+        return self._accounts.budgets_of(program, caller)
 
     def finish(self, record: DecisionRecord, slips: Sequence[Slip]) -> None:
         """Hand a finished record to the journal and the metrics."""
@@ -455,51 +573,117 @@ class Gateway:
 
     # --- looking ---------------------------------------------------------------------------------
 
-    def models(self) -> list[dict[str, Any]]:
-        """What a client may ask for, as OpenAI lists models."""
-        return [_model(name, owner) for name, owner in self._listed().items()]
+    def models(self, asking: Asking) -> list[dict[str, Any]]:
+        """What this caller may ask for, as OpenAI lists models."""
+        names = Offered(self._live, asking).names()
+        return [_model(name, owner) for name, owner in names.items()]
 
-    def model(self, name: str) -> dict[str, Any]:
-        """One model by name. Raises: RequestError 404 `model_not_found`."""
+    def model(self, name: str, asking: Asking) -> dict[str, Any]:
+        """One model by name, where the caller may use it.
+
+        Raises: RequestError 404 `model_not_found`.
+        """
+        offered = Offered(self._live, asking)
+        if not offered.is_all and not offered.has(name):
+            raise not_found(name)
         owner = self._listed().get(name)
         if owner is None:
-            requested = self._live.names.resolve(name, self._usable)
+            requested = self._live.names.resolve(name, offered.providers)
             owner = "turnout" if requested.target is None else requested.target.provider
         return _model(name, owner)
 
     def _listed(self) -> Mapping[str, str]:
-        return self._live.names.listed(self._usable())
-
-    def _usable(self) -> frozenset[str]:
-        return self._live.usable
+        return self._live.names.listed(self._live.usable)
 
     async def explain(self, request: Request) -> dict[str, Any]:
         """The decision on a chat body with the value of every sub-expression; calls nobody."""
         live = self._live
-        requested = live.names.resolve(request.model, self._usable)
+        requested = self._requested(live, request)
         seen = await self._observe(live, request, requested)
         # No call is made to explain, and the trail shows every value.
         leave_out(seen, live.program)
         decision = live.decider.decide(seen)
         verdict = traced(decision.program, decision.snapshot)
-        clause = decision.clause
+        clause, found = decision.clause, decision.destination
+        kept_out = {target: told for target, (told, _) in _barred(live, decision).items()}
+        led = replace(found, limits={**kept_out, **found.limits})
         return {
             "rule": None if clause is None else clause.name,
             "route": route_of(decision.program, clause),
-            "target": live.decider.target_of(decision),
+            "target": live.decider.target_of(replace(decision, destination=led)),
             "policy": decision.program.digest,
             "trail": verdict.to_json(),
-            **explained(decision.destination, clause, decision.snapshot.today),
+            **explained(found, clause, decision.snapshot.today),
+            "kept_out": [{"target": one, "reason": told} for one, told in kept_out.items()],
         }
 
-    async def trace(self, request_id: str, tenant: str) -> dict[str, Any]:
-        """The trace document of a request of this tenant.
+    async def costs(self, asked: Mapping[str, str]) -> dict[str, Any]:
+        """What was spent, as `costs.statement` tells it; `asked` is as `costs.ask` takes it.
 
+        Raises: RequestError 400 where it cannot be asked so, 503 if the ledger cannot be read now.
+        """
+        program = self._live.program
+        try:
+            question = ask(asked, asked.get("timezone", program.timezone), time.time_ns() // 1000)
+            if self._spendings is None:
+                raise StoreError("this gateway keeps no ledger")
+            # One at a time: it may take a second of a core.
+            async with self._adding_up:
+                return await asyncio.to_thread(
+                    statement, question, self._accounts.budgets(program), self._spendings
+                )
+        except Unclear as unclear:
+            raise RequestError(
+                400,
+                "invalid_request_error",
+                "invalid_value",
+                f"`{unclear.param}`: {unclear.message}.",
+                param=unclear.param,
+            ) from None
+        except StoreError as error:
+            raise _unreadable_ledger(error) from None
+
+    async def budgets(self, caller: Caller) -> dict[str, Any]:
+        """How the budgets are that a caller's requests count against (`standings.told`).
+
+        Raises: RequestError 503 if they cannot be read now.
+        """
+        program = self._live.program
+        budgets = self._budgets(program, caller)
+        try:
+            if self._books is None:
+                raise StoreError("this gateway keeps no counters")
+            now_us = time.time_ns() // 1000
+            found = await asyncio.to_thread(
+                of_caller, self._books, budgets, program.timezone, caller, now_us
+            )
+        except StoreError as error:
+            raise _unreadable_ledger(error) from None
+        return {"object": "budgets", "timezone": program.timezone, "budgets": found}
+
+    def watched(self) -> Watched:
+        """All budgets that hold now, of everybody, and the zone that their stretches begin in."""
+        program = self._live.program
+        budgets = self._accounts.budgets(program)
+        named = {str(one.of) for one in budgets if one.scope == "tenant" and one.of is not None}
+        tenants = frozenset(program.tenants) | self._accounts.stored | named
+        return Watched(program.timezone, budgets, tenants)
+
+    async def trace(
+        self,
+        request_id: str,
+        tenant: str | None,
+        team: str | None = None,
+        user: str | None = None,
+    ) -> dict[str, Any]:
+        """The trace document of a request of this tenant; None stands for all.
+
+        Of this user's requests, else of this team's, where one is given.
         Raises: RequestError 404 if there is none, 503 if the journal cannot be read now.
         """
         try:
             record = await self._journal.find(request_id, tenant)
-            if record is not None:
+            if record is not None and _is_of(record, team, user):
                 return await asyncio.to_thread(self._document, record)
         except StoreError as error:
             _log.error("the journal cannot be read: %s", error)
@@ -545,6 +729,19 @@ class Gateway:
         """What those of `providers` lack that cannot be called, to be read before `for …`."""
         return self._live.missing
 
+    def archive(self) -> None:
+        """Say again which policies decide, so that none of them is taken for an old one."""
+        programs = [self._live.program]
+        if self._shadow is not None:
+            programs.append(self._shadow.program)
+        for program in programs:
+            self._journal.archive(program.digest, program.canonical)
+
+    @property
+    def refuses(self) -> str | None:
+        """The code with which all paid work is refused now; None where it is taken."""
+        return self._journal.refuses
+
     def health(self) -> dict[str, Any]:
         """Whether this worker serves, and how: no upstream call."""
         own_us = self._pulse.gateway_latency()
@@ -555,9 +752,22 @@ class Gateway:
                 "models": len(self._listed()),
                 "latency_ms": None if own_us is None else own_us / 1000,
             },
+            "journal": {
+                "accepting": self._journal.accepting,
+                "reason": self._journal.refuses,
+                "waiting": self._journal.counts.waiting,
+                "lost": self._journal.counts.lost,
+            },
             "targets": self._breakers.states(),
             **{name: told() for name, told in self._shown.items()},
         }
+
+
+def _is_of(record: DecisionRecord, team: str | None, user: str | None) -> bool:
+    """Whether a request was of this user, else of this team, where one is given."""
+    if user is not None:
+        return record.user == user
+    return team is None or record.team == team
 
 
 @dataclass(slots=True)
@@ -594,6 +804,17 @@ def _recorded(passage: Passage) -> Iterator[None]:
         raise
 
 
+def _unreadable_ledger(error: StoreError) -> RequestError:
+    _log.error("the ledger cannot be read: %s", error)
+    return RequestError(
+        503,
+        "service_unavailable_error",
+        "ledger_unreadable",
+        "The gateway cannot read its ledger at the moment.",
+        retry_after_us=1_000_000,
+    )
+
+
 def _by_target(values: Mapping[str, Value]) -> dict[str, str]:
     """The states of breakers among these values of the pulse, by target."""
     return {
@@ -612,6 +833,12 @@ def _kept_from_embedding(live: Live, seen: Observed) -> str | None:
     embedding = live.program.embedding
     if embedding is None:
         return None
+    target, request = live.program.targets[embedding.target], seen.request
+    barred = Offered(live, request).barring_beside(target, request.model, seen.target)
+    if barred is not None:
+        return barred
+    if target.tariff is None:
+        return "the price of its target is not known"
     try:
         limit = live.decider.excluding(embedding.target, seen)
     except NotFetched:
@@ -619,7 +846,7 @@ def _kept_from_embedding(live: Live, seen: Observed) -> str | None:
     return None if limit is None else f"the limit `{limit}` keeps its target out"
 
 
-def _refusal(decision: Decision) -> RequestError | None:
+def _refusal(decision: Decision, live: Live) -> RequestError | None:
     """What the client is told where the decision leads to no target at all."""
     found, clause = decision.destination, decision.clause
     if clause is not None and isinstance(clause.plan.route, Reject):
@@ -633,17 +860,35 @@ def _refusal(decision: Decision) -> RequestError | None:
             "no_rule_matched",
             "No rule of the policy matches this request, and it has no fallback chain.",
         )
-    looked_at = "; ".join(f"{one.target}: {_why(one)}" for one in found.options)
-    return RequestError(
-        403,
-        "invalid_request_error",
-        "no_target_allowed",
-        f"No target may serve this request ({looked_at}).",
-    )
+    barred = _barred(live, decision)
+    looked_at: list[Excluded] = [
+        (one.target, *barred.get(one.target, (one.excluded or "not chosen", None)))
+        for one in found.options
+    ]
+    seen = decision.snapshot
+    request, asked = seen.request, seen.target
+    is_theirs = asked is None or not Offered(live, request).barring(asked, request.model, asked)
+    return nowhere(looked_at, None if is_theirs else request.model)
 
 
-def _why(option: Option) -> str:
-    return option.excluded or "not chosen"
+def _barred(live: Live, decision: Decision) -> dict[str, Barred]:
+    """The targets on a request's way that its caller may not be answered by, by their ids."""
+    seen, found = decision.snapshot, decision.destination
+    request, asked, targets = seen.request, seen.target, decision.program.targets
+    offered = Offered(live, request)
+    if offered.is_all:
+        return {}
+    hops = found.hops if found.mirror is None else (*found.hops, found.mirror)
+    kept_out: dict[str, Barred] = {}
+    names = [*(one.target for one in found.options), *(hop.target for hop in hops)]
+    for name in dict.fromkeys(names):
+        target = asked if name == REQUESTED else targets.get(name)
+        if target is None:
+            continue
+        barred = offered.barring(target, request.model, asked)
+        if barred is not None:
+            kept_out[target.id] = barred
+    return kept_out
 
 
 def _rejection(route: Reject) -> RequestError:

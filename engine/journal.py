@@ -10,9 +10,12 @@ mode with `synchronous=NORMAL` flushes the disk at checkpoints only; the file st
 is lost in silence: a record that cannot be kept is counted and logged.
 
 What happens when the disk is slow or full. Groups are tried again with growing pauses, records wait
-in memory, and `accepting` turns false (the gateway then refuses paid work) once a group has been
-hanging or failing for five seconds or `capacity` records wait. Requests under way may still add as
-many again.
+in memory, and `refuses` says why the gateway must refuse paid work: `disk_full` while the disk has
+less room than is to be kept free, or took a group not for being full, read-only or broken;
+`journal_full` once a group has been hanging or failing for five seconds or `capacity` records wait.
+Requests under way may still add as many again.
+
+Over 300 lines because what is taken, what is asked and the thread that writes share one lock.
 """
 
 import asyncio
@@ -23,11 +26,12 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from itertools import chain, repeat
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from .disk import Endless, Room
 from .purse import Slip
 from .record import DecisionRecord, Late, PulseTable, with_late
-from .state.store import Group, Store, StoreError
+from .state.store import Group, Store, StoreError, Unwritable
 
 _log = logging.getLogger("turnout.journal")
 
@@ -60,9 +64,13 @@ class Journal:
     from has none; it must not start before the process was forked.
     """
 
-    def __init__(self, store: Store, *, capacity: int = 10_000) -> None:
-        """Keep at most `capacity` records waiting before paid work is to be refused."""
+    def __init__(self, store: Store, *, capacity: int = 10_000, room: Room | None = None) -> None:
+        """Keep at most `capacity` records waiting before paid work is to be refused.
+
+        `room` says whether the disk has any; None: nobody looks before a write fails.
+        """
         self._store = store
+        self._room = room or Endless()
         self._capacity = capacity
         # Guards all that follows. Held for moments only: the event loop takes it.
         self._changed = threading.Condition(threading.Lock())
@@ -72,7 +80,6 @@ class Journal:
         self._slips: dict[str, Sequence[Slip]] = {}  # by the request's id, as long as these wait
         self._late_slips: dict[str, Sequence[Slip]] = {}
         self._policies: OrderedDict[str, str] = OrderedDict()  # to be written
-        self._archived: set[str] = set()
         self._pulses: OrderedDict[str, PulseTable] = OrderedDict()  # recent, not written yet
         self._newest_pulse: str | None = None
         self._thread: threading.Thread | None = None
@@ -80,14 +87,29 @@ class Journal:
         self._give_up_at = 0.0  # means something once closing
         self._writing_since: float | None = None
         self._failing = self._losing = False  # each is logged once, until it is over
+        self._unwritable = False  # whether the disk has just refused to take a group
         self._written = self._retries = self._refused = self._lost = 0
 
     @property
     def accepting(self) -> bool:
         """Whether paid work may begin: its record would find room and, in time, a disk."""
+        return self.refuses is None
+
+    @property
+    def refuses(self) -> Literal["disk_full", "journal_full"] | None:
+        """Why paid work may not begin; None where it may. Costs less than 1 µs."""
+        if self._unwritable or self._room.is_full:
+            return "disk_full"
         since = self._writing_since
         stuck = since is not None and time.monotonic() - since > _PATIENCE_S
-        return not stuck and len(self._waiting) < self._capacity and not self._closing.is_set()
+        if stuck or len(self._waiting) >= self._capacity or self._closing.is_set():
+            return "journal_full"
+        return None
+
+    @property
+    def free_bytes(self) -> int | None:
+        """What the disk had free at the last look; None where nobody looks."""
+        return self._room.free_bytes
 
     @property
     def counts(self) -> Counts:
@@ -137,10 +159,12 @@ class Journal:
                 self._pulses.popitem(last=False)
 
     def archive(self, digest: str, canonical: str) -> None:
-        """Keep the canonical text of a policy, once, so that its decisions can be explained."""
+        """Keep the canonical text of a policy, so that its decisions can be explained.
+
+        Said again, it is kept as long as if it were new.
+        """
         with self._changed:
-            if digest not in self._archived and not self._closing.is_set():
-                self._archived.add(digest)
+            if not self._closing.is_set():
                 self._policies[digest] = canonical
                 self._wake()
 
@@ -241,6 +265,7 @@ class Journal:
                     _log.error("%d decisions are lost: %s", len(group.records), error)
                     return
                 self._retries += 1
+                self._unwritable = isinstance(error, Unwritable)
                 if not self._failing:
                     self._failing = True
                     _log.error("the journal cannot be written, trying again: %s", error)
@@ -251,7 +276,7 @@ class Journal:
             else:
                 self._written += len(group.records)
                 if self._failing:
-                    self._failing = False
+                    self._failing = self._unwritable = False
                     _log.warning("the journal can be written again")
                 return
 

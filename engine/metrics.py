@@ -9,7 +9,7 @@ Over 300 lines because every family is declared here, with what it means.
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -32,6 +32,8 @@ OTHER = "other"
 _MOST_RULES = 500
 _MOST_PAIRS = 500
 _MOST_REASONS = 30
+_MOST_TENANTS = 500
+_MOST_BUDGETS = 500  # with whose each is
 
 _LATENCY_S = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600)
 _FIRST_TOKEN_S = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 4, 8, 15, 30, 60)
@@ -65,6 +67,7 @@ class Metrics:
     def __init__(self, tenants: Collection[str] = ("default",)) -> None:
         """Make every counter, in a registry of its own."""
         self._tenants = frozenset(tenants)
+        self._of_budgets = _Known(_MOST_BUDGETS)
         self._targets = _Known(MOST_TARGETS)
         self._rules = _Known(_MOST_RULES)
         self._pairs = _Known(_MOST_PAIRS)
@@ -98,6 +101,37 @@ class Metrics:
             ("target", "rule", "tenant"),
             registry=registry,
         )
+        self._unconfirmed = Counter(
+            "turnout_unconfirmed_nano_usd",
+            "What attempts may have cost whose answer nobody read, in billionths of a US dollar.",
+            ("target", "rule", "tenant"),
+            registry=registry,
+        )
+        self._overruns = Counter(
+            "turnout_overruns",
+            "Attempts that cost more than was reserved for them; they are booked in full.",
+            ("target",),
+            registry=registry,
+        )
+        self._over_budget = Counter(
+            "turnout_budget_refused",
+            "Requests that were refused because a budget had not as much left.",
+            ("tenant",),
+            registry=registry,
+        )
+        self._budget = Gauge(
+            "turnout_budget_nano_usd",
+            "The budgets of tenants in their present stretch, in billionths of a US dollar.",
+            ("budget", "tenant", "part"),
+            multiprocess_mode="livemostrecent",
+            registry=registry,
+        )
+        self._alerts = Counter(
+            "turnout_alerts",
+            "Alerts of budgets: those said, and what became of sending them.",
+            ("result",),
+            registry=registry,
+        )
         self._latency = Histogram(
             "turnout_request_seconds",
             "Time from the request's arrival to the end of its answer.",
@@ -129,6 +163,18 @@ class Metrics:
             "turnout_journal_queue",
             "Records that wait to be written.",
             multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._accepting = Gauge(
+            "turnout_accepting",
+            "0 while a worker refuses paid work because it cannot be recorded.",
+            multiprocess_mode="livemin",
+            registry=registry,
+        )
+        self._free = Gauge(
+            "turnout_disk_free_bytes",
+            "What the disk of TURNOUT_HOME has free.",
+            multiprocess_mode="livemin",
             registry=registry,
         )
         self._policy = Gauge(
@@ -214,6 +260,8 @@ class Metrics:
         self._latency.labels(record.operation, target, str(record.stream).lower()).observe(
             record.took_us / 1e6
         )
+        if record.error == "budget_exceeded":
+            self._over_budget.labels(tenant).inc()
         for attempt in record.attempts:
             self._observe_attempt(attempt, rule, tenant)
         if record.shadow is not None:
@@ -233,11 +281,36 @@ class Metrics:
             self._first_token.labels(tried).observe(attempt.ttft_us / 1e6)
         if attempt.cost_nano_usd:
             self._cost.labels(tried, rule, tenant).inc(attempt.cost_nano_usd)
+        if attempt.unconfirmed_nano_usd:
+            self._unconfirmed.labels(tried, rule, tenant).inc(attempt.unconfirmed_nano_usd)
+        reserved = attempt.reserved_nano_usd
+        if (
+            reserved is not None
+            and attempt.cost_nano_usd + attempt.unconfirmed_nano_usd > reserved
+        ):
+            self._overruns.labels(tried).inc()
         if attempt.usage is not None:
             for kind in ("input", "output", "cached", "cache_write", "reasoning"):
                 count = getattr(attempt.usage, kind)
                 if count:
                     self._tokens.labels(tried, kind, tenant).inc(count)
+
+    def know(self, tenants: Collection[str]) -> None:
+        """Give these a label of their own from now on, as far as there is room for more."""
+        if not self._tenants.issuperset(tenants):
+            new = sorted(set(tenants) - self._tenants)
+            self._tenants |= frozenset(new[: max(_MOST_TENANTS - len(self._tenants), 0)])
+
+    def alerted(self, result: str) -> None:
+        """Count an alert that was `said`, `sent`, `given_up`, or `failed` to be sent once."""
+        self._alerts.labels(result).inc()
+
+    def budget(self, name: str, tenant: str, parts: Mapping[str, int]) -> None:
+        """Say how a budget of a tenant is; tenants without a label of their own are left out."""
+        if tenant not in self._tenants or self._of_budgets.label(name, tenant)[0] == OTHER:
+            return
+        for part, nano_usd in parts.items():
+            self._budget.labels(name, tenant, part).set(nano_usd)
 
     def stream_opened(self) -> None:
         """Count a stream that begins; `stream_closed` must follow."""
@@ -253,6 +326,9 @@ class Metrics:
         Costs 1 µs for each target that has or had something under way or a breaker open.
         """
         self._journal_queue.set(vitals.waiting)
+        self._accepting.set(vitals.accepting)
+        if vitals.free_bytes is not None:
+            self._free.set(vitals.free_bytes)
         self._requests_now.set(vitals.requests)
         self._tasks.set(vitals.tasks)
         inflight: dict[str, int] = {}

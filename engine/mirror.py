@@ -56,8 +56,13 @@ class Mirrors:
         """
         # One try within the hop's own clocks: nobody waits for it, so nothing is gained by more.
         clocks = replace(hop.clocks, written_timeout=True, written_ttft=True)
+        request = journey.request
+        if request.own is not None:
+            # Nobody asked the caller whether it pays for a copy.
+            request = replace(request, own=None)
         copy = replace(
             journey,
+            request=request,
             hops=(replace(hop, retries=0, clocks=clocks),),
             route=None,
             attempts=[],

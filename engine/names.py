@@ -77,9 +77,9 @@ class Names:
             or self._of_a_provider(name)
         )
         if target is None or target.provider not in self._program.providers:
-            raise _not_found(name, self._close_to(name, usable()))
+            raise not_found(name, self._close_to(name, usable()))
         if target.tariff is None:
-            raise _unpriced(name, self._close_to(name, usable()))
+            raise unpriced(name, self._close_to(name, usable()))
         return Requested(name, target)
 
     def _close_to(self, name: str, usable: frozenset[str]) -> str | None:
@@ -188,7 +188,8 @@ def _hops(program: Program) -> Iterator[Hop]:
             yield clause.plan.route
 
 
-def _not_found(name: str, close: str | None) -> RequestError:
+def not_found(name: str, close: str | None = None) -> RequestError:
+    """What is told of a name that nobody knows, or that the caller may not use: the same."""
     return RequestError(
         404,
         "invalid_request_error",
@@ -198,7 +199,8 @@ def _not_found(name: str, close: str | None) -> RequestError:
     )
 
 
-def _unpriced(name: str, close: str | None) -> RequestError:
+def unpriced(name: str, close: str | None = None) -> RequestError:
+    """What is told of a model of a provider that is known, and whose price is not."""
     return RequestError(
         400,
         "invalid_request_error",
@@ -207,3 +209,8 @@ def _unpriced(name: str, close: str | None) -> RequestError:
         "(`price: 0` if it is free)." + ("" if close is None else f" Did you mean `{close}`?"),
         param="model",
     )
+
+
+def untold(refusal: RequestError, name: str) -> RequestError:
+    """The refusal of a name without what it suggests instead."""
+    return unpriced(name) if refusal.code == "model_unpriced" else not_found(name)

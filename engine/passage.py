@@ -5,7 +5,7 @@ Over 300 lines because all these ends stand in one place.
 """
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -21,6 +21,7 @@ from .decide import Decision, recorded
 from .destination import route_of
 from .provider import FAULTS, ProviderError
 from .purse import Slip
+from .rates import LIMITS
 from .record import Attempt, DecisionRecord, Late
 from .request import Reply, RequestError, StreamReply, Usage
 from .settle import estimate, note, price
@@ -54,8 +55,9 @@ class Passage:
         pulse_id: str,
         fetched: list[Attempt],
         shadow: Look | None = None,
+        slips: Sequence[Slip] = (),
     ) -> None:
-        """Start at a decision; `fetched` are the calls that it needed before.
+        """Start at a decision; `fetched` are the calls that it needed before, paid with `slips`.
 
         `shadow` is what a policy beside says of it.
         """
@@ -66,7 +68,7 @@ class Passage:
         self._pulse_id = pulse_id
         self._fetched = fetched
         self._mirrored: list[Attempt] = []
-        self._slips: list[Slip] = []
+        self._slips: list[Slip] = [*slips]
         self._kept: DecisionRecord | None = None
 
     @property
@@ -91,7 +93,7 @@ class Passage:
             attempt.usage = self._estimate(attempt, answered.answer.text)
         price(attempt, answered.target)
         self._settle()
-        headers = {**self._headers(answered.target), **answered.limits}
+        headers = {**self._headers(answered.target), **self._limits(answered.limits)}
         headers["x-turnout-cost"] = format_usd(self._spent())
         if attempt.dropped:
             headers["x-turnout-dropped"] = ",".join(attempt.dropped)
@@ -113,7 +115,8 @@ class Passage:
 
     def refused(self, error: RequestError) -> None:
         """No hop answered, or none was allowed to."""
-        error.headers.update(self._headers(None))
+        told = {key: error.headers.pop(key) for key in [*error.headers] if key in LIMITS}
+        error.headers.update({**self._headers(None), **self._limits(told)})
         self._record(error.status, "error", None, error=error.code or error.type)
 
     def abandoned(self) -> None:
@@ -127,7 +130,7 @@ class Passage:
     def opened(self, opened: Opened) -> StreamReply:
         """A stream at its first content."""
         self._settle(but=opened.attempt)
-        headers = {**self._headers(opened.target), **opened.limits}
+        headers = {**self._headers(opened.target), **self._limits(opened.limits)}
         headers["x-turnout-cost-estimate"] = format_usd(
             self._spent() + worst_case(opened.target, self.journey.request, self.journey.sets)
         )
@@ -219,6 +222,11 @@ class Passage:
             headers["x-turnout-model"] = target.id
         return headers
 
+    def _limits(self, upstream: Mapping[str, str]) -> Mapping[str, str]:
+        """How far rates are used up: the caller's own, else what its provider says."""
+        draw = self.journey.request.draw
+        return upstream if draw is None else draw.headers()
+
     def _spent(self) -> int:
         attempts = (*self._fetched, *self.journey.attempts)
         return sum(attempt.cost_nano_usd for attempt in attempts)
@@ -271,6 +279,8 @@ class Passage:
             if self._shadow is None
             else self._shadow.kept(None if clause is None else clause.name),
         )
+        if request.draw is not None:
+            request.draw.settle(self._kept.attempts)
         self._books.finish(self._kept, (*self._slips, *self.journey.till.slips()))
 
     def _route(self) -> str | None:

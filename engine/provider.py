@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
-from .request import Request, Sets, Usage
+from .request import OwnKey, Request, Sets, Usage
 
 
 class Fault(Enum):
@@ -23,6 +23,7 @@ class Fault(Enum):
     RATE_LIMIT = "rate_limit"
     QUOTA = "quota"
     AUTH = "auth"
+    OWN_KEY = "own_key"
     BAD_OUTPUT = "bad_output"
     CONTEXT_EXCEEDED = "context_exceeded"
     CONTENT_FILTER = "content_filter"
@@ -64,6 +65,9 @@ FAULTS: dict[Fault, Treatment] = {
         False, False, True, 429, "insufficient_quota", "insufficient_quota", False, 6
     ),
     Fault.AUTH: Treatment(False, False, True, 502, "upstream_error", "upstream_auth", False, 6),
+    Fault.OWN_KEY: Treatment(
+        False, False, False, 401, "invalid_request_error", "invalid_api_key", False, 8
+    ),
     Fault.BAD_OUTPUT: Treatment(True, True, True, 502, "upstream_error", "bad_gateway", None, 2),
     Fault.CONTEXT_EXCEEDED: Treatment(
         False, False, True, 400, "invalid_request_error", "context_length_exceeded", None, 7
@@ -220,6 +224,13 @@ class Provider(Protocol):
     @property
     def missing(self) -> str | None:
         """What it lacks to be called, to be read before `for …`; None: it is usable."""
+
+    def owned(self, key: OwnKey) -> "Provider | None":
+        """The same one for a caller with a key of its own, which is used in the gateway's place.
+
+        None where the key is not for it: it is for the provider that it names, at that provider's
+        own origin. Nothing of the gateway's goes along with it.
+        """
 
     async def answer(self, call: Call) -> Answer:
         """Generation without streaming, or embeddings. Raises: ProviderError."""

@@ -5,6 +5,7 @@ against; once it is over, what it did not cost comes back. Slices are leased off
 from a bank that all workers share, so that together they never have more than there is.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -55,7 +56,13 @@ class Unavailable(Exception):
 
 
 class Purse(Protocol):
-    """What attempts are paid from; used from one event loop."""
+    """What attempts are paid from; used from one event loop.
+
+    `run` goes on beside requests. At the end, `close` comes before the journal writes what is left,
+    and `leave` after it.
+    """
+
+    name: str
 
     async def book(self, counters: Sequence[Counter], nano_usd: int, patience_s: float) -> Booking:
         """Set an amount aside in all of these counters, or in none.
@@ -70,9 +77,40 @@ class Purse(Protocol):
         The slips go to the store together with the attempt's ledger row.
         """
 
+    async def run(self) -> None:
+        """Keep what is leased, and give back what is not needed, until cancelled."""
+
+    async def close(self) -> None:
+        """Book nothing any more, and give back what is free."""
+
+    async def leave(self) -> None:
+        """Let go of everything; what no ledger row has accounted for may have been spent."""
+
+    def figures(self) -> "Figures":
+        """How it stands."""
+
+
+class Figures(NamedTuple):
+    """How a purse stands, for `/health` and `/metrics`.
+
+    `reserved_nano_usd`: open bookings; `free_nano_usd`: leased beside them; both add up several
+    counters. `waiting`: bookings that the bank has not answered, or that wait for others.
+    `renewed_us`: how long ago the lease was renewed; None: nothing is leased.
+    `lost`: how often this worker was taken for ended. `trouble`: why the bank cannot be used now.
+    """
+
+    reserved_nano_usd: int = 0
+    free_nano_usd: int = 0
+    waiting: int = 0
+    renewed_us: int | None = None
+    lost: int = 0
+    trouble: str | None = None
+
 
 class Bottomless:
     """A purse without a bottom: for gateways whose budgets nobody watches."""
+
+    name = "purse"
 
     async def book(self, counters: Sequence[Counter], nano_usd: int, patience_s: float) -> Booking:
         """There is always enough."""
@@ -82,3 +120,17 @@ class Bottomless:
         """Nothing was leased."""
         booking.open = False
         return ()
+
+    async def run(self) -> None:
+        """There is nothing to keep."""
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        """There is nothing to give back."""
+
+    async def leave(self) -> None:
+        """There is nothing to let go of."""
+
+    def figures(self) -> Figures:
+        """Nothing is counted."""
+        return Figures()

@@ -126,7 +126,7 @@ def _caller(field: str, name: str) -> Reader:
 
 
 def _tier(seen: Observed, key: str) -> str:
-    """The caller's tier: of its key, else of its tenant under `tenants:`, else `default`."""
+    """The caller's tier: its own, else its tenant's under `tenants:`, else `default`."""
     if seen.request.caller.tier != DEFAULT:
         return seen.request.caller.tier
     tenant = seen.program.tenants.get(str(seen["tenant"]))
@@ -134,6 +134,8 @@ def _tier(seen: Observed, key: str) -> str:
 
 
 def _tenant_region(seen: Observed, key: str) -> str | None:
+    if seen.request.caller.region is not None:
+        return seen.request.caller.region
     name = str(seen["tenant"])
     tenant = seen.program.tenants.get(name)
     if tenant is None or tenant.region is None:

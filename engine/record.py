@@ -171,7 +171,8 @@ class Vitals:
     """How a worker is at one tick.
 
     `breakers` has the state of each target's breaker that is not closed, by target; `inflight` how
-    many attempts at a target this worker has under way, where there are any.
+    many attempts at a target this worker has under way, where there are any. `accepting` is false
+    while paid work is refused; `free_bytes` what the disk had free, where somebody looks.
     """
 
     waiting: int = 0  # records that wait to be written
@@ -179,3 +180,5 @@ class Vitals:
     tasks: int = 0  # of the event loop
     inflight: Mapping[str, int] = field(default_factory=dict)
     breakers: Mapping[str, str] = field(default_factory=dict)
+    accepting: bool = True
+    free_bytes: int | None = None

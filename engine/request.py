@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .draw import Draw
     from .record import Attempt
 
 Sets = Mapping[str, bool | int | float | str]
@@ -57,6 +58,7 @@ class Caller:
     `tier` and `region` are the key's or those of a stored tenant; what the policy says of a tenant
     stands where these are silent. `scopes` is what the caller may do. `models` is what it may be
     answered by: targets with `*` (`openai/*`), and names that clients ask for; None: by any.
+    `rpm` and `tpm` are the key's own rates: requests and tokens a minute.
     """
 
     tenant: str = "default"
@@ -67,6 +69,8 @@ class Caller:
     region: str | None = None
     scopes: frozenset[str] = ALL_SCOPES
     models: tuple[str, ...] | None = None
+    rpm: int | None = None
+    tpm: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ class Request:
     `headers` are lower-case and without credentials.
     `received_us` is UTC in microseconds; `started_ns` is the monotonic clock at the same moment.
     `own` is a provider's key that the caller brought; `gateway_pays`: the gateway's credentials may
-    be used for it.
+    be used for it. `draw` is what it takes of rates; None where none hold for its caller.
     """
 
     id: str
@@ -122,6 +126,7 @@ class Request:
     native: Native | None = None
     own: OwnKey | None = None
     gateway_pays: bool = True
+    draw: "Draw | None" = None
 
     @property
     def output_limit(self) -> int | None:

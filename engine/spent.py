@@ -3,10 +3,12 @@
 Nothing is enforced here (`purse` does that): these are the values behind `budget("x").left`.
 `refresh` blocks and belongs off the event loop, about once a second, where the program has budgets;
 reading takes a microsecond and sees the state of the last refresh. Spend is what was
-charged and what may have been (`unconfirmed`), of all workers that write to the same store.
+charged and what may have been (`unconfirmed`, and the leases of workers that ended), of all workers
+that write to the same store; what is reserved for requests under way is not spent.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 from zoneinfo import ZoneInfo
@@ -16,7 +18,7 @@ from turnout.dsl.core import Program
 from .request import Caller, Request
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# As the columns of the ledger are called.
+# In the order of `SpendRow`; a model is counted as the target that was called.
 _SCOPES = ("tenant", "team", "user", "key", "model")
 
 
@@ -27,7 +29,7 @@ class SpendRow(NamedTuple):
     team: str | None
     user: str | None
     key: str | None
-    model: str
+    target: str
     nano_usd: int
 
 
@@ -37,8 +39,12 @@ class Spending(Protocol):
     def spending(self, from_us: int, after: int) -> tuple[int, list[SpendRow]]:
         """Sums of the rows from an instant on that were written after row `after`.
 
-        The number is the last row's there is, `after` itself where nothing was added. Blocks.
+        Only what the gateway pays. The number is the last row's there is, `after` itself where
+        nothing was added. Blocks.
         """
+
+    def lost(self) -> Mapping[tuple[str, str, int, int], int]:
+        """What workers that ended may have spent, by scope, who, and from when to when. Blocks."""
 
 
 class Period(NamedTuple):
@@ -70,6 +76,7 @@ class Spent:
         """Read this ledger; without one nothing is ever known."""
         self._ledger = ledger
         self._tallies: dict[tuple[str, str], _Tally] = {}  # by kind of period and timezone
+        self._lost: Mapping[tuple[str, str, int, int], int] = {}
 
     def refresh(self, program: Program, now_us: int) -> None:
         """Add what was written to the ledger since the last time; blocks.
@@ -90,6 +97,7 @@ class Spent:
             tally.after = after
             # Published only now, whole: a reader never sees a period without its sums.
             self._tallies[key] = tally
+        self._lost = self._ledger.lost()
 
     def value(
         self, program: Program, name: str, part: str, request: Request
@@ -102,7 +110,13 @@ class Spent:
         budget = next((one for one in program.budgets if one.name == name), None)
         if budget is None:
             return None, f"there is no budget `{name}`"
-        of = who(budget.scope, request.caller, request.model)
+        if budget.scope == "model":
+            # Which target it will be is what the policy is about to say.
+            if budget.of is None:
+                return None, "each target has a counter of its own: a budget with `of` has one"
+            of: str | None = budget.of
+        else:
+            of = who(budget.scope, request.caller, "")
         if of is None:
             return None, f"the caller has no {budget.scope}"
         if budget.of is not None and budget.of != of:
@@ -117,6 +131,7 @@ class Spent:
             return None, "the ledger was not read yet"
         # A new period has begun since the last refresh: nothing of it is spent.
         used = tally.sums[budget.scope, of] if tally.period == period else 0
+        used += self._lost.get((budget.scope, of, *period), 0)
         return (used if part == "used" else budget.limit_nano_usd - used), None
 
 
@@ -143,8 +158,8 @@ def period_of(kind: str, at_us: int, timezone: str) -> Period:
     return Period(from_us, to_us)
 
 
-def who(scope: str, caller: Caller, model: str) -> str | None:
-    """Whose counter of a scope a request of this caller for this model is about."""
+def who(scope: str, caller: Caller, target: str) -> str | None:
+    """Whose counter of a scope an attempt of this caller at this target is about."""
     match scope:
         case "tenant":
             return caller.tenant
@@ -155,4 +170,4 @@ def who(scope: str, caller: Caller, model: str) -> str | None:
         case "key":
             return caller.key_id
         case _:
-            return model
+            return target

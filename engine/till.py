@@ -51,6 +51,14 @@ class Till:
         """Another one, for a copy of the request."""
         return Till(self._purse, self._request, self._program, self._budgets, self._sets)
 
+    def of(self, request: Request) -> "Till":
+        """Another one, for a request that is made on behalf of this one: a call for embeddings."""
+        return Till(self._purse, request, self._program, self._budgets)
+
+    def free(self) -> "Till":
+        """Another one, for what providers do for nothing: counting a prompt."""
+        return Till(self._purse, self._request, self._program, ())
+
     async def book(self, target: Target, patience_s: float) -> Booking | None:
         """Set aside the most that an attempt at a target may cost; None: nothing counts it.
 

@@ -238,6 +238,7 @@ def _hop(attempt: Attempt) -> dict[str, Any]:
         "tokens": None if attempt.usage is None else _tokens([attempt.usage]),
         "cost": format_usd(attempt.cost_nano_usd),
         "unconfirmed": format_usd(attempt.unconfirmed_nano_usd),
+        "payer": attempt.payer,
         "dropped": list(attempt.dropped),
     }
 

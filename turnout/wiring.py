@@ -6,43 +6,73 @@ every part is named here, and none elsewhere.
 
 import logging
 import os
+import socket
 import ssl
 from collections.abc import Mapping, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
-from turnout.adapters import Transport, build, key_variable, pooled
+from turnout.adapters import Transport, Webhook, build, key_variable, pooled
 from turnout.addresses import Way, entries, given, news, reached, ways
 from turnout.dsl.check import compile_policy
 from turnout.dsl.core import Program
+from turnout.dsl.core import Provider as Entry
 from turnout.dsl.diagnostic import PolicyError
 from turnout.dsl.lint.run import lint
 from turnout.dsl.source import Source
 from turnout.engine import judgement
+from turnout.engine.accounts import Accounts, default_budget
+from turnout.engine.alerts import Alerts
 from turnout.engine.board import Alone, Board
 from turnout.engine.breakers import Breakers
 from turnout.engine.bundle import Bundle
 from turnout.engine.catalog import language_schema
 from turnout.engine.current import Begun, Current, Unfit
+from turnout.engine.disk import Disk
 from turnout.engine.gateway import Gateway
 from turnout.engine.include import beside
 from turnout.engine.journal import Journal
 from turnout.engine.judgement import Rejected
+from turnout.engine.keyring import Keyring
 from turnout.engine.live import Live, make_live
 from turnout.engine.metrics import Metrics, of_process
 from turnout.engine.prober import Prober
 from turnout.engine.provider import Provider
 from turnout.engine.pulse import Pulse
 from turnout.engine.record import DecisionRecord, Late, Vitals
+from turnout.engine.redaction import KNOWN
 from turnout.engine.revision import Kept
 from turnout.engine.shadow import Shadow
+from turnout.engine.slices import Slices
 from turnout.engine.spent import Spent
+from turnout.engine.state.accounts import StoredTenants
+from turnout.engine.state.alerts import AlertBook
+from turnout.engine.state.audit import AuditLog
+from turnout.engine.state.bank import SqlBank
 from turnout.engine.state.board import FOLDER, SharedBoard
+from turnout.engine.state.books import SqlBooks
+from turnout.engine.state.costs import LedgerSums
+from turnout.engine.state.database import Database, open_database
+from turnout.engine.state.keys import StoredKeys
+from turnout.engine.state.rates import SharedRates
 from turnout.engine.state.seats import LockedSeats
-from turnout.engine.state.sqlite import open_store
-from turnout.engine.state.store import Store, StoreError
-from turnout.settings import SHADOW_FOLDER, Settings, SettingsError
+from turnout.engine.state.sqlite import SqliteStore
+from turnout.engine.state.store import StoreError
+from turnout.engine.state.trim import SqliteTrimmer
+from turnout.engine.tenants import Tenants
+from turnout.engine.trim import Trimming
+from turnout.rotation import Given, Rotation
+from turnout.settings import (
+    ALERT_SECRET,
+    ALERT_WEBHOOK,
+    SHADOW_FOLDER,
+    Auth,
+    Settings,
+    SettingsError,
+    is_secret,
+)
 
 _log = logging.getLogger("turnout.policy")
 
@@ -100,11 +130,8 @@ def build_providers(
     providers: dict[str, Provider] = {}
     for name, entry in entries(program).items():
         try:
-            address, headers, credential = reached(name, entry, settings)
-            variables = given(name, entry, settings)
-            providers[name] = build(
-                name, entry.kind, address, headers, credential, transport, variables
-            )
+            found = _found(name, entry, settings)
+            providers[name] = _built(name, entry, found, transport)
         except SettingsError as error:
             problems += error.problems
         except ValueError as error:
@@ -112,6 +139,32 @@ def build_providers(
     if problems:
         raise SettingsError(tuple(problems))
     return providers
+
+
+def _found(name: str, entry: Entry, settings: Settings) -> Given:
+    """What a provider is called with; the log knows what of the policy's headers is a secret.
+
+    Raises: SettingsError.
+    """
+    address, headers, credential = reached(name, entry, settings)
+    found = Given(address, headers, credential, given(name, entry, settings))
+    if entry.kind not in settings.played:
+        filled = [headers[key] for key, written in entry.headers.items() if "${" in written]
+        KNOWN.learn(*filled, *(value.partition(" ")[2] for value in filled))  # `Bearer ${…}`
+    return found
+
+
+def _built(name: str, entry: Entry, found: Given, transport: Transport) -> Provider:
+    """A provider that is called with this. Raises: ValueError."""
+    return build(
+        name,
+        entry.kind,
+        found.address,
+        found.headers,
+        found.credential,
+        transport,
+        found.variables,
+    )
 
 
 def make_transport() -> Transport:
@@ -184,6 +237,7 @@ def _shadow(
             on_rejected=lambda rejected: metrics.shadow_rejected(rejected is not None),
             place="in the shadow",
             digest_of=lambda shadow: shadow.program.digest,
+            audit=gateway.audit,
         )
     )
 
@@ -235,6 +289,7 @@ def _following(settings: Settings, begun: Begun, metrics: Metrics, board: Board)
             on_loaded=lambda: metrics.policy_loaded(gateway.digest),
             on_rejected=on_rejected,
             digest_of=lambda live: live.program.digest,
+            audit=gateway.audit,
         )
     )
     return gateway
@@ -290,28 +345,126 @@ def assemble(
 
     Raises: SettingsError.
     """
+    transport = transport or make_transport()
     providers = build_providers(settings, program, transport)
-    store = _open_store(settings)
+    onlookers = [told.observe]
+
+    def observe(record: DecisionRecord) -> None:
+        for tell in onlookers:
+            tell(record)
+
+    database = _open_database(settings)
+    store = SqliteStore(database)
+    audit = AuditLog(database)
+    disk = Disk(settings.home, settings.min_free_bytes, board, audit)
+    purse = Slices(SqlBank(database), board)
     breakers = Breakers(board or Alone())
+    keyring = Keyring(StoredKeys(database))
+    stored = StoredTenants(database)
+    accounts = _accounts(settings, stored)
     gateway = Gateway(
         make_live(program, providers),
-        Journal(store),
+        Journal(store, room=disk),
         Pulse(board=board),
-        told.observe,
+        observe,
         told.tick,
         told.observe_late,
         Spent(store),
         breakers,
         seats=LockedSeats(settings.home / FOLDER),
         board=board,
+        audit=audit,
+        keys=keyring,
+        purse=purse,
+        accounts=accounts,
+        rates=SharedRates(settings.home / FOLDER),
+        tenants=Tenants(stored, lambda: gateway.live.program, audit),
+        spendings=LedgerSums(database),
+        books=SqlBooks(database),
     )
     if not any(gateway.providers.values()):
         raise SettingsError(_unusable(gateway.missing))
     prober = Prober(lambda: gateway.live, breakers, board or Alone(), settings.probe_us)
-    gateway.show(providers=prober.health)
+    trimming = Trimming(
+        SqliteTrimmer(database),
+        settings.keeping,
+        board,
+        lambda: ZoneInfo(gateway.live.program.timezone),
+        gateway.archive,
+        str(settings.home),
+    )
+    gateway.show(disk=disk.health, trim=trimming.health)
+    gateway.show(budgets=purse.health, providers=prober.health)
+    gateway.accompany(disk, trimming, accounts)
+    if isinstance(told, Metrics):
+        gateway.accompany(_alerts(settings, gateway, database, board or Alone(), told))
     if settings.probe_us and board is not None:
         gateway.accompany(prober)
+    if settings.auth is not Auth.OFF:
+        gateway.accompany(keyring)
+    if settings.has_keys_that_rotate:
+        rotation = _rotation(settings, program, gateway, transport)
+        gateway.accompany(rotation)
+        gateway.when_asked_to_look(rotation.ask)
+        onlookers.append(rotation.observe)
     return gateway
+
+
+def _accounts(settings: Settings, stored: StoredTenants) -> Accounts:
+    """What is known of tenants, as it is now."""
+    default = None
+    if settings.monthly_nano_usd is not None:
+        default = default_budget(settings.tenant, settings.monthly_nano_usd)
+    accounts = Accounts(stored, default)
+    accounts.refresh()
+    return accounts
+
+
+def _alerts(
+    settings: Settings, gateway: Gateway, database: Database, board: Board, counted: Metrics
+) -> Alerts:
+    """What says that budgets are used up. Raises: SettingsError."""
+    counted.know({settings.tenant})
+    return Alerts(
+        gateway.watched,
+        AlertBook(database),
+        board,
+        _webhook(settings),
+        counted,
+        f"{socket.gethostname()}:{settings.home.name}",
+        SqlBooks(database),
+    )
+
+
+def _webhook(settings: Settings) -> Webhook | None:
+    """Who is told of alerts beside the log. Raises: SettingsError."""
+    url, secret = settings.secret(ALERT_WEBHOOK), settings.secret(ALERT_SECRET)
+    KNOWN.learn(url, secret)
+    if url is None:
+        return None
+    try:
+        return Webhook(url, secret)
+    except ValueError as problem:
+        raise SettingsError((f"`{ALERT_WEBHOOK}`: {problem}",)) from None
+
+
+def _rotation(
+    settings: Settings, program: Program, gateway: Gateway, transport: Transport
+) -> Rotation:
+    """What finds keys that are others than before. Raises: SettingsError."""
+    at_start = ways(settings, program)
+
+    def find(program: Program) -> dict[str, Given]:
+        # What a gateway may reach was settled at the start, also where it stands in a file.
+        if new := news(at_start, ways(settings, program)):
+            told = ", ".join(dict.fromkeys(map(str, new)))
+            raise SettingsError((f"{told} would be new to this gateway, which takes a restart",))
+        return {name: _found(name, one, settings) for name, one in entries(program).items()}
+
+    def make(program: Program, name: str, found: Given) -> Provider:
+        return _built(name, entries(program)[name], found, transport)
+
+    return Rotation(gateway, find, make, settings.commands.renew, settings.key_refresh_us)
 
 
 def _unusable(missing: Mapping[str, str]) -> tuple[str, ...]:
@@ -324,9 +477,9 @@ def _unusable(missing: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _open_store(settings: Settings) -> Store:
+def _open_database(settings: Settings) -> Database:
     try:
-        return open_store(settings.home)
+        return open_database(settings.home)
     except StoreError as error:
         raise SettingsError(
             (f"the journal under `TURNOUT_HOME` cannot be used: {error}",)

@@ -9,29 +9,18 @@ Exit code 0 if every bound holds, 1 if one is broken. At full size it writes
 import argparse
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from benchmarks.processes import machine, versions
 
 from .drain import drain
-from .findings import LEGEND, Findings, Size
+from .findings import LEGEND, Scenario, Size, section
 from .killed import killed
 from .long import long
 from .reloads import reloads
 from .thirty import cut, thirty
 
 RESULTS = Path(__file__).parents[1] / "results" / "chaos.md"
-
-
-class Scenario(NamedTuple):
-    """A scenario, with how many `counted` things it does at full size and at a quick one."""
-
-    run: Callable[[Size], Findings]
-    counted: str
-    full: int
-    quick: int
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -80,19 +69,6 @@ def main() -> int:
     print("\nin short", *summaries, sep="\n")
     print(f"\n{broken} bounds are broken" if broken else "\nall bounds hold")
     return 1 if broken else 0
-
-
-def section(found: Findings, counted: str, took_s: float) -> str:
-    """A scenario's figures as a part of the page."""
-    rows = "\n".join(
-        f"| {one.what} | {one.value.replace('|', '/')} | {one.bound} | "
-        f"{'' if not one.bound else 'yes' if one.holds else '**no**'} |"
-        for one in found.found
-    )
-    return (
-        f"## {found.title}\n\n{counted}, {took_s:.0f} s.\n\n"
-        f"| measured | | bound | holds |\n|---|---|---|---|\n{rows}\n"
-    )
 
 
 def page(sections: list[str]) -> str:

@@ -1,5 +1,6 @@
 """What a scenario measured, and which of its bounds hold."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -72,6 +73,28 @@ class Findings:
         print(f"  {mark} {finding.what}: {finding.value}{bound}", flush=True)
         if not finding.holds:
             print("    FAILED", flush=True)
+
+
+class Scenario(NamedTuple):
+    """A scenario, with how many `counted` things it does at full size and at a quick one."""
+
+    run: Callable[[Size], Findings]
+    counted: str
+    full: int
+    quick: int
+
+
+def section(found: Findings, counted: str, took_s: float) -> str:
+    """A scenario's figures as a part of the page."""
+    rows = "\n".join(
+        f"| {one.what} | {one.value.replace('|', '/')} | {one.bound} | "
+        f"{'' if not one.bound else 'yes' if one.holds else '**no**'} |"
+        for one in found.found
+    )
+    return (
+        f"## {found.title}\n\n{counted}, {took_s:.0f} s.\n\n"
+        f"| measured | | bound | holds |\n|---|---|---|---|\n{rows}\n"
+    )
 
 
 def milliseconds(us: float) -> str:

@@ -8,7 +8,6 @@ Avoid:
     targets:
       openai/gpt-4: {price: {input: $30/Mtok, output: $60/Mtok}, context_window: 8k}
     budgets:
-      # turnout: ignore RP339 because it will be enforced soon
       - {name: team, scope: team, limit: $0.10/day}
     routing_policy:
       - {name: default, route: openai/gpt-4}
@@ -18,7 +17,6 @@ Prefer:
     targets:
       openai/gpt-4: {price: {input: $30/Mtok, output: $60/Mtok}, context_window: 8k}
     budgets:
-      # turnout: ignore RP339 because it will be enforced soon
       - {name: team, scope: team, limit: $10/day}
     routing_policy:
       - {name: default, route: openai/gpt-4}

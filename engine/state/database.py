@@ -17,11 +17,18 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from .store import StoreError
+from .store import StoreError, Unwritable
+from .turns import Turns
 
 FILE = "turnout.db"
 _BUSY_S = 30.0
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_UNWRITABLE = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+)
 _migrating = threading.Lock()  # alembic's context is global to the process
 
 
@@ -31,6 +38,9 @@ class Database:
     def __init__(self, url: str | URL) -> None:
         """Connect lazily; nothing is opened yet."""
         self._engine = _engine(url)
+        file = self._engine.url.database
+        kept = file is not None and file not in ("", ":memory:")
+        self._turns = Turns(Path(f"{file}-turns") if kept else None)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -41,7 +51,7 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction beside which nobody writes: all of it or nothing. Raises: StoreError."""
-        with _mapped(), self._engine.begin() as connection:
+        with self._turns.turn(), _mapped(), self._engine.begin() as connection:
             yield connection
 
     def close(self) -> None:
@@ -97,7 +107,7 @@ def migrate(url: str | URL) -> None:
 
 
 def _engine(url: str | URL) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": _BUSY_S})
+    engine = create_engine(url, connect_args={"timeout": _BUSY_S}, hide_parameters=True)
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     return engine
@@ -123,6 +133,8 @@ def _use_wal(engine: Engine) -> None:
     try:
         while True:
             try:
+                # Pages that a trim has freed can be given back; means something in a new file only.
+                raw.cursor().execute("PRAGMA auto_vacuum=INCREMENTAL")
                 raw.cursor().execute("PRAGMA journal_mode=WAL")
                 return
             except sqlite3.OperationalError as error:
@@ -146,6 +158,8 @@ def _mapped() -> Iterator[None]:
             and type(cause) is not sqlite3.DatabaseError
         ):
             raise
-        raise StoreError(str(cause)) from error
+        # Extended codes have the kind of failure in their low byte.
+        unwritable = (getattr(cause, "sqlite_errorcode", 0) & 0xFF) in _UNWRITABLE
+        raise (Unwritable if unwritable else StoreError)(str(cause)) from error
     except PoolTimeoutError as error:
         raise StoreError("no connection to the database was free in time") from error

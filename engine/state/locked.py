@@ -1,6 +1,7 @@
-"""A file of which single bytes are locked: the kernel keeps who holds what, and nothing is written.
+"""A file of which single bytes are locked: the kernel keeps who holds what.
 
-A lock is taken in one step, and gone when its process ends, however it ends.
+A lock is taken in one step, and gone when its process ends, however it ends. Nothing is written for
+it; the file may hold something else.
 """
 
 import errno
@@ -42,8 +43,8 @@ class LockedFile:
         except OSError as error:
             self._close()
             _log.warning(
-                "limits on what is under way hold for each worker by itself, not for all "
-                "together: `%s` cannot be locked (%s)",
+                "limits on what is under way, and rates, hold for each worker by itself, not for "
+                "all together: `%s` cannot be locked (%s)",
                 path,
                 error.strerror,
             )
@@ -86,6 +87,27 @@ class LockedFile:
         """Let go of a byte."""
         if self._file is not None and _SET is not None:
             self._ask(_SET, fcntl.F_UNLCK, byte, 1)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a file, and its bytes can be locked."""
+        return self._file is not None
+
+    def size(self) -> int:
+        """How many bytes it has. Raises: OSError."""
+        assert self._file is not None
+        return os.fstat(self._file).st_size
+
+    def read(self, at: int, size: int) -> bytes:
+        """Bytes from a place on, fewer where it ends. Raises: OSError."""
+        assert self._file is not None
+        return os.pread(self._file, size, at)
+
+    def write(self, at: int, data: bytes) -> None:
+        """Write bytes at a place. Raises: OSError."""
+        assert self._file is not None
+        if os.pwrite(self._file, data, at) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def held(self, low: int, high: int) -> tuple[int, int] | None:
         """A run of bytes within `low..high` that another process holds; None if there is none."""

@@ -1,17 +1,19 @@
 """Decisions, ledger, pulse tables and policies in one SQLite file (`database` says how)."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, Table, func, select
+from sqlalchemy import Column, Connection, Table, func, select
 from sqlalchemy.dialects.sqlite import dialect, insert
 
 from turnout.engine.ledger import Entry, entries, entries_of
+from turnout.engine.purse import Slip
 from turnout.engine.record import DecisionRecord, PulseTable, with_late
 from turnout.engine.spent import SpendRow
 
+from .bank import counted, lost_leases, take_off
 from .database import Database, open_database
 from .rows import (
     Row,
@@ -28,6 +30,7 @@ from .store import Group
 from .tables import DECISIONS, LATE, LEDGER, POLICIES, PULSES
 
 _BATCH_RECORDS = 1_000  # read at once by whoever reads them all
+_Paid = tuple[Sequence[Entry], Sequence[Slip]]  # rows of the ledger, and what they take off leases
 
 
 def open_store(home: Path) -> "SqliteStore":
@@ -46,20 +49,28 @@ class SqliteStore:
         self._database = database
 
     def write(self, group: Group) -> None:
-        """Add a group in one transaction; what is already there by its id stays as it is."""
+        """Add a group in one transaction; what is already there by its id stays as it is.
+
+        New rows of the ledger are added to the counters that they belong to, and taken off leases.
+        """
         now_us = time.time_ns() // 1_000
         rows: list[tuple[Table, list[Row]]] = [
             (POLICIES, [(digest, now_us, canonical) for digest, canonical in group.policies]),
             (PULSES, [pulse_row(table) for table in group.pulses]),
             (DECISIONS, [decision_row(record) for record in group.records]),
-            (LEDGER, [entry for record in group.records for entry in entries(record)]),
             (LATE, [late_row(late) for late in group.late]),
-            (LEDGER, [entry for late in group.late for entry in entries_of(late)]),
+        ]
+        paid = [
+            *((entries(one), group.slips.get(one.id, ())) for one in group.records),
+            *((entries_of(one), group.late_slips.get(one.record.id, ())) for one in group.late),
         ]
         try:
-            self._insert(rows)
+            self._insert(rows, paid)
         except UnicodeEncodeError:
-            self._insert([(table, [encodable(row) for row in some]) for table, some in rows])
+            self._insert(
+                [(table, [encodable(row) for row in some]) for table, some in rows],
+                [([Entry._make(encodable(row)) for row in some], slips) for some, slips in paid],
+            )
 
     def record(self, id: str) -> DecisionRecord | None:
         """A decision record, equal to the one written."""
@@ -81,20 +92,32 @@ class SqliteStore:
         text: str | None = self._value(POLICIES.c.canonical, POLICIES.c.digest, digest)
         return text
 
+    def newest_policy(self) -> str | None:
+        """The digest of the policy that decided last."""
+        newest = select(DECISIONS.c.policy).order_by(DECISIONS.c.time_us.desc()).limit(1)
+        with self._database.reading() as reading:
+            return reading.execute(newest).scalar_one_or_none()
+
     def spending(self, from_us: int, after: int) -> tuple[int, list[SpendRow]]:
         """Sums of the ledger rows from an instant on that were written after row `after`.
 
         Writers take turns, so the rows of one are never numbered below those of an earlier one.
         """
-        who = (LEDGER.c.tenant, LEDGER.c.team, LEDGER.c.user, LEDGER.c.key_id, LEDGER.c.model)
+        who = (LEDGER.c.tenant, LEDGER.c.team, LEDGER.c.user, LEDGER.c.key_id, LEDGER.c.target)
         spent = func.sum(LEDGER.c.cost_nano_usd + LEDGER.c.unconfirmed_nano_usd)
-        rows = select(*who, spent).where(LEDGER.c.time_us >= from_us).group_by(*who)
+        paid = (LEDGER.c.time_us >= from_us) & (LEDGER.c.payer == "gateway")
+        rows = select(*who, spent).where(paid).group_by(*who)
         if after:  # without it the index of times serves better than that of rows
             rows = rows.where(LEDGER.c.id > after)
         with self._database.reading() as reading:
             last = reading.execute(select(func.max(LEDGER.c.id))).scalar_one_or_none()
             found = [SpendRow(*row) for row in reading.execute(rows)]
         return max(last or 0, after), found
+
+    def lost(self) -> Mapping[tuple[str, str, int, int], int]:
+        """What workers that ended may have spent, by scope, who, and from when to when."""
+        with self._database.reading() as reading:
+            return lost_leases(reading)
 
     def records(self, since_us: int = 0) -> Iterator[DecisionRecord]:
         """Every record from an instant on, oldest first, read in batches. Raises: StoreError."""
@@ -127,16 +150,42 @@ class SqliteStore:
         """Let go of the file; the last process to do so folds the WAL into it."""
         self._database.close()
 
-    def _insert(self, rows: list[tuple[Table, list[Row]]]) -> None:
+    def _insert(self, rows: list[tuple[Table, list[Row]]], paid: Sequence[_Paid]) -> None:
         with self._database.writing() as connection:
             for table, some in rows:
                 if some:
                     connection.exec_driver_sql(_INSERTIONS[table], some)
+            _enter(connection, [one for one in paid if one[0]])
 
     def _value(self, column: Column[Any], key: Column[Any], wanted: str) -> Any:
         statement = select(column).where(key == column_text(wanted))
         with self._database.reading() as reading:
             return reading.execute(statement).scalar_one_or_none()
+
+
+def _enter(connection: Connection, paid: Sequence[_Paid]) -> None:
+    """Add rows to the ledger, and what they say to counters and leases: of each row once."""
+    entries = [row for rows, _ in paid for row in rows]
+    if not entries:
+        return
+    last = connection.exec_driver_sql("SELECT coalesce(max(id), 0) FROM ledger").scalar_one()
+    added = connection.exec_driver_sql(_INSERTIONS[LEDGER], list(entries))
+    if added.rowcount == len(entries):
+        new = None
+    else:  # some were there already: a group whose first try had come to its end after all
+        found = connection.exec_driver_sql(
+            "SELECT request, hop, attempt FROM ledger WHERE id > ?", (last,)
+        )
+        new = {tuple(row) for row in found}
+        entries = [row for row in entries if (row.request, row.hop, row.attempt) in new]
+    counted(connection, entries)
+    slips: list[Slip] = []
+    for rows, some in paid:
+        if some and (
+            new is None or any((row.request, row.hop, row.attempt) in new for row in rows)
+        ):
+            slips += some
+    take_off(connection, slips)
 
 
 def _insertion(table: Table, columns: Sequence[str]) -> str:
@@ -150,5 +199,9 @@ _INSERTIONS = {
     LATE: _insertion(LATE, LATE.c.keys()),
     LEDGER: _insertion(LEDGER, Entry._fields),
     PULSES: _insertion(PULSES, PULSES.c.keys()),
-    POLICIES: _insertion(POLICIES, POLICIES.c.keys()),
+    # Archived again it is in use again, and not to be removed as an old one.
+    POLICIES: (
+        f"{_insertion(POLICIES, POLICIES.c.keys()).removesuffix(' DO NOTHING')} (digest) "
+        "DO UPDATE SET time_us = max(time_us, excluded.time_us)"
+    ),
 }

@@ -4,7 +4,7 @@ A store is used from several threads of a process, and several processes may sha
 it. Which library talks to the disk or the server is the store's own affair: errors are mapped here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -34,6 +34,10 @@ class StoreError(Exception):
     """The store could not do it now: locked, full, unreachable. The same again may succeed."""
 
 
+class Unwritable(StoreError):
+    """The disk takes nothing: it is full, read-only or broken, and waiting alone does not help."""
+
+
 class Store(Protocol):
     """Where decisions, ledger rows, pulse tables and policies are kept.
 
@@ -58,6 +62,9 @@ class Store(Protocol):
 
         The number is the last row's there is, `after` itself where nothing was added.
         """
+
+    def lost(self) -> Mapping[tuple[str, str, int, int], int]:
+        """What workers that ended may have spent, by scope, who, and from when to when."""
 
     def close(self) -> None:
         """Let go of files and connections."""

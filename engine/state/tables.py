@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 METADATA = MetaData()
@@ -69,6 +70,13 @@ LEDGER = Table(
     Column("corrects", BigInteger),
     UniqueConstraint("request", "hop", "attempt", name="ledger_attempt"),
     Index("ledger_time", "time_us"),
+    # For the counters that are made in the middle of their stretch.
+    Index("ledger_tenant", "tenant", "time_us"),
+    Index("ledger_team", "team", "time_us", sqlite_where=text("team IS NOT NULL")),
+    Index("ledger_user", "user", "time_us", sqlite_where=text('"user" IS NOT NULL')),
+    Index("ledger_key", "key_id", "time_us", sqlite_where=text("key_id IS NOT NULL")),
+    Index("ledger_target", "target", "time_us"),
+    Index("ledger_unconfirmed", "time_us", sqlite_where=text("unconfirmed_nano_usd > 0")),
 )
 
 # Attempts that ended after their request's record was written: mirrors.
@@ -78,6 +86,7 @@ LATE = Table(
     Column("request", Text, primary_key=True),
     Column("time_us", BigInteger, nullable=False),
     Column("attempt", LargeBinary, nullable=False),
+    Index("late_time", "time_us"),
 )
 
 # Live values of all targets, of the ticks that some decision refers to.
@@ -87,9 +96,11 @@ PULSES = Table(
     Column("id", Text, primary_key=True),
     Column("time_us", BigInteger, nullable=False),
     Column("pulse", LargeBinary, nullable=False),
+    Index("pulses_time", "time_us"),
 )
 
-# Every policy that ever decided, by the digest of its canonical text.
+# Every policy that decided, by the digest of its canonical text; `time_us`: when a worker last put
+# it in force, or said that it was.
 POLICIES = Table(
     "policies",
     METADATA,
@@ -136,7 +147,8 @@ LEASES = Table(
     Index("leases_counter", "counter"),
 )
 
-# Clients' keys; `digest` is of the secret part. `settings`: JSON of scopes, models and rates.
+# Clients' keys; `digest` is of the whole text. `settings`: JSON of tier, scopes, models and rates.
+# `changed`: the number of `keys` in `revisions` with the row's last change.
 KEYS = Table(
     "keys",
     METADATA,
@@ -152,6 +164,8 @@ KEYS = Table(
     Column("created_us", BigInteger, nullable=False),
     Column("expires_us", BigInteger),
     Column("revoked_us", BigInteger),
+    Column("changed", BigInteger, nullable=False),
+    Index("keys_changed", "changed"),
 )
 
 # Tenants that no file names, made through the admin API; `settings` is JSON.
@@ -187,13 +201,31 @@ AUDIT = Table(
     Index("audit_time", "time_us"),
 )
 
-# What was said once of a budget in its present stretch; `sent_us`: since when the webhook has it.
+# What was said once of somebody's spend of a budget in a stretch. `body` is the message; `sent_us`:
+# since when whoever is to be told has it, or is past being told.
 ALERTS = Table(
     "alerts",
     METADATA,
-    Column("counter", BigInteger, primary_key=True),
-    Column("budget", Text, primary_key=True),
-    Column("what", Text, primary_key=True),
+    Column("id", _ROW_ID, primary_key=True),
+    Column("scope", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("from_us", BigInteger, nullable=False),
+    Column("to_us", BigInteger, nullable=False),
+    Column("budget", Text, nullable=False),
+    Column("limit_nano_usd", BigInteger, nullable=False),
+    Column("what", Text, nullable=False),
     Column("time_us", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
     Column("sent_us", BigInteger),
+    UniqueConstraint(
+        "scope",
+        "who",
+        "from_us",
+        "to_us",
+        "budget",
+        "limit_nano_usd",
+        "what",
+        name="alerts_once",
+    ),
+    Index("alerts_time", "time_us"),
 )

@@ -56,7 +56,7 @@ class Teller:
             wrote = os.pwrite(self._handle, rest, at)
             rest, at = rest[wrote:], at + wrote
         self._version += 1
-        head = _HEAD.pack(_MAGIC, _machine(), self._version, len(told), zlib.crc32(told))
+        head = _HEAD.pack(_MAGIC, machine(), self._version, len(told), zlib.crc32(told))
         os.pwrite(self._handle, head, 0)
         self.pending = False
 
@@ -96,8 +96,8 @@ class Told:
         head = os.pread(self._handle, _HEAD.size, 0)
         if len(head) < _HEAD.size:
             return False
-        magic, machine, version, length, checksum = _HEAD.unpack(head)
-        if magic != _MAGIC or machine != _machine() or version & 1 or length > MOST_BYTES:
+        magic, of, version, length, checksum = _HEAD.unpack(head)
+        if magic != _MAGIC or of != machine() or version & 1 or length > MOST_BYTES:
             return False
         told = os.pread(self._handle, length, _HEAD.size)
         if len(told) != length or zlib.crc32(told) != checksum:
@@ -121,7 +121,7 @@ def open_file(path: Path) -> int:
 
 
 @cache
-def _machine() -> bytes:
+def machine() -> bytes:
     """What tells this machine since it was started: monotonic clocks compare only within that."""
     try:
         started = Path("/proc/sys/kernel/random/boot_id").read_bytes()

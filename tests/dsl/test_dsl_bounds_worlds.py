@@ -30,7 +30,7 @@ from turnout.engine.chain import Chain, Journey
 from turnout.engine.provider import Answer, Call, Fault, ProviderError
 from turnout.engine.pulse import Pulse
 from turnout.engine.purse import Bottomless
-from turnout.engine.request import Caller, Operation, Request, RequestError
+from turnout.engine.request import Caller, Operation, OwnKey, Request, RequestError
 from turnout.engine.till import Till
 
 from .conftest import Language
@@ -116,6 +116,9 @@ class Failing:
         self._at_once = at_once
 
     async def models(self, patience_us: int) -> list[str] | None:
+        return None
+
+    def owned(self, key: OwnKey) -> None:
         return None
 
     async def probe(self, patience_us: int) -> bool:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos.__main__ import SCENARIOS, page, section
+from benchmarks.chaos.__main__ import SCENARIOS, page
 from benchmarks.chaos.answers import Judgement, Stream, asking, prompt_of
-from benchmarks.chaos.findings import Findings
+from benchmarks.chaos.findings import Findings, section
 from benchmarks.chaos.thirty import TARGETS, policy_over
 from benchmarks.load import Outcome, Shot, Told
 from turnout.engine.policy import Policy

@@ -18,7 +18,7 @@ from turnout.engine.breakers import Breakers
 from turnout.engine.chain import MOST_ATTEMPTS, Journey
 from turnout.engine.clocks import IdleClock
 from turnout.engine.provider import FAULTS, Answer, Call, Chunk, Fault, ProviderError
-from turnout.engine.request import RequestError
+from turnout.engine.request import OwnKey, RequestError
 from turnout.engine.seats import Leave
 
 NAMES = "abcd"
@@ -99,6 +99,9 @@ class Fickle:
         return 7
 
     async def models(self, patience_us: int) -> list[str] | None:
+        return None
+
+    def owned(self, key: OwnKey) -> None:
         return None
 
     async def probe(self, patience_us: int) -> bool:

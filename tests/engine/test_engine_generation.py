@@ -8,7 +8,7 @@ import pytest
 from tests.engine.test_engine_gateway import Bench, bench, refused
 from turnout.adapters.scripted import Scripted, said, spoken
 from turnout.engine.provider import Call, Fault, ProviderError
-from turnout.engine.request import Operation, Reply, StreamReply, Usage
+from turnout.engine.request import Operation, OwnKey, Reply, StreamReply, Usage
 
 __all__ = ["bench"]  # the fixture
 
@@ -35,6 +35,9 @@ class Counting(Scripted):
         self._counted = counted
 
     async def models(self, patience_us: int) -> list[str] | None:
+        return None
+
+    def owned(self, key: OwnKey) -> None:
         return None
 
     async def probe(self, patience_us: int) -> bool:

@@ -467,6 +467,9 @@ class Failing:
     def spending(self, from_us: int, after: int) -> tuple[int, list[SpendRow]]:
         return after, []
 
+    def lost(self) -> dict[tuple[str, str, int, int], int]:
+        return {}
+
     def close(self) -> None:
         """Nothing is held."""
 

@@ -22,6 +22,7 @@ from turnout.engine.catalog import language_schema
 from turnout.engine.live import Live, make_live
 from turnout.engine.prober import JITTER, LOOK_S, PATIENCE_US, TOPIC, Prober
 from turnout.engine.provider import Fault, ProviderError
+from turnout.engine.request import OwnKey
 
 from .turned import TurnedLoop
 
@@ -53,6 +54,9 @@ class Listing(Scripted):
         self.most_at_once = 0
         self.way: Callable[[], Coroutine[Any, Any, bool]] | None = None
         self._at_once = 0
+
+    def owned(self, key: OwnKey) -> None:
+        return None
 
     async def probe(self, patience_us: int) -> bool:
         assert patience_us == PATIENCE_US

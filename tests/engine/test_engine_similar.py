@@ -18,7 +18,9 @@ from turnout.engine.catalog import language_schema
 from turnout.engine.embedding import Embedder, Fetched, leave_out, put
 from turnout.engine.provider import Answer, Call, Chunk, Fault, ProviderError
 from turnout.engine.record import EMBEDDING_HOP
-from turnout.engine.request import Caller, Operation, Request, Usage
+from turnout.engine.request import Caller, Operation, OwnKey, Request, Usage
+
+from .unpaid import unpaid
 
 BARE = compile_policy(
     Source("test", "routing_policy:\n  - {name: all, route: openai/gpt-4}\n"), language_schema()
@@ -55,6 +57,9 @@ class Answering:
     async def models(self, patience_us: int) -> list[str] | None:
         return None
 
+    def owned(self, key: OwnKey) -> None:
+        return None
+
     async def probe(self, patience_us: int) -> bool:
         return False
 
@@ -83,6 +88,15 @@ def request(text: str = "fix my code", id: str = "req_1") -> Request:
     return Request(id, Operation.CHAT, body, b"", "auto", False, Caller(), {}, 0, 0)
 
 
+async def fetch(
+    embedder: Embedder,
+    request: Request,
+    excluded: str | None = None,
+    into: Fetched | None = None,
+) -> Fetched:
+    return await embedder.fetch(request, unpaid(request, BARE), excluded, into)
+
+
 def run(work: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(work)
 
@@ -95,7 +109,7 @@ def provider() -> Answering:
 def test_the_score_is_that_of_the_closest_example(provider: Answering) -> None:
     async def work() -> Fetched:
         embedder = Embedder(program(examples=("a poem", "fix my code")), {"local": provider})
-        return await embedder.fetch(request("both"))
+        return await fetch(embedder, request("both"))
 
     fetched = run(work())
     assert fetched.scores == {KEY: 8_000, "similar_to(poems)": 8_000}
@@ -103,15 +117,15 @@ def test_the_score_is_that_of_the_closest_example(provider: Answering) -> None:
 
 
 def test_what_points_away_is_not_similar_at_all(provider: Answering) -> None:
-    fetched = run(Embedder(program(), {"local": provider}).fetch(request("away")))
+    fetched = run(fetch(Embedder(program(), {"local": provider}), request("away")))
     assert fetched.scores[KEY] == 0
 
 
 def test_the_examples_are_embedded_once_however_many_ask_at_once(provider: Answering) -> None:
     async def work() -> list[Fetched]:
         embedder = Embedder(program(), {"local": provider})
-        first = await asyncio.gather(*(embedder.fetch(request(id=f"req_{n}")) for n in range(5)))
-        return [*first, await embedder.fetch(request(id="req_6"))]
+        first = await asyncio.gather(*(fetch(embedder, request(id=f"req_{n}")) for n in range(5)))
+        return [*first, await fetch(embedder, request(id="req_6"))]
 
     results = run(work())
     assert provider.asked.count(["fix my code", "a poem"]) == 1
@@ -122,7 +136,7 @@ def test_the_examples_are_embedded_once_however_many_ask_at_once(provider: Answe
 def test_every_call_is_an_attempt_that_is_booked_once_with_its_price(provider: Answering) -> None:
     async def work() -> list[Fetched]:
         embedder = Embedder(program(), {"local": provider})
-        return [await embedder.fetch(request(id=f"req_{number}")) for number in range(3)]
+        return [await fetch(embedder, request(id=f"req_{number}")) for number in range(3)]
 
     first, *later = run(work())
     assert [(a.hop, a.number, a.kind, a.outcome, a.sent) for a in first.attempts] == [
@@ -138,7 +152,7 @@ def test_a_late_call_is_unknown_and_may_have_cost_its_worst(provider: Answering)
 
     async def work() -> Fetched:
         embedder = Embedder(program(timeout_us=20_000), {"local": provider})
-        fetched = await embedder.fetch(request())
+        fetched = await fetch(embedder, request())
         await embedder.close()
         return fetched
 
@@ -153,9 +167,9 @@ def test_a_late_call_is_unknown_and_may_have_cost_its_worst(provider: Answering)
 def test_a_failed_call_is_unknown_with_its_fault(provider: Answering) -> None:
     async def work() -> Fetched:
         embedder = Embedder(program(), {"local": provider})
-        await embedder.fetch(request())
+        await fetch(embedder, request())
         provider.fault = Fault.SERVER
-        return await embedder.fetch(request())
+        return await fetch(embedder, request())
 
     fetched = run(work())
     assert fetched.reasons[KEY] == "the embedding failed: 5xx"
@@ -171,13 +185,13 @@ def test_examples_that_cannot_be_had_are_not_asked_for_by_every_request(
     async def work() -> tuple[Fetched, Fetched]:
         nonlocal now_ns
         embedder = Embedder(program(), {"local": provider}, lambda: now_ns)
-        await embedder.fetch(request())
+        await fetch(embedder, request())
         await asyncio.sleep(0)
         asked = len(provider.asked)
-        paused = await embedder.fetch(request())
+        paused = await fetch(embedder, request())
         assert len(provider.asked) == asked
         now_ns, provider.fault = 5_000_000_000, None
-        return paused, await embedder.fetch(request())
+        return paused, await fetch(embedder, request())
 
     paused, healed = run(work())
     assert caplog.messages == ["the examples of `similar_to` could not be embedded: 5xx"]
@@ -193,9 +207,9 @@ def test_examples_that_cannot_be_had_are_not_asked_for_by_every_request(
 def test_vectors_that_make_no_sense_are_unknown(provider: Answering, vectors: Any) -> None:
     async def work() -> Fetched:
         embedder = Embedder(program(), {"local": provider})
-        await embedder.fetch(request())
+        await fetch(embedder, request())
         provider.answer_with = lambda texts: vectors
-        return await embedder.fetch(request())
+        return await fetch(embedder, request())
 
     assert run(work()).reasons[KEY] == "the embedding failed: bad_output"
 
@@ -215,7 +229,7 @@ def test_where_no_call_may_be_made_none_is(how: dict[str, Any], reason: str) -> 
     if "embedding" in how:
         asked = replace(asked, embedding=None)
     embedder = Embedder(asked, {"local": provider})
-    fetched = run(embedder.fetch(request(how.get("text", "both")), how.get("excluded")))
+    fetched = run(fetch(embedder, request(how.get("text", "both")), how.get("excluded")))
     assert fetched.reasons == {KEY: reason, "similar_to(poems)": reason}
     assert (provider.asked, fetched.attempts) == ([], [])
 
@@ -230,7 +244,7 @@ def test_what_was_fetched_stands_in_the_snapshot_and_the_rest_is_left_out() -> N
 
 def test_a_long_message_is_cut_before_it_is_sent(provider: Answering) -> None:
     provider.answer_with = lambda texts: [[1.0, 0.0] for _ in texts]
-    run(Embedder(program(), {"local": provider}).fetch(request("x" * 100_000)))
+    run(fetch(Embedder(program(), {"local": provider}), request("x" * 100_000)))
     assert max(len(text) for texts in provider.asked for text in texts) == 6_000
 
 
@@ -239,7 +253,7 @@ def test_many_examples_go_in_several_calls_and_many_numbers_off_the_loop(
 ) -> None:
     provider.answer_with = lambda texts: [[1.0] * 300 for _ in texts]
     examples = tuple(f"example {number}" for number in range(300))
-    fetched = run(Embedder(program(examples=examples), {"local": provider}).fetch(request()))
+    fetched = run(fetch(Embedder(program(examples=examples), {"local": provider}), request()))
     assert sorted(map(len, provider.asked)) == [1, 45, 128, 128]
     assert fetched.scores[KEY] == 10_000
 
@@ -249,15 +263,15 @@ def test_what_a_client_that_left_has_cost_is_its_own(provider: Answering) -> Non
 
     async def work() -> Fetched:
         embedder = Embedder(program(), {"local": provider})
-        await embedder.fetch(request())
+        await fetch(embedder, request())
         provider.wait = asyncio.Event().wait
-        left = asyncio.create_task(embedder.fetch(request(), into=left_behind))
+        left = asyncio.create_task(fetch(embedder, request(), into=left_behind))
         while len(provider.asked) < 3:
             await asyncio.sleep(0)
         left.cancel()
         await asyncio.gather(left, return_exceptions=True)
         provider.wait = None
-        return await embedder.fetch(request())
+        return await fetch(embedder, request())
 
     fetched = run(work())
     assert [attempt.outcome for attempt in fetched.attempts] == ["ok"]
@@ -270,9 +284,9 @@ def test_what_a_client_that_left_has_cost_is_its_own(provider: Answering) -> Non
 def test_vectors_of_another_length_than_the_examples_say_nothing(provider: Answering) -> None:
     async def work() -> Fetched:
         embedder = Embedder(program(), {"local": provider})
-        await embedder.fetch(request())
+        await fetch(embedder, request())
         provider.answer_with = lambda texts: [[1.0, 0.0, 0.0]]
-        return await embedder.fetch(request())
+        return await fetch(embedder, request())
 
     fetched = run(work())
     assert fetched.scores == {}
@@ -283,7 +297,7 @@ def test_vectors_of_another_length_than_the_examples_say_nothing(provider: Answe
 
 def test_examples_of_different_lengths_are_no_examples(provider: Answering) -> None:
     provider.answer_with = lambda texts: [[1.0] * (position + 1) for position in range(len(texts))]
-    fetched = run(Embedder(program(), {"local": provider}).fetch(request()))
+    fetched = run(fetch(Embedder(program(), {"local": provider}), request()))
     assert fetched.scores == {}
     assert fetched.reasons[KEY] == "the embedding failed: bad_output"
 
@@ -295,9 +309,9 @@ def test_a_defect_in_a_provider_fails_no_request_and_is_not_met_by_every_one(
 
     async def work() -> list[Fetched]:
         embedder = Embedder(program(), {"local": provider})
-        first = await embedder.fetch(request())
+        first = await fetch(embedder, request())
         await asyncio.sleep(0)
-        return [first, await embedder.fetch(request())]
+        return [first, await fetch(embedder, request())]
 
     first, second = run(work())
     assert first.reasons[KEY] == "the embedding failed inside the gateway"
@@ -311,11 +325,11 @@ def test_another_program_with_the_same_examples_does_not_embed_them_again(
 ) -> None:
     async def work() -> tuple[Fetched, bool]:
         before = Embedder(program(), {"local": provider})
-        await before.fetch(request())
+        await fetch(before, request())
         provider.asked.clear()
         after = Embedder(program(timeout_us=300_000), {"local": provider})
         after.inherit(before)
-        return await after.fetch(request("both")), before.under_way is None
+        return await fetch(after, request("both")), before.under_way is None
 
     fetched, is_over = run(work())
     assert fetched.scores[KEY] == 6_000
@@ -326,10 +340,10 @@ def test_another_program_with_the_same_examples_does_not_embed_them_again(
 def test_another_program_with_other_examples_embeds_its_own(provider: Answering) -> None:
     async def work() -> Fetched:
         before = Embedder(program(), {"local": provider})
-        await before.fetch(request())
+        await fetch(before, request())
         after = Embedder(program(examples=("both",)), {"local": provider})
         after.inherit(before)
-        return await after.fetch(request("both"))
+        return await fetch(after, request("both"))
 
     assert run(work()).scores[KEY] == 10_000
 
@@ -341,13 +355,13 @@ def test_a_request_gets_its_scores_though_its_program_is_replaced_meanwhile(
         gate = asyncio.Event()
         provider.wait = gate.wait
         before = Embedder(program(), {"local": provider})
-        waiting = asyncio.create_task(before.fetch(request()))
+        waiting = asyncio.create_task(fetch(before, request()))
         while before.under_way is None:
             await asyncio.sleep(0)
         after = Embedder(program(), {"local": provider})
         after.inherit(before)
         assert after.under_way is before.under_way
         gate.set()
-        return await waiting, await after.fetch(request())
+        return await waiting, await fetch(after, request())
 
     assert [fetched.scores[KEY] for fetched in run(work())] == [10_000, 10_000]

@@ -11,11 +11,15 @@ import pytest
 from turnout.dsl.check import compile_policy
 from turnout.dsl.core import Budget, Program
 from turnout.dsl.source import Source
+from turnout.engine.bank import TERM_US, Ask
 from turnout.engine.catalog import language_schema
+from turnout.engine.counter import counters_of
 from turnout.engine.record import Attempt, DecisionRecord
 from turnout.engine.request import Caller, Operation, Request
 from turnout.engine.spent import NOTHING_SPENT, Spent, period_of
-from turnout.engine.state.sqlite import SqliteStore, open_store
+from turnout.engine.state.bank import SqlBank
+from turnout.engine.state.database import Database, open_database
+from turnout.engine.state.sqlite import SqliteStore
 from turnout.engine.state.store import Group
 
 BARE = compile_policy(
@@ -41,13 +45,22 @@ def request(caller: Caller, at_us: int = NOON, model: str = "auto") -> Request:
 class Ledger:
     """A store with rows made one by one."""
 
-    def __init__(self, store: SqliteStore) -> None:
-        self.store = store
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.store = SqliteStore(database)
         self.count = 0
 
-    def spend(self, nano_usd: int, caller: Caller, at_us: int = NOON, unconfirmed: int = 0) -> None:
+    def spend(
+        self,
+        nano_usd: int,
+        caller: Caller,
+        at_us: int = NOON,
+        unconfirmed: int = 0,
+        payer: str = "gateway",
+    ) -> None:
         self.count += 1
         attempt = Attempt("openai/gpt-4", "gpt-4", "ok", 0, 1, at_us, 5, sent=True)
+        attempt.payer = payer
         attempt.cost_nano_usd, attempt.unconfirmed_nano_usd = nano_usd, unconfirmed
         record = DecisionRecord(
             id=f"req_{self.count}",
@@ -77,9 +90,9 @@ class Ledger:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    store = open_store(tmp_path)
-    yield Ledger(store)
-    store.close()
+    database = open_database(tmp_path)
+    yield Ledger(database)
+    database.close()
 
 
 def test_what_is_left_is_the_limit_less_what_was_and_may_have_been_spent(ledger: Ledger) -> None:
@@ -161,13 +174,47 @@ def test_before_the_ledger_was_read_only_what_the_file_says_is_known() -> None:
     )
 
 
-def test_a_budget_of_a_model_counts_what_was_asked_for_by_that_name(ledger: Ledger) -> None:
+def test_a_budget_of_a_model_counts_what_was_sent_to_that_target(ledger: Ledger) -> None:
     ledger.spend(USD, Caller())
-    asked = program(budget("x", "model"))
+    asked = program(budget("x", "model", "openai/gpt-4"), budget("y", "model", "openai/gpt-4o"))
     spent = Spent(ledger.store)
     spent.refresh(asked, NOON)
     assert spent.value(asked, "x", "used", request(Caller())) == (USD, None)
-    assert spent.value(asked, "x", "used", request(Caller(), model="gpt-4")) == (0, None)
+    assert spent.value(asked, "x", "used", request(Caller(), model="gpt-4o")) == (USD, None)
+    assert spent.value(asked, "y", "used", request(Caller())) == (0, None)
+
+
+def test_which_targets_counter_is_meant_is_not_known_without_of(ledger: Ledger) -> None:
+    asked = program(budget("x", "model"))
+    spent = Spent(ledger.store)
+    spent.refresh(asked, NOON)
+    value, reason = spent.value(asked, "x", "left", request(Caller()))
+    assert value is None and reason is not None and "`of`" in reason
+
+
+def test_what_callers_pay_with_their_own_keys_is_not_spent(ledger: Ledger) -> None:
+    ledger.spend(USD, Caller())
+    ledger.spend(7 * USD, Caller(), payer="caller")
+    asked = program(budget("x", "tenant"))
+    spent = Spent(ledger.store)
+    spent.refresh(asked, NOON)
+    assert spent.value(asked, "x", "used", request(Caller())) == (USD, None)
+
+
+def test_what_a_worker_that_ended_may_have_spent_is_used(ledger: Ledger) -> None:
+    one = budget("x", "tenant")
+    asked = program(one)
+    (counter,) = counters_of([one], "UTC", Caller(), "openai/gpt-4", NOON)
+    clock = [0]
+    bank = SqlBank(ledger.database, since_boot_us=lambda: clock[0])
+    bank.lease(bank.join(), [Ask((counter,), 3 * USD)], {})
+    spent = Spent(ledger.store)
+    spent.refresh(asked, NOON)
+    assert spent.value(asked, "x", "used", request(Caller())) == (0, None)
+    clock[0] += TERM_US + 1
+    assert bank.reap() == 1
+    spent.refresh(asked, NOON)
+    assert spent.value(asked, "x", "left", request(Caller())) == (7 * USD, None)
 
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -14,9 +14,14 @@ import pytest
 import uvloop
 from sanic import Sanic
 
+from turnout.engine.audit import Audit, Unheard
+from turnout.engine.draw import Draw
+from turnout.engine.keyring import Keyring, NoKeys
 from turnout.engine.metrics import Metrics
-from turnout.engine.request import Reply, Request, RequestError, StreamReply
+from turnout.engine.offered import Asking
+from turnout.engine.request import Caller, Reply, Request, RequestError, StreamReply
 from turnout.engine.seats import Boundless, Leave, Seats
+from turnout.engine.tenants import Tenants
 from turnout.server.app import App, create_app
 from turnout.server.stop import Stop
 from turnout.server.worker import drain, open_server
@@ -80,6 +85,10 @@ class StubGateway:
     digest: str = "sha256:" + "0" * 64
     providers: Mapping[str, bool] = field(default_factory=lambda: {"openai": True})
     missing: Mapping[str, str] = field(default_factory=dict)
+    keys: Keyring = field(default_factory=lambda: Keyring(NoKeys()))
+    audit: Audit = field(default_factory=Unheard)
+    refuses: str | None = None
+    tenants: Tenants | None = None
 
     async def start(self) -> None:
         self.started += 1
@@ -107,6 +116,9 @@ class StubGateway:
     def seats_of(self, tenant: str) -> int | None:
         return self.most
 
+    async def draw(self, caller: Caller) -> Draw | None:
+        return None
+
     async def count(self, request: Request) -> Reply:
         self.requests.append(request)
         return Reply(200, b'{"input_tokens":7}', dict(HEADERS))
@@ -118,10 +130,10 @@ class StubGateway:
         value = {"object": "list", "data": data, "model": request.model, "usage": usage}
         return Reply(200, orjson.dumps(value), dict(HEADERS))
 
-    def models(self) -> list[dict[str, Any]]:
-        return [self.model("gpt-4"), self.model("groq/llama-3:8b")]
+    def models(self, asking: Asking) -> list[dict[str, Any]]:
+        return [self.model("gpt-4", asking), self.model("groq/llama-3:8b", asking)]
 
-    def model(self, name: str) -> dict[str, Any]:
+    def model(self, name: str, asking: Asking) -> dict[str, Any]:
         if name not in ("gpt-4", "groq/llama-3:8b", "a b/ü"):
             raise RequestError(
                 404, "invalid_request_error", "model_not_found", f"no model `{name}`"
@@ -132,12 +144,24 @@ class StubGateway:
         self.requests.append(request)
         return {"rule": "default", "route": "openai/gpt-4", "trail": []}
 
-    async def trace(self, request_id: str, tenant: str) -> dict[str, Any]:
+    async def trace(
+        self,
+        request_id: str,
+        tenant: str | None,
+        team: str | None = None,
+        user: str | None = None,
+    ) -> dict[str, Any]:
         if request_id != "req_known":
             raise RequestError(
                 404, "invalid_request_error", "trace_not_found", f"no trace `{request_id}`"
             )
         return {"id": request_id, "tenant": tenant}
+
+    async def budgets(self, caller: Caller) -> dict[str, Any]:
+        return {"object": "budgets", "tenant": caller.tenant, "budgets": []}
+
+    async def costs(self, asked: Mapping[str, str]) -> dict[str, Any]:
+        return {"object": "costs", "asked": dict(asked)}
 
     def health(self) -> dict[str, Any]:
         return {"status": "ok", "gateway": {"uptime": 1, "models": 2, "latency_ms": None}}

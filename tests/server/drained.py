@@ -15,11 +15,15 @@ from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
 
-from turnout.engine.request import Reply, Request, StreamReply
+from turnout.engine.audit import Audit, Unheard
+from turnout.engine.draw import Draw
+from turnout.engine.keyring import Keyring, NoKeys
+from turnout.engine.request import Caller, Reply, Request, StreamReply
 from turnout.engine.seats import Leave, nothing
 from turnout.server import workers as supervisor
+from turnout.server.log import log_to_stderr
 from turnout.server.stop import Stop
-from turnout.server.worker import Ready, log_to_stderr, run_worker
+from turnout.server.worker import Ready, run_worker
 from turnout.server.workers import run_workers
 from turnout.settings import Limits, Settings, SettingsError
 
@@ -31,6 +35,9 @@ class SlowGateway:
     digest = "sha256:0"
     providers: Mapping[str, bool] = {"openai": True}
     missing: Mapping[str, str] = {}
+    refuses: str | None = None
+    audit: Audit = Unheard()
+    keys = Keyring(NoKeys())
 
     def __init__(self, log: Path) -> None:
         self.log = log
@@ -50,6 +57,9 @@ class SlowGateway:
         return nothing
 
     def seats_of(self, tenant: str) -> int | None:
+        return None
+
+    async def draw(self, caller: Caller) -> Draw | None:
         return None
 
     async def generate(self, request: Request) -> Reply | StreamReply:

@@ -35,7 +35,7 @@ APP = "https://app.example.com"
 )
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/v1/models"), ("POST", "/v1/chat/completions"), ("GET", "/metrics")],
+    [("GET", "/v1/models"), ("POST", "/v1/chat/completions"), ("GET", "/health")],
 )
 async def test_only_our_own_hosts_are_answered(
     serve: Any, host: str, status: int, method: str, path: str

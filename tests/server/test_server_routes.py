@@ -92,12 +92,18 @@ async def test_a_route_answers_and_names_the_request(client: httpx.AsyncClient, 
 
 
 def test_every_route_has_a_case(served: Any) -> None:
-    """A new route without a case fails here."""
-    routed = {(method, r.path) for r in served.app.router.routes for method in r.methods}
+    """A new route without a case fails here; those of operators and of money have their own."""
+    own = ("v1/admin/", "v1/costs")
+    routed = {
+        (method, route.path)
+        for route in served.app.router.routes
+        for method in route.methods
+        if not route.path.startswith(own)
+    }
     wanted = {(c.method, (c.route or "").lstrip("/")) for c in GOOD}
     wanted |= {("HEAD", path) for method, path in wanted if method == "GET"}
     assert routed == wanted
-    assert len(ROUTES) == len(GOOD)
+    assert {case.route for case in GOOD} < {route.path for route in ROUTES}
 
 
 @pytest.mark.parametrize("case", BAD, ids=lambda case: f"{case.method} {case.path} {case.status}")

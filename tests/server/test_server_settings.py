@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from turnout.settings import Settings, SettingsError, host_name, is_loopback
+from turnout.engine.keys import digest_of
+from turnout.settings import Auth, Settings, SettingsError, host_name, is_loopback
 
 
 @pytest.fixture(autouse=True)
@@ -69,11 +70,10 @@ def test_a_policy_of_the_usual_name_is_found(tmp_path: Path) -> None:
         ("TURNOUT_PORT", "tcp://10.0.0.1:8080", "enableServiceLinks"),
         ("TURNOUT_WORKERS", "0", "from 1 to 256"),
         ("TURNOUT_HOST", "http://localhost", "a host name or an address"),
-        ("TURNOUT_AUTH", "on", "write `off`"),
-        ("TURNOUT_AUTH", "keys", "not built yet"),
-        ("TURNOUT_AUTH", "passthrough", "not built yet"),
-        ("TURNOUT_HOST", "0.0.0.0", "TURNOUT_AUTH_OFF_CONFIRM"),
-        ("TURNOUT_HOST", "gateway.internal", "TURNOUT_AUTH_OFF_CONFIRM"),
+        ("TURNOUT_AUTH", "on", "write `off`, `keys` or `passthrough`"),
+        ("TURNOUT_ADMIN_KEY", "secret-but-few", "at least 16 characters"),
+        ("TURNOUT_ADMIN_KEY", "secret with an ümlaut", "at least 16 characters"),
+        ("TURNOUT_ADMIN_KEY_FILE", "/does/not/exist", "cannot be read"),
         ("TURNOUT_CORS_ORIGINS", "*", "a whole origin"),
         ("TURNOUT_CORS_ORIGINS", "https://a.example/path", "a whole origin"),
         ("TURNOUT_ALLOWED_HOSTS", "*.example.com", "without `*`"),
@@ -105,7 +105,9 @@ def test_a_wrong_value_is_refused_by_its_name(name: str, value: str, told: str) 
 
 def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
-        Settings.load({"TURNOUT_PORT": "x", "TURNOUT_WORKERS": "y"}, host="0.0.0.0")
+        Settings.load(
+            {"TURNOUT_PORT": "x", "TURNOUT_WORKERS": "y", "TURNOUT_AUTH": "off"}, host="0.0.0.0"
+        )
     assert len(caught.value.problems) == 3
 
 
@@ -113,16 +115,52 @@ def test_all_problems_are_told_at_once() -> None:
     "environment",
     [
         {"TURNOUT_AUTH": "off"},
-        {"TURNOUT_AUTH_OFF_CONFIRM": "yes"},
         {"TURNOUT_AUTH": "off", "TURNOUT_AUTH_OFF_CONFIRM": "true"},
     ],
     ids=str,
 )
-def test_serving_others_without_keys_needs_both_words(environment: dict[str, str]) -> None:
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "gateway.internal"])
+def test_serving_others_without_keys_needs_both_words(
+    environment: dict[str, str], host: str
+) -> None:
     with pytest.raises(SettingsError, match=r"TURNOUT_AUTH=off.*TURNOUT_AUTH_OFF_CONFIRM=yes"):
-        Settings.load(environment, host="0.0.0.0")
+        Settings.load(environment, host=host)
     both = {"TURNOUT_AUTH": "off", "TURNOUT_AUTH_OFF_CONFIRM": "yes"}
-    assert Settings.load(both, host="0.0.0.0").host == "0.0.0.0"
+    assert Settings.load(both, host=host).auth is Auth.OFF
+
+
+@pytest.mark.parametrize(
+    ("host", "mode", "auth"),
+    [
+        ("127.0.0.1", None, Auth.OFF),
+        ("::1", None, Auth.OFF),
+        ("localhost", None, Auth.OFF),
+        ("0.0.0.0", None, Auth.KEYS),
+        ("gateway.internal", None, Auth.KEYS),
+        ("127.0.0.1", "keys", Auth.KEYS),
+        ("127.0.0.1", "passthrough", Auth.PASSTHROUGH),
+        ("0.0.0.0", "passthrough", Auth.PASSTHROUGH),
+    ],
+)
+def test_callers_need_keys_wherever_others_can_reach(
+    host: str, mode: str | None, auth: Auth
+) -> None:
+    environment = {} if mode is None else {"TURNOUT_AUTH": mode}
+    assert Settings.load(environment, host=host).auth is auth
+    # The word alone, without `off`, opens nothing.
+    confirmed = environment | {"TURNOUT_AUTH_OFF_CONFIRM": "yes"}
+    assert Settings.load(confirmed, host=host).auth is auth
+
+
+def test_the_admin_key_is_kept_as_a_digest(tmp_path: Path) -> None:
+    file = tmp_path / "admin"
+    file.write_text("0123456789abcdef\n")
+    told = Settings.load({"TURNOUT_ADMIN_KEY": "0123456789abcdef"})
+    read = Settings.load({"TURNOUT_ADMIN_KEY_FILE": str(file)})
+    assert told.admin_digest == read.admin_digest == digest_of("0123456789abcdef")
+    assert "0123456789abcdef" not in repr(told)
+    assert told.admin_digest not in repr(told)
+    assert Settings.load({}).admin_digest is None
 
 
 def test_credentials_come_from_variables_and_files(tmp_path: Path) -> None:

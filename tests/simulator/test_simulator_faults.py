@@ -1,5 +1,6 @@
 """Every fault as its client meets it, over real sockets."""
 
+import json
 import socket
 import time
 from typing import Any
@@ -336,3 +337,33 @@ def wait_for_refusal(simulator: SimulatorProcess) -> None:
         except ConnectionRefusedError:
             return
         assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "reported", [{"prompt_tokens": 7, "completion_tokens": 100, "total_tokens": 107}, None]
+)
+def test_an_ordered_usage_is_told_instead_of_the_true_one(
+    simulator: SimulatorProcess, stream: bool, reported: dict[str, int] | None
+) -> None:
+    simulator.fault({"kind": "usage", "reported": reported})
+    response = post(simulator, stream=stream, stream_options={"include_usage": True})
+    assert response.status_code == 200
+    told = [
+        json.loads(line[6:]) for line in response.text.splitlines() if line.startswith("data: {")
+    ]
+    told = told or [response.json()]
+    assert [one["usage"] for one in told if one.get("usage")] == ([reported] if reported else [])
+    assert simulator.stats()["total"]["completed"] == 1
+
+
+def test_an_ordered_usage_reaches_what_lies_deeper(simulator: SimulatorProcess) -> None:
+    simulator.fault({"kind": "usage", "reported": {"input_tokens": 0, "output_tokens": 0}})
+    response = httpx.post(
+        simulator.base_url("anthropic") + "/messages",
+        json={**BODY, "model": "claude-x", "max_tokens": 5, "stream": True},
+        headers={"x-api-key": "k", "anthropic-version": "2023-06-01"},
+    )
+    lines = [line for line in response.text.splitlines() if '"usage":' in line]
+    assert len(lines) == 2
+    assert all('"usage":{"input_tokens":0,"output_tokens":0}' in line for line in lines)

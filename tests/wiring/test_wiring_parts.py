@@ -16,8 +16,10 @@ from turnout.engine.bundle import Bundle
 from turnout.engine.current import Begun
 from turnout.engine.destination import route_of
 from turnout.engine.live import make_live
+from turnout.engine.request import Caller
 from turnout.engine.revision import Kept, Revision
 from turnout.engine.state.database import FILE
+from turnout.server.identity import Identity
 from turnout.settings import Settings, SettingsError
 from turnout.wiring import (
     build_gateway,
@@ -211,7 +213,11 @@ def test_makers_without_a_key_are_told_where_the_requested_model_is_given(tmp_pa
 def test_no_model_is_listed_of_a_provider_that_cannot_be_called(tmp_path: Path) -> None:
     policy = "routing_policy:\n  - {name: rest, route: requested}\n"
     gateway = build_gateway(settings(tmp_path, policy, {"GROQ_API_KEY": "k-1"}))
-    assert {model["owned_by"] for model in gateway.models()} == {"turnout", "groq", "ollama"}
+    assert {model["owned_by"] for model in gateway.models(Identity(Caller()))} == {
+        "turnout",
+        "groq",
+        "ollama",
+    }
 
 
 def test_the_gateway_says_what_each_provider_of_its_policy_lacks(tmp_path: Path) -> None:

@@ -14,7 +14,21 @@ from collections.abc import Sequence
 from .dispatch import Group, leave, run
 
 # The names of modules in this folder.
-COMMANDS = ("serve", "demo", "trace", "shadow", "conformance", "simulator", "providers")
+COMMANDS = (
+    "serve",
+    "demo",
+    "keys",
+    "tenants",
+    "trace",
+    "costs",
+    "budget",
+    "shadow",
+    "conformance",
+    "simulator",
+    "providers",
+    "audit",
+    "trim",
+)
 POLICY_COMMANDS = (
     "lint",
     "fmt",

@@ -219,15 +219,21 @@ def _own_defect(program: str, error: Exception, *, debug: bool) -> int:
     import tempfile
     import traceback
 
-    told = f"{program}: internal error: {type(error).__name__}: {_first_line(error)}"
+    from turnout.engine.redaction import KNOWN
+    from turnout.settings import secret_values
+
+    KNOWN.learn(*secret_values(os.environ))
+    told = KNOWN.cut(f"{program}: internal error: {type(error).__name__}: {_first_line(error)}")
+    # Whoever files it sends it to others.
+    trace = KNOWN.cut("".join(traceback.format_exception(error)))
     if debug:
-        traceback.print_exception(error)
+        print(trace, end="", file=sys.stderr)
         print(told, file=sys.stderr)
         return INTERNAL_ERROR
     try:
         handle, path = tempfile.mkstemp(prefix=f"{program}-", suffix=".traceback", text=True)
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-            traceback.print_exception(error, file=file)
+            file.write(trace)
         print(f"{told} (the traceback is in {path}; `--debug` shows it)", file=sys.stderr)
     except OSError:
         print(f"{told} (`--debug` shows the traceback)", file=sys.stderr)

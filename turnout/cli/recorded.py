@@ -179,8 +179,16 @@ def duration_us(text: str) -> int:
 
 def open_journal(place: str) -> "tuple[SqliteStore, str]":
     """The journal of a home, a file or HERE, and how it is called. Raises: CommandError."""
-    from turnout.engine.state.database import FILE, Database, url_of_file
+    from turnout.engine.state.database import Database, url_of_file
     from turnout.engine.state.sqlite import SqliteStore
+
+    file, shown = file_of(place)
+    return SqliteStore(Database(url_of_file(file))), shown
+
+
+def file_of(place: str) -> tuple[Path, str]:
+    """The SQLite file of a home, a file or HERE, and how it is called. Raises: CommandError."""
+    from turnout.engine.state.database import FILE
 
     if place == HERE:
         place = os.environ.get("TURNOUT_HOME", "").strip() or "~/.turnout"
@@ -192,7 +200,7 @@ def open_journal(place: str) -> "tuple[SqliteStore, str]":
             f"there is no journal `{shown}`",
             help="name the TURNOUT_HOME that the gateway runs with, such as `--journal ~/.turnout`",
         )
-    return SqliteStore(Database(url_of_file(file))), shown
+    return file, shown
 
 
 def policies_of(store: "SqliteStore") -> Callable[[str], Program | None]:

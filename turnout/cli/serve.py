@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from turnout.dsl.core import Program
 from turnout.dsl.diagnostic import PolicyError
 from turnout.dsl.nearest import suggestion
+from turnout.engine.accounts import has_budget
 from turnout.engine.current import Begun
 from turnout.engine.judgement import Failing
 from turnout.server.stop import Stop
@@ -66,6 +67,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int, help="how many processes serve, each on one core (default: 1)"
     )
+    parser.add_argument(
+        "--tls-cert",
+        metavar="FILE",
+        help="serve HTTPS with this certificate, its chain after it, in PEM; both files are read "
+        "again when they change (default: TURNOUT_TLS_CERT)",
+    )
+    parser.add_argument(
+        "--tls-key",
+        metavar="FILE",
+        help="the certificate's key, in PEM without a password (default: TURNOUT_TLS_KEY)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -79,6 +91,8 @@ def run(arguments: argparse.Namespace) -> int:
             host=arguments.host,
             port=arguments.port,
             workers=arguments.workers,
+            tls_cert=arguments.tls_cert,
+            tls_key=arguments.tls_key,
         )
         return serve(settings, stop)
 
@@ -112,15 +126,24 @@ def serve(settings: Settings, stop: Stop) -> int:
         _check_tenant(settings.tenant, first.program)
         for warning in not_enforced(first.program):
             print(f"turnout: warning: {warning}", file=sys.stderr)
+        if settings.monthly_nano_usd is not None and has_budget(first.program, settings.tenant):
+            print(
+                "turnout: note: TURNOUT_BUDGET_MONTHLY_USD is left out, since the policy has a "
+                f"budget for the tenant `{printable(settings.tenant)}`",
+                file=sys.stderr,
+            )
     beside = None
     if settings.shadow is not None:
         beside = shadowing(settings, lambda program: _check_tenant(settings.tenant, program))
     make_home(settings.home)
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        _check_certificate(settings.tls_cert, settings.tls_key)
     with _listen(settings) as listening:
         # Of another program: several workers count in a folder of their own, one counts in memory.
         os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
         # Loading the gateway takes a while; signals and mistakes are looked after by now.
-        from turnout.server.worker import Ready, log_to_stderr, run_worker
+        from turnout.server.log import log_to_stderr
+        from turnout.server.worker import Ready, run_worker
         from turnout.server.workers import WorkerError, run_workers
         from turnout.wiring import build_gateway, check_usable
 
@@ -163,19 +186,20 @@ def _check_tenant(tenant: str, program: Program) -> None:
         )
 
 
+def _check_certificate(cert: Path, key: Path) -> None:
+    """Refuse a certificate that cannot be shown. Raises: SettingsError."""
+    from turnout.server.tls import Certificate, warnings
+
+    Certificate(cert, key)
+    for warning in warnings(key):
+        print(f"turnout: warning: {warning}", file=sys.stderr)
+
+
 def not_enforced(program: Program) -> list[str]:
     """What the policy asks for and this version of the gateway does not do, a line for each."""
-    rated = [t.name for t in program.tenants.values() if t.rpm is not None or t.tpm is not None]
-    said = []
-    if program.budgets:
-        names = ", ".join(f"`{budget.name}`" for budget in program.budgets)
-        said.append(f"budgets are counted but not enforced yet: nothing is refused for {names}")
-    if rated:
-        names = ", ".join(f"`{name}`" for name in rated)
-        said.append(f"rates are not enforced yet: `rpm` and `tpm` of {names} limit nothing")
-    if program.cache is not None:
-        said.append("`cache:` is not in force yet: every request goes to a provider")
-    return said
+    if program.cache is None:
+        return []
+    return ["`cache:` is not in force yet: every request goes to a provider"]
 
 
 def make_home(home: Path) -> None:
@@ -223,7 +247,8 @@ def _announcement(
 ) -> str:
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    parts = [f"turnout serves http://{shown}:{port}"]
+    scheme = "http" if settings.tls_cert is None else "https"
+    parts = [f"turnout serves {scheme}://{shown}:{port}"]
     if first is None:
         parts.append("no policy: every known model as requested")
     else:

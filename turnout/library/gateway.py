@@ -171,7 +171,7 @@ class Gateway:
             Operation.CHAT, sent, check_chat, caller, _headers(headers, tags)
         )
         instead = None if fallback is None else self._fallback(fallback, request.model)
-        leave = await self._seat(caller.tenant, account)
+        leave = await self._admitted(request, account)
         try:
             reply = await self._carried_out(self._engine.generate(request, instead), account)
         except BaseException:
@@ -205,7 +205,7 @@ class Gateway:
             caller,
             _headers(headers, tags),
         )
-        leave = await self._seat(caller.tenant, account)
+        leave = await self._admitted(request, account)
         try:
             reply = await self._carried_out(self._engine.embeddings(request), account)
         finally:
@@ -302,6 +302,28 @@ class Gateway:
             if is_plain:
                 self._fallbacks[key] = found
         return found
+
+    async def _admitted(self, request: Request, account: Account) -> Leave:
+        """Take a seat and a request of the caller's rates; what is returned ends both.
+
+        Raises: CompletionError.
+        """
+        leave = await self._seat(request.caller.tenant, account)
+        try:
+            draw = request.draw = await self._engine.draw(request.caller)
+        except BaseException as error:
+            leave()
+            if isinstance(error, RequestError):
+                raise failed(error, account) from None
+            raise
+        if draw is None:
+            return leave
+
+        def end() -> None:
+            draw.close()
+            leave()
+
+        return end
 
     async def _seat(self, tenant: str, account: Account) -> Leave:
         """A seat among those that the tenant may have (`concurrency:`). Raises: CompletionError."""

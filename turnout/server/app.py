@@ -11,15 +11,29 @@ from typing import Any, NamedTuple
 from sanic import HTTPResponse, Sanic
 from sanic.config import Config
 
+from turnout.engine.draw import CODE as OVER_RATE
 from turnout.engine.metrics import Metrics, of_process
-from turnout.engine.request import RequestError
+from turnout.engine.request import ADMIN, READ, WRITE, RequestError
+from turnout.engine.seats import Leave
 from turnout.settings import Settings
 
-from . import chat, completions, embeddings, messages, models, operate, responses
+from . import (
+    admin,
+    admin_keys,
+    chat,
+    completions,
+    costs,
+    embeddings,
+    messages,
+    models,
+    operate,
+    responses,
+)
 from .admission import Admission, capacity
 from .body import let_go
 from .connection import Connections
 from .errors import EnvelopeHandler
+from .gate import ADMIN_AFAR, PUBLIC, gated
 from .guard import admit
 from .identity import identity_of
 from .refusals import Refusals
@@ -30,27 +44,38 @@ App = Sanic[Config, Station]
 
 
 class Route(NamedTuple):
-    """A path with its method; `GET` stands for `HEAD` too."""
+    """A path with its method, and the scope that it takes (`gate`); `GET` stands for `HEAD` too."""
 
     method: str
     path: str
     handler: Callable[..., Any]
+    scope: str
 
 
 ROUTES: tuple[Route, ...] = (
-    Route("POST", "/v1/chat/completions", chat.complete),
-    Route("POST", "/v1/completions", completions.continue_text),
-    Route("POST", "/v1/responses", responses.respond),
-    Route("POST", "/v1/messages", messages.converse),
-    Route("POST", "/v1/messages/count_tokens", messages.count_tokens),
-    Route("POST", "/v1/embeddings", embeddings.embed),
-    Route("POST", "/v1/explain", chat.explain),
-    Route("GET", "/v1/models", models.list_models),
-    Route("GET", "/v1/models/<name:path>", models.show_model),
-    Route("GET", "/v1/traces/<name:str>", operate.show_trace),
-    Route("GET", "/health", operate.health),
-    Route("GET", "/ready", operate.ready),
-    Route("GET", "/metrics", operate.metrics),
+    Route("POST", "/v1/chat/completions", chat.complete, WRITE),
+    Route("POST", "/v1/completions", completions.continue_text, WRITE),
+    Route("POST", "/v1/responses", responses.respond, WRITE),
+    Route("POST", "/v1/messages", messages.converse, WRITE),
+    Route("POST", "/v1/messages/count_tokens", messages.count_tokens, WRITE),
+    Route("POST", "/v1/embeddings", embeddings.embed, WRITE),
+    Route("POST", "/v1/explain", chat.explain, READ),
+    Route("GET", "/v1/models", models.list_models, READ),
+    Route("GET", "/v1/models/<name:path>", models.show_model, READ),
+    Route("GET", "/v1/traces/<name:str>", operate.show_trace, READ),
+    Route("GET", "/v1/costs", costs.show_costs, READ),
+    Route("GET", "/v1/budgets", costs.show_budgets, READ),
+    Route("GET", "/v1/admin/tenants", admin.list_tenants, ADMIN),
+    Route("GET", "/v1/admin/tenants/<name:path>", admin.show_tenant, ADMIN),
+    Route("PUT", "/v1/admin/tenants/<name:path>", admin.put_tenant, ADMIN),
+    Route("DELETE", "/v1/admin/tenants/<name:path>", admin.remove_tenant, ADMIN),
+    Route("POST", "/v1/admin/keys", admin_keys.create_key, ADMIN),
+    Route("GET", "/v1/admin/keys", admin_keys.list_keys, ADMIN),
+    Route("POST", "/v1/admin/keys/<name:str>/rotate", admin_keys.rotate_key, ADMIN),
+    Route("POST", "/v1/admin/keys/<name:str>/revoke", admin_keys.revoke_key, ADMIN),
+    Route("GET", "/health", operate.health, PUBLIC),
+    Route("GET", "/ready", operate.ready, PUBLIC),
+    Route("GET", "/metrics", operate.metrics, ADMIN_AFAR),
 )
 
 HEADER_BYTES = 16_384
@@ -83,14 +108,21 @@ def create_app(
         configure_logging=False,
     )
     for route in ROUTES:
-        reads_body = route.method == "POST"
+        reads_body = route.method in ("POST", "PUT", "PATCH")
+        # Operators get in however many requests are under way.
+        takes_room = reads_body and route.scope != ADMIN
         app.add_route(
-            _admitted(route.handler) if reads_body else route.handler,
+            gated(
+                f"{route.method} {route.path}",
+                route.scope,
+                _admitted(route.handler) if takes_room else route.handler,
+                reads_body=reads_body,
+            ),
             route.path,
-            methods=[route.method] if reads_body else ["GET", "HEAD"],
+            methods=["GET", "HEAD"] if route.method == "GET" else [route.method],
             name=route.handler.__name__,
             # Bodies are read by `body`, which bounds their time as well as their size.
-            stream=reads_body,
+            stream=True,
         )
     app.register_middleware(admit, "request")
     app.register_listener(_start, "before_server_start")
@@ -111,28 +143,54 @@ def _config(settings: Settings) -> Config:
     return config
 
 
-Handler = Callable[[Incoming], Coroutine[Any, Any, HTTPResponse | None]]
+Handler = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]
 
 
 def _admitted(handler: Handler) -> Handler:
     """A handler that begins only where there is room, and holds it until its stream has ended."""
 
     @wraps(handler)
-    async def admitted(incoming: Incoming) -> HTTPResponse | None:
+    async def admitted(incoming: Incoming, **of_path: Any) -> HTTPResponse | None:
         here = station(incoming)
         try:
-            leave = await here.admission.enter(
-                identity_of(incoming).caller.tenant, here.gateway.seat, here.gateway.seats_of
-            )
+            leave = await _enter(incoming, here)
         except RequestError:
             await let_go(incoming)
             raise
         try:
-            return await handler(incoming)
+            return await handler(incoming, **of_path)
+        except RequestError as error:
+            if error.code == OVER_RATE:  # its tokens are known only once its body is
+                here.refusals("over_rate")
+            raise
         finally:
             leave()
 
     return admitted
+
+
+async def _enter(incoming: Incoming, here: Station) -> Leave:
+    """Take a seat and a request of the caller's rates; what is returned ends both.
+
+    Raises: RequestError.
+    """
+    caller = identity_of(incoming).caller
+    leave = await here.admission.enter(caller.tenant, here.gateway.seat, here.gateway.seats_of)
+    try:
+        draw = incoming.draw = await here.gateway.draw(caller)
+    except BaseException as error:
+        leave()
+        if isinstance(error, RequestError) and error.code == OVER_RATE:
+            here.refusals("over_rate")
+        raise
+    if draw is None:
+        return leave
+
+    def end() -> None:
+        draw.close()
+        leave()
+
+    return end
 
 
 async def _start(app: App) -> None:

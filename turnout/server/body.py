@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -43,6 +44,11 @@ _ONCE = {
 # A letter of a name that is written otherwise.
 _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
 
+# Of a body that is logged, for whoever looks for a mistake in it.
+_TOLD_BYTES = 4096
+
+_log = logging.getLogger("turnout.prompts")
+
 # What is still read of a body that is too large, so that its sender gets to see the answer.
 _DISCARD_BYTES = 64 * 1024 * 1024
 _DISCARD_S = 2.0
@@ -63,6 +69,8 @@ async def receive(incoming: Incoming, station: Station, protocol: ClientProtocol
     received_us = time.time_ns() // 1000
     started_ns = time.monotonic_ns()
     raw = await read_body(incoming, station)
+    if _log.isEnabledFor(logging.DEBUG):
+        tell_prompt(incoming.id, raw)
     check_json(incoming)
     body, raw, native = read(raw, protocol)
     who = identity_of(incoming)
@@ -80,7 +88,14 @@ async def receive(incoming: Incoming, station: Station, protocol: ClientProtocol
         native=native,
         own=who.own,
         gateway_pays=who.gateway_pays,
+        draw=incoming.draw,
     )
+
+
+def tell_prompt(request_id: str, raw: bytes) -> None:
+    """Log what a client wants said: at `debug` alone, and nowhere else is it ever written."""
+    prompt = raw[:_TOLD_BYTES].decode(errors="replace")
+    _log.debug("%s: PROMPT (%d bytes) %s", request_id, len(raw), prompt)
 
 
 def read(raw: bytes, protocol: ClientProtocol) -> tuple[dict[str, Any], bytes, Native | None]:

@@ -10,8 +10,8 @@ import logging
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Hashable
+from typing import Any, Protocol, cast
 
 import orjson
 from sanic.exceptions import BadRequest, RequestTimeout
@@ -46,6 +46,13 @@ _LONGEST_CHUNK_LINE = 64  # where nothing but what follows ends it
 _log = logging.getLogger("turnout.server")
 
 
+class Silent(Hashable, Protocol):
+    """Who has connected and said nothing yet."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
 class Connections:
     """The connections of one worker that nobody would miss, the oldest first."""
 
@@ -55,7 +62,7 @@ class Connections:
         self.most = most
         self.turned_away = turned_away
         self.open = 0
-        self.silent: OrderedDict[Connection, float] = OrderedDict()  # and since when
+        self.silent: OrderedDict[Silent, float] = OrderedDict()  # and since when
         self.idle: OrderedDict[Connection, None] = OrderedDict()
 
     def make_room(self, now: float) -> bool:
@@ -63,7 +70,7 @@ class Connections:
         if self.silent:
             one, since = next(iter(self.silent.items()))
             if now - since > _SPEAKS_WITHIN_S:
-                self.forget(one)
+                del self.silent[one]
                 one.close()
                 return True
         if self.idle:

@@ -23,12 +23,15 @@ from turnout.engine.request import RequestError
 from turnout.protocols import messages
 from turnout.protocols.client import Told
 
-from .wire import UNPARSED, Incoming, error_response, refusal
+from .wire import UNPARSED, Incoming, error_response, refusal, station
 
 _log = logging.getLogger("turnout.server")
 
 TELLING: Mapping[str, Callable[[RequestError, str], Told]] = {"/v1/messages": messages.told}
 """Where errors are told otherwise than in OpenAI's envelope: the start of a path, and how."""
+
+COUNTED = ("model_unpriced",)
+"""Codes of refusals before any decision that operators look for."""
 
 
 def failed(request: Incoming, error: RequestError) -> HTTPResponse:
@@ -45,6 +48,8 @@ class EnvelopeHandler(ErrorHandler):
     def response(self, request: Any, exception: BaseException) -> HTTPResponse:
         """The response to an exception."""
         error = exception if isinstance(exception, RequestError) else _told(request, exception)
+        if error.code in COUNTED:
+            station(request).refusals(error.code)
         return failed(request, error)
 
     def default(self, request: Any, exception: Exception) -> HTTPResponse:

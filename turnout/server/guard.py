@@ -59,6 +59,33 @@ def _is_ours(authority: str, allowed: frozenset[str], bound: str) -> bool:
     )
 
 
+# What those add who forward a request for somebody else.
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+
+
+def is_local(request: Incoming) -> bool:
+    """Whether a request came from this machine itself, as far as can be told.
+
+    The gateway listens where only this machine can reach it, is called by a name of loopback's, and
+    nobody says that he forwards it. (A proxy on this machine that hides all of that speaks for
+    everybody: it must not forward what operators alone are shown.)
+    """
+    if not is_loopback(station(request).settings.host):
+        return False
+    headers = request.headers
+    hosts = headers.getall("host", [])
+    return (
+        len(hosts) == 1
+        and _is_loopbacks(hosts[0])
+        and not any(name in headers for name in _FORWARDED)
+    )
+
+
+@lru_cache(maxsize=1024)
+def _is_loopbacks(authority: str) -> bool:
+    return is_loopback(host_name(authority.strip()))
+
+
 def _reached(request: Incoming) -> str:
     """The address of ours that this connection was made to; empty where there is none."""
     info = request.conn_info

@@ -1,21 +1,236 @@
-"""Who sent a request: found out before anything else, and asked by every route."""
+"""Who sent a request: found out from its headers alone, before anything else of it is looked at.
+
+A presented key is never logged, echoed or put into an exception; what is told of one that was known
+is its id.
+"""
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
-from turnout.engine.request import Caller, OwnKey
+from turnout.engine.keyring import Reason, Refused
+from turnout.engine.keys import PREFIX, Key, digest_of, same
+from turnout.engine.request import ADMIN, READ, WRITE, Caller, OwnKey, RequestError
+from turnout.settings import Auth
 
-from .wire import Incoming, station
+from .wire import Incoming, Station, refusal, station
+
+# How keys of providers begin; the first that fits. What fits none is a key of whoever's protocol is
+# spoken.
+_PROVIDERS_BY_PREFIX = (
+    ("sk-ant-", "anthropic"),
+    ("sk-or-", "openrouter"),
+    ("sk-", "openai"),
+    ("gsk_", "groq"),
+    ("xai-", "xai"),
+    ("AIza", "gemini"),
+    ("fw_", "fireworks"),
+    ("tgp_", "together"),
+)
+_ANTHROPICS_PATH = "/v1/messages"
+_RETRY_US = 1_000_000
+ANONYMOUS = "anonymous"
+_MOST_PRESENTED = 8  # texts that are compared with the admin key where none is asked for
+
+_TOLD: dict[Reason, str] = {
+    "malformed": "The key is none of this gateway's: those begin with `tk_`, and are sent whole.",
+    "unknown": "The key is not known here.",
+    "expired": "The key `{}` has expired.",
+    "revoked": "The key `{}` was revoked.",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who asks, with what it may spend: its own provider key, or the gateway's credentials."""
+    """Who asks, with what it may spend: its own provider key, or the gateway's credentials.
+
+    `actor` is what the audit log calls it.
+    """
 
     caller: Caller
     own: OwnKey | None = None
     gateway_pays: bool = True
+    actor: str = ANONYMOUS
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether it is shown what is other tenants' too: that takes a key, also on loopback."""
+        return ADMIN in self.caller.scopes and self.actor != ANONYMOUS
+
+
+class Unidentified(RequestError):
+    """A request of nobody. `reason` is a word for counters and the audit log.
+
+    `key` is the one that was presented, where it was right but good no more.
+    """
+
+    def __init__(self, reason: str, error: RequestError, key: Key | None = None) -> None:
+        """Be that error, for a reason."""
+        super().__init__(
+            error.status,
+            error.type,
+            error.code,
+            error.message,
+            retry_after_us=error.retry_after_us,
+        )
+        self.reason = reason
+        self.key = key
+        if error.status == 401:
+            self.headers["www-authenticate"] = "Bearer"
 
 
 def identity_of(incoming: Incoming) -> Identity:
-    """Who sent this request; `guard` has made sure that there is somebody."""
-    return Identity(Caller(tenant=station(incoming).settings.tenant))
+    """Who sent this request, as the gate found out."""
+    return incoming.identity
+
+
+async def identify(incoming: Incoming, *, is_local: bool) -> Identity:
+    """Find out who sent a request. `is_local`: it came from this machine, as far as can be told.
+
+    Costs some microseconds where the key is known. Raises: Unidentified 400, 401, 503.
+    """
+    here = station(incoming)
+    settings = here.settings
+    if settings.auth is Auth.OFF:
+        if _has_admin_key(incoming.headers, here):
+            return _unasked(settings.tenant, "admin", True)
+        return _unasked(settings.tenant, ANONYMOUS, is_local and settings.admin_digest is None)
+    presented = _one(_credentials(incoming.headers))
+    turnout_key = _one(_stripped(incoming.headers.getall("x-turnout-key", ())))
+    if settings.auth is Auth.KEYS:
+        return await _of_turnout(here, _one([*filter(None, (presented, turnout_key))]))
+    if presented is None or presented.startswith(PREFIX) or _is_admin(here, presented):
+        return await _of_turnout(here, _one([*filter(None, (presented, turnout_key))]))
+    own = OwnKey(_provider_of(presented, incoming.path), presented)
+    if turnout_key is None:
+        return Identity(_stranger(settings.tenant), own, gateway_pays=False)
+    known = await _of_turnout(here, turnout_key)
+    return Identity(known.caller, own, actor=known.actor)
+
+
+async def _of_turnout(here: Station, text: str | None) -> Identity:
+    """Who presents this key of the gateway's own. Raises: Unidentified."""
+    if text is None:
+        raise _not_let_in(
+            "key_missing",
+            "No key was sent: send one of this gateway's as `authorization: Bearer tk_…`, or in "
+            "`x-api-key`.",
+        )
+    if _is_admin(here, text):
+        return _operator(here.settings.tenant)
+    found = await here.gateway.keys.identify(text)
+    if isinstance(found, Refused):
+        raise _refused(found)
+    return Identity(found.caller, actor=found.id)
+
+
+def _refused(found: Refused) -> Unidentified:
+    if found.reason == "unreadable":
+        return Unidentified(
+            "keys_unreadable",
+            RequestError(
+                503,
+                "service_unavailable_error",
+                "keys_unreadable",
+                "The gateway cannot look up this key at the moment.",
+                retry_after_us=_RETRY_US,
+            ),
+        )
+    id = "" if found.key is None else found.key.id
+    return _not_let_in(f"key_{found.reason}", _TOLD[found.reason].format(id), found.key)
+
+
+def _not_let_in(reason: str, message: str, key: Key | None = None) -> Unidentified:
+    return Unidentified(reason, refusal(401, "invalid_api_key", message), key)
+
+
+# --- what a request presents ---------------------------------------------------------------------
+
+
+def _credentials(headers: Any) -> list[str]:
+    """What stands in `authorization` and `x-api-key`. Raises: Unidentified 401."""
+    found = _stripped(headers.getall("x-api-key", ()))
+    for value in headers.getall("authorization", ()):
+        scheme, _, rest = value.strip().partition(" ")
+        if scheme.lower() != "bearer":
+            told = "The `authorization` header must be `Bearer` and a key."
+            raise _not_let_in("key_malformed", told)
+        if text := rest.strip():
+            found.append(text)
+    return found
+
+
+def _stripped(values: Any) -> list[str]:
+    return [text for value in values if (text := value.strip())]
+
+
+def _one(texts: list[str]) -> str | None:
+    """The one text that all of these are. Raises: Unidentified 400."""
+    if not texts:
+        return None
+    if any(text != texts[0] for text in texts[1:]):
+        raise Unidentified(
+            "conflicting_credentials",
+            refusal(
+                400,
+                "conflicting_credentials",
+                "The request has two different keys in `authorization`, `x-api-key` and "
+                "`x-turnout-key`; send one (a turnout key beside a provider's own goes into "
+                "`x-turnout-key`, where the gateway passes keys through).",
+            ),
+        )
+    return texts[0]
+
+
+def _provider_of(key: str, path: str) -> str:
+    """Whose a provider's key is: told by how it begins, else by the protocol that is spoken."""
+    for prefix, provider in _PROVIDERS_BY_PREFIX:
+        if key.startswith(prefix):
+            return provider
+    return "anthropic" if f"{path}/".startswith(f"{_ANTHROPICS_PATH}/") else "openai"
+
+
+# --- those who have no key of the database -------------------------------------------------------
+
+
+def _is_admin(here: Station, text: str) -> bool:
+    wanted = here.settings.admin_digest
+    return wanted is not None and same(digest_of(text), wanted)
+
+
+def _has_admin_key(headers: Any, here: Station) -> bool:
+    """Whether the admin key is among what is presented, where nothing needs to be."""
+    if here.settings.admin_digest is None:
+        return False
+    values = (
+        *headers.getall("authorization", ()),
+        *headers.getall("x-api-key", ()),
+        *headers.getall("x-turnout-key", ()),
+    )
+    for value in values[:_MOST_PRESENTED]:
+        scheme, _, rest = value.strip().partition(" ")
+        if _is_admin(here, rest.strip() if scheme.lower() == "bearer" else value.strip()):
+            return True
+    return False
+
+
+@lru_cache(maxsize=16)
+def _unasked(tenant: str, actor: str, administers: bool) -> Identity:
+    """Everybody, where no keys are asked for.
+
+    The admin key is needed to administer where there is one; else this machine is trusted.
+    """
+    scopes = frozenset({READ, WRITE, ADMIN} if administers else {READ, WRITE})
+    return Identity(Caller(tenant=tenant, scopes=scopes), actor=actor)
+
+
+@lru_cache(maxsize=16)
+def _operator(tenant: str) -> Identity:
+    """Who has the admin key: may see and change everything, and spends nothing."""
+    return Identity(Caller(tenant=tenant, scopes=frozenset({READ, ADMIN})), actor="admin")
+
+
+@lru_cache(maxsize=16)
+def _stranger(tenant: str) -> Caller:
+    """Who brings a provider's key and no other."""
+    return Caller(tenant=tenant, scopes=frozenset({READ, WRITE}))

@@ -12,6 +12,7 @@ from sanic import HTTPResponse
 from turnout.engine.request import RequestError
 from turnout.protocols import messages
 
+from .identity import identity_of
 from .wire import Incoming, error_response, json_value, refusal, station
 
 _PAGE, _LONGEST_PAGE = 20, 1000
@@ -19,7 +20,7 @@ _PAGE, _LONGEST_PAGE = 20, 1000
 
 async def list_models(incoming: Incoming) -> HTTPResponse:
     """What a client may ask for."""
-    models = station(incoming).gateway.models()
+    models = station(incoming).gateway.models(identity_of(incoming))
     if _speaks_messages(incoming):
         return _for_messages(incoming, lambda: _page(incoming, models))
     return json_value(incoming, {"object": "list", "data": models})
@@ -27,10 +28,13 @@ async def list_models(incoming: Incoming) -> HTTPResponse:
 
 async def show_model(incoming: Incoming, name: str) -> HTTPResponse:
     """One model."""
-    gateway = station(incoming).gateway
+
+    def model() -> dict[str, Any]:
+        return station(incoming).gateway.model(unquote(name), identity_of(incoming))
+
     if _speaks_messages(incoming):
-        return _for_messages(incoming, lambda: messages.model_item(gateway.model(unquote(name))))
-    return json_value(incoming, gateway.model(unquote(name)))
+        return _for_messages(incoming, lambda: messages.model_item(model()))
+    return json_value(incoming, model())
 
 
 def _speaks_messages(incoming: Incoming) -> bool:

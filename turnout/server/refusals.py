@@ -13,6 +13,7 @@ _EVERY_S = 60.0
 # What a client is told by each reason, which it may have complained of by that name.
 _TOLD: Mapping[str, str] = {
     "tenant_full": "concurrency_exceeded",
+    "over_rate": "rate_limit_exceeded",
     "worker_full": "overloaded",
     "connections_full": "overloaded (connections)",
 }

@@ -6,7 +6,7 @@ Routes are in files of their own; nothing here knows one of them.
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import orjson
 from sanic import HTTPResponse
@@ -14,9 +14,21 @@ from sanic.compat import Header
 from sanic.exceptions import BadRequest, PayloadTooLarge
 from sanic.request import Request as SanicRequest
 
+from turnout.engine.audit import Audit
+from turnout.engine.draw import Draw
+from turnout.engine.keyring import Keyring
 from turnout.engine.metrics import Metrics
-from turnout.engine.request import Reply, Request, RequestError, StreamReply, new_request_id
+from turnout.engine.offered import Asking
+from turnout.engine.request import (
+    Caller,
+    Reply,
+    Request,
+    RequestError,
+    StreamReply,
+    new_request_id,
+)
 from turnout.engine.seats import Leave
+from turnout.engine.tenants import Tenants
 from turnout.protocols import chat
 from turnout.protocols.client import Told
 from turnout.settings import Settings
@@ -24,6 +36,9 @@ from turnout.settings import Settings
 from .admission import Admission
 from .connection import Connections
 from .refusals import Refusals
+
+if TYPE_CHECKING:
+    from .identity import Identity
 
 JSON = "application/json"
 # The method of Sanic's stand-in for a request that could not be parsed; all else in it is empty.
@@ -49,10 +64,17 @@ class Gateway(Protocol):
     """What the server needs of the engine's gateway."""
 
     ready: bool
+    audit: Audit
+    tenants: Tenants | None
+    keys: Keyring
 
     @property
     def digest(self) -> str:
         """The hash of the policy in force."""
+
+    @property
+    def refuses(self) -> str | None:
+        """The code with which all paid work is refused now; None where it is taken."""
 
     @property
     def providers(self) -> Mapping[str, bool]:
@@ -77,6 +99,12 @@ class Gateway(Protocol):
     def seats_of(self, tenant: str) -> int | None:
         """How many requests a tenant may have under way; None: no number is set."""
 
+    async def draw(self, caller: Caller) -> Draw | None:
+        """Take a request of the rates of its caller; None where none hold for it.
+
+        What is returned goes with the request, and must be closed after it. Raises: RequestError.
+        """
+
     async def generate(self, request: Request) -> Reply | StreamReply:
         """Answer a request for generation, in whatever protocol. Raises: RequestError."""
 
@@ -86,17 +114,29 @@ class Gateway(Protocol):
     async def embeddings(self, request: Request) -> Reply:
         """Answer an embeddings request. Raises: RequestError."""
 
-    def models(self) -> list[dict[str, Any]]:
-        """What a client may ask for, as OpenAI lists models."""
+    def models(self, asking: Asking) -> list[dict[str, Any]]:
+        """What this caller may ask for, as OpenAI lists models."""
 
-    def model(self, name: str) -> dict[str, Any]:
+    def model(self, name: str, asking: Asking) -> dict[str, Any]:
         """One model by name. Raises: RequestError."""
 
     async def explain(self, request: Request) -> dict[str, Any]:
         """The decision on a chat body, without an upstream call."""
 
-    async def trace(self, request_id: str, tenant: str) -> dict[str, Any]:
-        """The trace document of a request. Raises: RequestError."""
+    async def trace(
+        self,
+        request_id: str,
+        tenant: str | None,
+        team: str | None = None,
+        user: str | None = None,
+    ) -> dict[str, Any]:
+        """The trace document of a request of a tenant, None: of any. Raises: RequestError."""
+
+    async def costs(self, asked: Mapping[str, str]) -> dict[str, Any]:
+        """What was spent, by what was asked for. Raises: RequestError."""
+
+    async def budgets(self, caller: Caller) -> dict[str, Any]:
+        """How the budgets of a caller are. Raises: RequestError."""
 
     def health(self) -> dict[str, Any]:
         """Whether this worker serves, and how."""
@@ -121,7 +161,9 @@ class Station:
 class Incoming(SanicRequest):
     """A request as Sanic parsed it, with an id that we made: a client cannot choose it."""
 
-    __slots__ = ("_made_id",)
+    __slots__ = ("_made_id", "draw", "identity")
+
+    identity: "Identity"  # whose request it is, once the gate has found out
 
     def __init__(
         self,
@@ -144,6 +186,7 @@ class Incoming(SanicRequest):
             if not head.isascii():
                 headers = _readable(headers)
         super().__init__(url, headers, version, method, head=head, **rest)
+        self.draw: Draw | None = None  # what it takes of rates, once it was admitted
 
     @property
     def id(self) -> str:

@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sanic.application.state import ApplicationServerInfo
@@ -23,7 +24,9 @@ from turnout.settings import Settings
 from .admission import raise_open_files
 from .app import App, GatewayFactory, create_app
 from .connection import Connection
+from .greeting import Greeting
 from .stop import Stop
+from .tls import Certificate
 
 # What is left to run after the bound: handlers that were cancelled, connections being closed.
 _AFTERMATH_S = 2.0
@@ -47,13 +50,6 @@ class Ready:
     digest: str
     providers: Mapping[str, bool]
     missing: Mapping[str, str] = field(default_factory=dict)
-
-
-def log_to_stderr(settings: Settings) -> None:
-    """Log what happens to this process; a request as such is not an event."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # The libraries underneath talk about connections and migrations; only their warnings matter.
-    logging.getLogger("turnout").setLevel(settings.log_level.upper())
 
 
 def run_worker(
@@ -95,11 +91,21 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         if callable(signal.getsignal(number)):
             loop.add_signal_handler(number, stop.ask)
+    certificate = None
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        certificate = Certificate(settings.tls_cert, settings.tls_key)
     app = create_app(settings, gateway_factory)
     gateway = app.ctx.gateway
-    if settings.policy is not None and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        loop.add_signal_handler(signal.SIGHUP, gateway.look_again)
-    server = await open_server(app, sock=listening)
+
+    def look_again() -> None:
+        gateway.look_again()
+        if certificate is not None:
+            certificate.ask()
+
+    if settings.looks_again and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, look_again)
+    server = await open_server(app, certificate, sock=listening)
+    watching = None if certificate is None else asyncio.create_task(certificate.run())
     # What is there now stays: tables of tokens, prices, code. The collector need not look at it
     # again, which is what a full collection in the middle of a request would spend its time on.
     gc.collect()
@@ -122,19 +128,25 @@ async def _serve(
         )
         await drain(app, server, bound_s, stop, delay_s)
     finally:
+        if watching is not None:
+            watching.cancel()
         await server.after_stop()
     if settings.workers == 1:
         _log.info(STOPPED)
 
 
-async def open_server(app: App, **where: Any) -> Any:
-    """Sanic's server object, taking requests on `sock=` or on `host=` and `port=`."""
+async def open_server(app: App, certificate: Certificate | None = None, **where: Any) -> Any:
+    """Sanic's server object, taking requests on `sock=` or on `host=` and `port=`.
+
+    With a certificate it speaks HTTPS alone.
+    """
     # Sanic looks here for the versions of HTTP it serves, to leave `alt-svc` headers out.
     app.state.server_info.append(ApplicationServerInfo(settings={"version": HTTP.VERSION_1}))
+    protocol: Any = Connection if certificate is None else partial(Greeting, certificate)
     server: Any = await app.create_server(
         return_asyncio_server=True,
         backlog=BACKLOG,
-        protocol=Connection,
+        protocol=protocol,
         asyncio_server_kwargs={"start_serving": False},
         **where,
     )

@@ -22,8 +22,9 @@ from turnout.engine.metrics import forget_process, share_between_processes
 from turnout.settings import Settings, SettingsError
 
 from .app import GatewayFactory
+from .log import log_to_stderr
 from .stop import Stop
-from .worker import STOPPED, Ready, log_to_stderr, run_worker
+from .worker import STOPPED, Ready, run_worker
 
 # Beyond the drain: time to write out what is queued before a worker is killed.
 _CLOSING_S = 15.0
@@ -100,7 +101,7 @@ class _Crew:
         os.set_blocking(wake, False)
         stop.wake_with(lambda: _poke(wake))
         self._hung_up = False
-        if settings.policy is not None:
+        if settings.looks_again:
             signal.signal(signal.SIGHUP, lambda *_: self._hang_up(wake))
 
     def start(self, on_ready: Callable[[Ready], None]) -> None:
@@ -253,6 +254,10 @@ def _work(
         run_worker(settings, gateway_factory, listening, stop, report.send)
     except SettingsError as error:
         report.send(str(error))
+        sys.exit(1)
+    except Exception:
+        # Not left to what a process does by itself, which is to print it as it is.
+        _log.critical("this worker broke", exc_info=True)
         sys.exit(1)
 
 

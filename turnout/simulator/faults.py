@@ -6,7 +6,7 @@ A chunk is one event of a stream as sent; the role-only first one counts.
 import itertools
 import random
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
@@ -99,7 +99,18 @@ class ErrorEvent(_Kind):
     code: str | None = None
 
 
-Fault = Status | Delay | Refuse | Reset | Cut | Malformed | Unfinished | ErrorEvent
+class Usage(_Kind):
+    """Report this usage instead of the true one, as the provider words it; None: leave it out.
+
+    Beside any other fault, and none itself: the answer counts as complete. Only where answers are
+    JSON, whole or as events.
+    """
+
+    kind: Literal["usage"]
+    reported: dict[str, Any] | None = None
+
+
+Fault = Status | Delay | Refuse | Reset | Cut | Malformed | Unfinished | ErrorEvent | Usage
 
 
 class Order(BaseModel):
@@ -166,10 +177,23 @@ class FaultBook:
             needs_stream = isinstance(fault, Unfinished | ErrorEvent) or (
                 isinstance(fault, Malformed) and fault.form == "chunk"
             )
-            if _at_accept(fault) or (needs_stream and not stream):
+            if _at_accept(fault) or (needs_stream and not stream) or isinstance(fault, Usage):
                 continue
             if matches(standing.order.model, provider, model) and _strikes(standing):
                 return fault
+        return None
+
+    def reported(self, provider: str, model: str) -> Usage | None:
+        """Return what this request's usage is said to be instead, and count it."""
+        for standing in self._orders:
+            order = standing.order
+            if (
+                isinstance(order.fault, Usage)
+                and order.what == "calls"
+                and matches(order.model, provider, model)
+                and _strikes(standing)
+            ):
+                return order.fault
         return None
 
     def for_look(self, provider: str) -> Fault | None:
@@ -180,7 +204,7 @@ class FaultBook:
                 order.what == "models"
                 and means_provider(order.model, provider)
                 and not _at_accept(order.fault)
-                and not isinstance(order.fault, Unfinished | ErrorEvent)
+                and not isinstance(order.fault, Unfinished | ErrorEvent | Usage)
                 and _strikes(standing)
             ):
                 return order.fault

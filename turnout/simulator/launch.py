@@ -19,6 +19,7 @@ from .ollama import OllamaWire
 from .openai import OpenAIWire
 from .server import Listener, Simulator
 from .tokens import encoding
+from .traffic import KEPT
 from .wire import Wire
 
 # Those that do not imitate OpenAI's wire.
@@ -72,6 +73,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="time to the first token and between tokens, as in 'groq/*8b*=20ms/1ms'; repeatable",
     )
     parser.add_argument(
+        "--keep",
+        type=int,
+        default=KEPT,
+        metavar="N",
+        help="how many of the last requests /_sim/requests can show (default %(default)s)",
+    )
+    parser.add_argument(
         "--print-ports",
         choices=("text", "json"),
         default="text",
@@ -94,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"simulator: {error}", file=sys.stderr)
         return 2
     encoding()  # loaded now, so that the first answer is as fast as the others
-    simulator = Simulator(latency, arguments.key)
+    simulator = Simulator(latency, arguments.key, arguments.keep)
     try:
         return _run_loop(_serve(simulator, wires, ports, arguments))
     except OSError as error:

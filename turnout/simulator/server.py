@@ -12,12 +12,22 @@ import orjson
 from pydantic import ValidationError
 
 from .connection import Connection, Turn
-from .faults import ORDER, ErrorEvent, Fault, FaultBook, Order, Refuse, Status, means_provider
+from .faults import (
+    ORDER,
+    ErrorEvent,
+    Fault,
+    FaultBook,
+    Order,
+    Refuse,
+    Status,
+    means_provider,
+)
 from .latency import Latency, LatencyTable
 from .received import Received
 from .reply import Refusal, Reply, Stream, Whole
 from .script import write
-from .traffic import Tally, Traffic
+from .traffic import KEPT, Tally, Traffic
+from .usage import reporting
 from .wire import Public, Signed, Wire
 
 _AT_ONCE = Latency(0, 0)
@@ -99,15 +109,19 @@ class Listener:
 
 @dataclass
 class Simulator:
-    """Answers for all listeners. `key` None accepts any key."""
+    """Answers for all listeners. `key` None accepts any key.
+
+    `kept`: how many of the last requests can be shown.
+    """
 
     latency: LatencyTable
     key: str | None = None
+    kept: int = KEPT
 
     def __post_init__(self) -> None:
         """Start with no fault and no traffic."""
         self.faults = FaultBook()
-        self.traffic = Traffic()
+        self.traffic = Traffic(self.kept)
         self.listeners: list[Listener] = []
 
     def listen(self, wire: Wire | None, host: str, port: int) -> Listener:
@@ -169,6 +183,8 @@ class Simulator:
             events = reply.events[: min(fault.after, reply.finish_at)]
             last = (reply.broken or wire.error_event)(broken)
             reply = Stream([*events, last], len(events), reply.headers)
+        if (usage := self.faults.reported(wire.provider, model)) is not None:
+            reply = reporting(reply, usage.reported)
         latency = self.latency.of(wire.provider, model)
         if wire.provider == "openai" and outcome == "completed":
             reply.headers["openai-processing-ms"] = str(latency.first_us // 1000)

@@ -10,7 +10,7 @@ import orjson
 
 from .received import Received
 
-_KEPT = 256
+KEPT = 256
 _KEPT_BYTES = 65_536
 _SECRET = frozenset(
     {
@@ -53,14 +53,18 @@ class _Seen:
 
 @dataclass
 class Traffic:
-    """Counts by `provider/model`, and the last requests, newest last.
+    """Counts by `provider/model`, and the last `kept` requests, newest last.
 
     What is looked up (lists of models, one model, a key) costs nothing, and is counted apart.
     """
 
+    kept: int = KEPT
     _tallies: dict[str, Tally] = field(default_factory=dict)
     _looked_up: Counter[str] = field(default_factory=Counter)
-    _seen: deque[_Seen] = field(default_factory=lambda: deque(maxlen=_KEPT))
+
+    def __post_init__(self) -> None:
+        """Nothing was seen yet."""
+        self._seen: deque[_Seen] = deque(maxlen=self.kept)
 
     def note(self, provider: str, model: str, received: Received) -> Tally:
         """Keep a request, count it, and return its model's counts to go on with."""

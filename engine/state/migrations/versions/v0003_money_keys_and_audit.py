@@ -9,12 +9,28 @@ down_revision = "0002"
 _TIME = sa.BigInteger
 _MONEY = sa.BigInteger
 _ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_OF_COUNTERS = (
+    ("tenant", "tenant", None),
+    ("team", "team", "team IS NOT NULL"),
+    ("user", "user", '"user" IS NOT NULL'),
+    ("key", "key_id", "key_id IS NOT NULL"),
+    ("target", "target", None),
+)
 
 
 def upgrade() -> None:
     """Make the tables; ledger rows say who paid, and which row they correct."""
     op.add_column("ledger", sa.Column("payer", sa.Text, nullable=False, server_default="gateway"))
     op.add_column("ledger", sa.Column("corrects", sa.BigInteger))
+    for name, column, where in _OF_COUNTERS:
+        op.create_index(
+            f"ledger_{name}",
+            "ledger",
+            [column, "time_us"],
+            sqlite_where=None if where is None else sa.text(where),
+        )
+    unconfirmed = sa.text("unconfirmed_nano_usd > 0")
+    op.create_index("ledger_unconfirmed", "ledger", ["time_us"], sqlite_where=unconfirmed)
     op.create_table(
         "counters",
         sa.Column("id", _ROW_ID, primary_key=True),
@@ -55,7 +71,9 @@ def upgrade() -> None:
         sa.Column("created_us", _TIME, nullable=False),
         sa.Column("expires_us", _TIME),
         sa.Column("revoked_us", _TIME),
+        sa.Column("changed", sa.BigInteger, nullable=False),
     )
+    op.create_index("keys_changed", "keys", ["changed"])
     op.create_table(
         "tenants",
         sa.Column("name", sa.Text, primary_key=True),
@@ -80,11 +98,30 @@ def upgrade() -> None:
         sa.Column("digest", sa.Text, nullable=False),
     )
     op.create_index("audit_time", "audit", ["time_us"])
+    op.create_index("late_time", "late", ["time_us"])
+    op.create_index("pulses_time", "pulses", ["time_us"])
     op.create_table(
         "alerts",
-        sa.Column("counter", sa.BigInteger, primary_key=True),
-        sa.Column("budget", sa.Text, primary_key=True),
-        sa.Column("what", sa.Text, primary_key=True),
+        sa.Column("id", _ROW_ID, primary_key=True),
+        sa.Column("scope", sa.Text, nullable=False),
+        sa.Column("who", sa.Text, nullable=False),
+        sa.Column("from_us", _TIME, nullable=False),
+        sa.Column("to_us", _TIME, nullable=False),
+        sa.Column("budget", sa.Text, nullable=False),
+        sa.Column("limit_nano_usd", _MONEY, nullable=False),
+        sa.Column("what", sa.Text, nullable=False),
         sa.Column("time_us", _TIME, nullable=False),
+        sa.Column("body", sa.LargeBinary, nullable=False),
         sa.Column("sent_us", _TIME),
+        sa.UniqueConstraint(
+            "scope",
+            "who",
+            "from_us",
+            "to_us",
+            "budget",
+            "limit_nano_usd",
+            "what",
+            name="alerts_once",
+        ),
     )
+    op.create_index("alerts_time", "alerts", ["time_us"])

@@ -1,0 +1,101 @@
+"""How budgets are at this moment, as data: `turnout budget` and `GET /v1/budgets`."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from turnout.dsl.core import Budget
+from turnout.dsl.units import format_usd
+
+from .books import Books, Standing
+from .costs import permille, projected, told_instant
+from .counter import Counter, ceiling_of
+from .request import Caller
+from .spent import Period, period_of, who
+
+
+class Spenders(Protocol):
+    """Who has spent something, by the ledger."""
+
+    def last(self) -> int:
+        """The newest row of the ledger. Blocks. Raises: StoreError."""
+
+    def spent(
+        self, scope: str, stretch: Period, after: int, last: int
+    ) -> list[tuple[str, int, int]]:
+        """Who has spent how much (settled, unconfirmed). Blocks. Raises: StoreError."""
+
+
+def of_everybody(
+    books: Books, spenders: Spenders, budgets: Iterable[Budget], timezone: str, now_us: int
+) -> list[dict[str, Any]]:
+    """Each budget of each who has spent of it, or for whom it was declared; see `told`.
+
+    Blocks: a second for a million ledger rows in the stretch. Raises: StoreError.
+    """
+    last = spenders.last()
+    found = []
+    for budget in budgets:
+        stretch = period_of(budget.period, now_us, timezone)
+        counters = {one.who: one for one in books.known(budget.scope, *stretch)}
+        for name, settled, unconfirmed in spenders.spent(budget.scope, stretch, 0, last):
+            if name not in counters:
+                sums = (settled, unconfirmed, 0)
+                counters[name] = Standing(budget.scope, name, *stretch, *sums)
+        if budget.of is not None:
+            untouched = Standing(budget.scope, budget.of, *stretch, 0, 0, 0)
+            counters = {budget.of: counters.get(budget.of, untouched)}
+        found += [told(budget, one, now_us) for _, one in sorted(counters.items())]
+    return found
+
+
+def of_caller(
+    books: Books, budgets: Sequence[Budget], timezone: str, caller: Caller, now_us: int
+) -> list[dict[str, Any]]:
+    """The budgets that requests of a caller count against, but for those of targets; see `told`.
+
+    Blocks. Raises: StoreError.
+    """
+    counters = []
+    for budget in budgets:
+        name = None if budget.scope == "model" else who(budget.scope, caller, "")
+        if name is not None and budget.of in (None, name):
+            stretch = period_of(budget.period, now_us, timezone)
+            counters.append(
+                (budget, Counter(budget.scope, name, *stretch, _ceiling(budget), budget.name))
+            )
+    standings = books.standings([counter for _, counter in counters])
+    return [told(budget, one, now_us) for (budget, _), one in zip(counters, standings, strict=True)]
+
+
+def told(budget: Budget, one: Standing, now_us: int) -> dict[str, Any]:
+    """A budget and how it is.
+
+    Shape: `{name scope who period limit rejects_at settled unconfirmed reserved left percent
+    projected from resets_at}`. Money is decimal USD; `rejects_at` None where it only alerts.
+    `reserved` is on lease to workers: what their requests have set aside, and what these have free.
+    `left` is what nobody has spent, may have spent or holds, below 0 where more was spent.
+    """
+    ceiling, used = ceiling_of(budget), one.used_nano_usd
+    share = permille(used, budget.limit_nano_usd)
+    ahead = projected(used, Period(one.from_us, one.to_us), now_us)
+    return {
+        "name": budget.name,
+        "scope": one.scope,
+        "who": one.who,
+        "period": budget.period,
+        "limit": format_usd(budget.limit_nano_usd),
+        "rejects_at": None if ceiling is None else format_usd(ceiling),
+        "settled": format_usd(one.settled_nano_usd),
+        "unconfirmed": format_usd(one.unconfirmed_nano_usd),
+        "reserved": format_usd(one.reserved_nano_usd),
+        "left": format_usd(_ceiling(budget) - used - one.reserved_nano_usd),
+        "percent": None if share is None else share / 10,
+        "projected": None if ahead is None else format_usd(ahead),
+        "from": told_instant(one.from_us),
+        "resets_at": told_instant(one.to_us),
+    }
+
+
+def _ceiling(budget: Budget) -> int:
+    ceiling = ceiling_of(budget)
+    return budget.limit_nano_usd if ceiling is None else ceiling

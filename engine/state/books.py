@@ -1,0 +1,240 @@
+"""Looking at counters and setting them right, in a `Database`."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Connection
+
+from turnout.engine.bank import TERM_US, Stretch
+from turnout.engine.books import (
+    CORRECTION,
+    RECONCILED,
+    Drift,
+    LostLease,
+    Standing,
+    Unconfirmed,
+)
+from turnout.engine.boot import boot_id, boot_us
+from turnout.engine.counter import Counter
+from turnout.engine.ledger import Entry
+from turnout.engine.purse import Slip
+
+from .bank import COLUMN, counted, sums_of, take_off
+from .database import Database
+
+_ENTRY = ", ".join(f'"{name}"' for name in Entry._fields)
+_ENTRY_OF_L = ", ".join(f'l."{name}"' for name in Entry._fields)
+# Who has not renewed in time is lost, whether or not a living worker has found that out.
+_LIVES = "h.lost_us IS NULL AND h.boot = ? AND h.heartbeat_us >= ?"
+
+
+class SqlBooks:
+    """`Books` over the tables of the bank and the ledger."""
+
+    def __init__(
+        self,
+        database: Database,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        since_boot_us: Callable[[], int] = boot_us,
+        boot: Callable[[], str] = boot_id,
+    ) -> None:
+        """Look into this database."""
+        self._database = database
+        self._now_us = now_us
+        self._since_boot_us = since_boot_us
+        self._boot = boot
+
+    def standings(self, counters: Sequence[Counter]) -> list[Standing]:
+        """How these are, in their order."""
+        with self._database.reading() as reading:
+            return [self._standing(reading, one.stretch) for one in counters]
+
+    def known(self, scope: str, from_us: int, to_us: int) -> list[Standing]:
+        """Every counter of a scope and a stretch, by who it is of."""
+        where = "c.scope = ? AND c.from_us = ? AND c.to_us = ?"
+        with self._database.reading() as reading:
+            return self._standings(reading, where, (scope, from_us, to_us))
+
+    def recount(self) -> list[Drift]:
+        """The counters that differ from the ledger."""
+        with self._database.reading() as reading:
+            return [drift for _, drift in _drifts(reading, self._now_us())]
+
+    def repair(self) -> list[Drift]:
+        """Set right what differs; what was wrong."""
+        with self._database.writing() as bank:
+            drifts = _drifts(bank, self._now_us())
+            for number, drift in drifts:
+                bank.exec_driver_sql(
+                    "UPDATE counters SET settled_nano_usd = ?, unconfirmed_nano_usd = ?"
+                    " WHERE id = ?",
+                    (drift.ledger_settled_nano_usd, drift.ledger_unconfirmed_nano_usd, number),
+                )
+        return [drift for _, drift in drifts]
+
+    def lost_leases(self) -> list[LostLease]:
+        """What lost holders have, oldest first."""
+        with self._database.reading() as reading:
+            return self._lost(reading, "1", ())
+
+    def unconfirmed(self, since_us: int = 0, tenant: str | None = None) -> list[Unconfirmed]:
+        """The rows with unconfirmed spend that the gateway may have to pay, oldest first."""
+        where = "l.time_us >= ?"
+        given: tuple[object, ...] = (since_us,)
+        if tenant is not None:
+            where, given = f"{where} AND l.tenant = ?", (since_us, tenant)
+        with self._database.reading() as reading:
+            return _unconfirmed(reading, where, given)
+
+    def correct(self, number: int, cost_nano_usd: int) -> int:
+        """Say what an unconfirmed row has cost. Raises: LookupError."""
+        with self._database.writing() as bank:
+            found = _unconfirmed(bank, "l.id = ?", (number,))
+            if not found:
+                raise LookupError(f"row {number} of the ledger has nothing unconfirmed")
+            entry = found[0].entry
+            # Attempts count from 1; corrections of one, and of its fellows, go the other way.
+            lowest = bank.exec_driver_sql(
+                "SELECT min(attempt) FROM ledger WHERE request = ? AND hop = ?",
+                (entry.request, entry.hop),
+            ).scalar_one()
+            return _append(
+                bank,
+                entry._replace(
+                    attempt=min(int(lowest), 0) - 1,
+                    tokens_in=None,
+                    tokens_out=None,
+                    tokens_cached=None,
+                    tokens_cache_write=None,
+                    tokens_reasoning=None,
+                    usage_source=RECONCILED,
+                    cost_nano_usd=cost_nano_usd,
+                    unconfirmed_nano_usd=-found[0].left_nano_usd,
+                    outcome="ok",
+                    fault=None,
+                    kind=CORRECTION,
+                    corrects=number,
+                ),
+            )
+
+    def settle_lost(self, lost: LostLease, cost_nano_usd: int) -> int:
+        """Say what a lost lease has cost. Raises: LookupError."""
+        with self._database.writing() as bank:
+            there = self._lost(bank, "l.holder = ? AND l.counter = ?", (lost.holder, lost.counter))
+            if not there:
+                raise LookupError(f"nothing is left of what `{lost.holder}` had")
+            now = there[0]
+            at_us = min(max(now.lost_us, now.from_us), now.to_us - 1)
+            others = [
+                Slip(one.holder, one.counter, min(cost_nano_usd, one.nano_usd))
+                for one in self._lost(bank, "l.holder = ?", (lost.holder,))
+                if (one.scope, one.who) == (now.scope, now.who)
+                and one.from_us <= at_us < one.to_us
+                and one.counter != now.counter
+            ]
+            take_off(bank, [Slip(now.holder, now.counter, now.nano_usd), *others])
+            whose = {one: now.who if one == now.scope else None for one in COLUMN}
+            entry = Entry(
+                time_us=at_us,
+                request=f"lease:{now.holder}:{now.counter}",
+                hop=0,
+                attempt=-self._now_us(),
+                tenant=whose["tenant"] or "",
+                team=whose["team"],
+                user=whose["user"],
+                key_id=whose["key"],
+                model="",
+                target=whose["model"] or "",
+                upstream_model="",
+                rule=None,
+                policy="",
+                tokens_in=None,
+                tokens_out=None,
+                tokens_cached=None,
+                tokens_cache_write=None,
+                tokens_reasoning=None,
+                usage_source=RECONCILED,
+                cost_nano_usd=cost_nano_usd,
+                unconfirmed_nano_usd=0,
+                outcome="ok",
+                fault=None,
+                kind=CORRECTION,
+            )
+            return _append(bank, entry)
+
+    def _standing(self, reading: Connection, stretch: Stretch) -> Standing:
+        where = "c.scope = ? AND c.who = ? AND c.from_us = ? AND c.to_us = ?"
+        found = self._standings(reading, where, stretch)
+        return found[0] if found else Standing(*stretch, *sums_of(reading, stretch), 0)
+
+    def _standings(
+        self, reading: Connection, where: str, given: tuple[object, ...]
+    ) -> list[Standing]:
+        alive = self._alive()
+        rows = reading.exec_driver_sql(
+            "SELECT c.scope, c.who, c.from_us, c.to_us, c.settled_nano_usd, c.unconfirmed_nano_usd,"
+            f" coalesce(sum(l.nano_usd) FILTER (WHERE NOT coalesce({_LIVES}, 0)), 0),"
+            f" coalesce(sum(l.nano_usd) FILTER (WHERE {_LIVES}), 0)"
+            " FROM counters AS c LEFT JOIN leases AS l ON l.counter = c.id"
+            f" LEFT JOIN holders AS h ON h.id = l.holder WHERE {where}"
+            " GROUP BY c.id ORDER BY c.who",
+            (*alive, *alive, *given),
+        )
+        return [
+            Standing(scope, who, from_us, to_us, settled, unconfirmed + lost, leased)
+            for scope, who, from_us, to_us, settled, unconfirmed, lost, leased in rows
+        ]
+
+    def _lost(self, reading: Connection, where: str, given: tuple[object, ...]) -> list[LostLease]:
+        rows = reading.exec_driver_sql(
+            "SELECT l.holder, l.counter, c.scope, c.who, c.from_us, c.to_us, l.nano_usd,"
+            " coalesce(h.lost_us, ?) FROM leases AS l JOIN counters AS c ON c.id = l.counter"
+            " LEFT JOIN holders AS h ON h.id = l.holder"
+            f" WHERE l.nano_usd > 0 AND NOT coalesce({_LIVES}, 0) AND {where}"
+            " ORDER BY h.lost_us, l.holder, l.counter",
+            (self._now_us(), *self._alive(), *given),
+        )
+        return [LostLease(*row) for row in rows]
+
+    def _alive(self) -> tuple[str, int]:
+        return self._boot(), self._since_boot_us() - TERM_US
+
+
+def _append(bank: Connection, entry: Entry) -> int:
+    """Add a row to the ledger, and to its counters; its number."""
+    marks = ", ".join("?" * len(entry))
+    added = bank.exec_driver_sql(f"INSERT INTO ledger ({_ENTRY}) VALUES ({marks})", tuple(entry))
+    counted(bank, [entry])
+    return int(added.lastrowid)
+
+
+def _unconfirmed(reading: Connection, where: str, given: tuple[object, ...]) -> list[Unconfirmed]:
+    rows = reading.exec_driver_sql(
+        "SELECT l.id, l.unconfirmed_nano_usd + coalesce(sum(c.unconfirmed_nano_usd), 0) AS rest,"
+        f" {_ENTRY_OF_L}"
+        " FROM ledger AS l LEFT JOIN ledger AS c ON c.request = l.request AND c.corrects = l.id"
+        " WHERE l.unconfirmed_nano_usd > 0 AND l.payer = 'gateway' AND l.corrects IS NULL"
+        f" AND {where} GROUP BY l.id HAVING rest > 0 ORDER BY l.time_us, l.id",
+        given,
+    )
+    return [Unconfirmed(row[0], Entry(*row[2:]), row[1]) for row in rows]
+
+
+def _drifts(reading: Connection, now_us: int) -> list[tuple[int, Drift]]:
+    """The counters that differ from the ledger, with their numbers; of stretches not over yet.
+
+    Of those that are, the ledger's rows may have been trimmed.
+    """
+    rows = reading.exec_driver_sql(
+        "SELECT id, scope, who, from_us, to_us, settled_nano_usd, unconfirmed_nano_usd"
+        " FROM counters WHERE to_us > ? ORDER BY id",
+        (now_us,),
+    ).all()
+    found = []
+    for number, *stretch, settled, unconfirmed in rows:
+        scope, who, from_us, to_us = stretch
+        sums = sums_of(reading, (scope, who, from_us, to_us))
+        if (settled, unconfirmed) != sums:
+            drift = Drift(scope, who, from_us, to_us, settled, unconfirmed, *sums)
+            found.append((number, drift))
+    return found

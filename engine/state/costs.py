@@ -1,0 +1,79 @@
+"""Sums of the ledger, for whoever asks what was spent; reads only.
+
+Cost: 1 000 000 rows of one month are added up by day in about a second, whoever writes meanwhile.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, case, func, literal, null, select
+
+from turnout.engine.costs import Cell, Sums
+from turnout.engine.spent import Period
+
+from .database import Database
+from .rows import column_text
+from .tables import LEDGER
+
+_COLUMNS = {
+    "model": LEDGER.c.model,
+    "target": LEDGER.c.target,
+    "rule": LEDGER.c.rule,
+    "tenant": LEDGER.c.tenant,
+    "team": LEDGER.c.team,
+    "user": LEDGER.c.user,
+    "key": LEDGER.c.key_id,
+}
+
+
+class LedgerSums:
+    """The ledger's `Spendings`."""
+
+    def __init__(self, database: Database) -> None:
+        """Read this database, which others close."""
+        self._database = database
+
+    def cells(
+        self, stretches: Sequence[Period], by: str | None, filters: Mapping[str, str]
+    ) -> list[Cell]:
+        """The sums of each stretch, all of one moment."""
+        name: ColumnElement[Any] = null() if by is None else _COLUMNS[by]
+        groups = [LEDGER.c.payer] if by is None else [LEDGER.c.payer, name]
+        wanted = [_COLUMNS[column] == column_text(who) for column, who in filters.items()]
+        found: list[Cell] = []
+        with self._database.reading() as reading:
+            for at, stretch in enumerate(stretches):
+                within = (LEDGER.c.time_us >= stretch.from_us, LEDGER.c.time_us < stretch.to_us)
+                statement = (
+                    select(name, LEDGER.c.payer, *_SUMS).where(*within, *wanted).group_by(*groups)
+                )
+                for called, payer, *sums in reading.execute(statement):
+                    found.append(Cell(at, called, payer, Sums(*map(int, sums))))
+        return found
+
+    def tenants(self, stretch: Period) -> list[str]:
+        """The tenants that a stretch has rows of, at most two of them."""
+        within = (LEDGER.c.time_us >= stretch.from_us, LEDGER.c.time_us < stretch.to_us)
+        first = select(LEDGER.c.tenant).where(*within, LEDGER.c.tenant != "").limit(1)
+        with self._database.reading() as reading:
+            one = reading.execute(first).scalar_one_or_none()
+            if one is None:
+                return []
+            other = reading.execute(first.where(LEDGER.c.tenant != one)).scalar_one_or_none()
+        return [one] if other is None else [one, other]
+
+
+def _sum(column: ColumnElement[int]) -> ColumnElement[int]:
+    return func.coalesce(func.sum(column), 0)
+
+
+_SUMS = (
+    func.sum(case((LEDGER.c.kind != "correction", literal(1)), else_=literal(0))),
+    _sum(LEDGER.c.tokens_in),
+    _sum(LEDGER.c.tokens_out),
+    _sum(LEDGER.c.tokens_cached),
+    _sum(LEDGER.c.tokens_cache_write),
+    _sum(LEDGER.c.tokens_reasoning),
+    _sum(LEDGER.c.cost_nano_usd),
+    _sum(LEDGER.c.unconfirmed_nano_usd),
+)

@@ -1,0 +1,176 @@
+"""Clients' keys in the database; what is done to them is audited in the same transaction."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from turnout.engine.audit import Event
+from turnout.engine.keys import Key, NoSuchKeyError, RevokedError
+
+from .audit import append_to
+from .database import Database
+from .revisions import raised, revision
+from .tables import KEYS, TENANTS
+
+_REVISION = "keys"
+_AT_ONCE = 500  # ids in one statement
+
+
+class StoredKeys:
+    """The keys of one database; used from any thread. All methods block and raise StoreError."""
+
+    def __init__(
+        self, database: Database, now_us: Callable[[], int] = lambda: time.time_ns() // 1000
+    ) -> None:
+        """Keep keys in this database."""
+        self._database = database
+        self._now_us = now_us
+
+    def find(self, ids: Sequence[str]) -> list[Key]:
+        """The keys of these ids that there are."""
+        with self._database.reading() as reading:
+            rows: list[Row[Any]] = []
+            for start in range(0, len(ids), _AT_ONCE):
+                some = KEYS.c.id.in_(ids[start : start + _AT_ONCE])
+                rows += reading.execute(select(KEYS).where(some)).all()
+        return [_key(row) for row in rows]
+
+    def changed(self, after: int, most: int) -> tuple[int, list[Key]]:
+        """The number of the last change, and at most so many keys changed after one, newest first.
+
+        Where nothing changed it costs one row.
+        """
+        with self._database.reading() as reading:
+            number = revision(reading, _REVISION)
+            if number == after:
+                return number, []
+            newest = select(KEYS).where(KEYS.c.changed > after).order_by(KEYS.c.changed.desc())
+            rows = reading.execute(newest.limit(most)).all()
+        return number, [_key(row) for row in rows]
+
+    def all(self, tenant: str | None = None) -> list[Key]:
+        """Every key, of a tenant or at all, the oldest first."""
+        wanted = select(KEYS).order_by(KEYS.c.created_us, KEYS.c.id)
+        if tenant is not None:
+            wanted = wanted.where(KEYS.c.tenant == tenant)
+        with self._database.reading() as reading:
+            return [_key(row) for row in reading.execute(wanted).all()]
+
+    def tenants(self) -> set[str]:
+        """The tenants that were made by themselves, through the admin API."""
+        with self._database.reading() as reading:
+            return set(reading.execute(select(TENANTS.c.name)).scalars())
+
+    def create(self, key: Key, actor: str) -> Key:
+        """Add a key. `actor` as in `Event`."""
+        with self._database.writing() as writing:
+            key = replace(key, changed=raised(writing, _REVISION))
+            writing.execute(insert(KEYS).values(_row(key)))
+            append_to(writing, [Event(actor, "key.create", key.id, detail=_told(key))])
+        return key
+
+    def rotate(self, id: str, digest: str, grace_us: int, actor: str) -> Key:
+        """Give a key another secret; the one of before stays good for `grace_us`.
+
+        One of before that is no longer. Raises: NoSuchKeyError, RevokedError.
+        """
+        now_us = self._now_us()
+        with self._database.writing() as writing:
+            key = _found(writing, id)
+            if key.revoked_us is not None:
+                raise RevokedError(id)
+            key = replace(
+                key,
+                digest=digest,
+                previous_digest=key.digest if grace_us else None,
+                previous_until_us=now_us + grace_us if grace_us else None,
+            )
+            return _written(writing, key, actor, "key.rotate", {"grace_s": grace_us // 1_000_000})
+
+    def revoke(self, id: str, actor: str) -> Key:
+        """End a key, and its secret of before with it; one that was ended stays as it is.
+
+        Raises: NoSuchKeyError.
+        """
+        now_us = self._now_us()
+        with self._database.writing() as writing:
+            key = _found(writing, id)
+            if key.revoked_us is not None:
+                return key
+            key = replace(key, revoked_us=now_us, previous_digest=None, previous_until_us=None)
+            return _written(writing, key, actor, "key.revoke", {})
+
+
+def _found(connection: Connection, id: str) -> Key:
+    row = connection.execute(select(KEYS).where(KEYS.c.id == id)).first()
+    if row is None:
+        raise NoSuchKeyError(id)
+    return _key(row)
+
+
+def _written(
+    writing: Connection, key: Key, actor: str, action: str, more: dict[str, str | int | None]
+) -> Key:
+    key = replace(key, changed=raised(writing, _REVISION))
+    writing.execute(update(KEYS).where(KEYS.c.id == key.id).values(_row(key)))
+    append_to(writing, [Event(actor, action, key.id, detail=_told(key) | more)])
+    return key
+
+
+def _told(key: Key) -> dict[str, str | int | None]:
+    """What the audit log says of a key: nothing that another could use it with."""
+    about = {
+        "name": key.name,
+        "tenant": key.tenant,
+        "team": key.team,
+        "user": key.user,
+        "scopes": ",".join(sorted(key.scopes)),
+        "models": None if key.models is None else ",".join(key.models),
+        "expires_us": key.expires_us,
+        "fingerprint": key.fingerprint,
+    }
+    return {name: value for name, value in about.items() if value is not None}
+
+
+_COLUMNS = (
+    "id",
+    "name",
+    "tenant",
+    "team",
+    "user",
+    "digest",
+    "previous_digest",
+    "previous_until_us",
+    "created_us",
+    "expires_us",
+    "revoked_us",
+    "changed",
+)
+
+
+def _row(key: Key) -> dict[str, Any]:
+    settings = {
+        "tier": key.tier,
+        "scopes": sorted(key.scopes),
+        "models": key.models,
+        "rpm": key.rpm,
+        "tpm": key.tpm,
+    }
+    return {name: getattr(key, name) for name in _COLUMNS} | {"settings": json.dumps(settings)}
+
+
+def _key(row: Row[Any]) -> Key:
+    settings = json.loads(row.settings)
+    models = settings.get("models")
+    return Key(
+        **{name: getattr(row, name) for name in _COLUMNS},
+        tier=settings.get("tier"),
+        scopes=frozenset(settings["scopes"]),
+        models=None if models is None else tuple(models),
+        rpm=settings.get("rpm"),
+        tpm=settings.get("tpm"),
+    )

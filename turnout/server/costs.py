@@ -1,0 +1,59 @@
+"""`GET /v1/costs` and `/v1/budgets`: what was spent, and what is left, for programs.
+
+The former is the document of `turnout costs --format json`.
+
+A caller sees what its own tenant spent: of its user, where its key has one, else of its team.
+"""
+
+from sanic import HTTPResponse
+
+from turnout.engine.costs import FILTERS
+
+from .identity import identity_of
+from .wire import Incoming, json_value, refusal, station
+
+_PARAMETERS = ("by", "month", "since", "until", "timezone", "limit", *FILTERS)
+EVERYBODY = "*"
+
+
+async def show_costs(incoming: Incoming) -> HTTPResponse:
+    """What was spent, by day or by what else is asked for."""
+    asked = _asked(incoming)
+    identity = identity_of(incoming)
+    caller = identity.caller
+    if identity.sees_all:
+        asked.setdefault("tenant", caller.tenant)
+        if asked["tenant"] == EVERYBODY:
+            del asked["tenant"]
+    else:
+        own = {"tenant": caller.tenant, "user": caller.user}
+        if caller.user is None:
+            own["team"] = caller.team
+        for name, who in own.items():
+            if who is not None and asked.setdefault(name, who) != who:
+                raise refusal(
+                    403,
+                    "insufficient_scope",
+                    f"This key sees what its own {name} spent; another's takes the scope `admin`.",
+                    name,
+                )
+    return json_value(incoming, await station(incoming).gateway.costs(asked))
+
+
+async def show_budgets(incoming: Incoming) -> HTTPResponse:
+    """How the budgets are that the caller's own requests count against."""
+    gateway = station(incoming).gateway
+    return json_value(incoming, await gateway.budgets(identity_of(incoming).caller))
+
+
+def _asked(incoming: Incoming) -> dict[str, str]:
+    """The parameters, each at most once. Raises: RequestError 400."""
+    found: dict[str, str] = {}
+    for name, value in incoming.get_query_args(keep_blank_values=True):
+        if name not in _PARAMETERS:
+            told = ", ".join(f"`{one}`" for one in _PARAMETERS)
+            raise refusal(400, "unknown_parameter", f"The parameters are {told}.", name[:64])
+        if name in found:
+            raise refusal(400, "invalid_value", f"`{name}` is given twice.", name)
+        found[name] = value
+    return found
