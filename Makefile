@@ -14,7 +14,7 @@ PURE   := tests/dsl tests/cli tests/docs
 BESIDE := $(PURE) tests/engine tests/adapters tests/wiring tests/conformance
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run check test proof bench soak chaos docs prices format pins clean
+.PHONY: help demo run check test proof bench soak chaos money docs prices format pins clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,18 +44,22 @@ test: check $(VENV)/.node $(CLIENTS) ## everything, with counts that fit 20 minu
 	$(BIN)/coverage report --skip-covered --skip-empty --sort=cover
 	$(BIN)/python tests/coverage_floors.py
 
-proof: check $(VENV)/.node $(CLIENTS) ## the full figures: many more examples, 200 000 mutated policies, how long proofs take, the soak, chaos
+proof: check $(VENV)/.node $(CLIENTS) ## the full figures: many more examples, 200 000 mutated policies, how long proofs take, the soak, chaos, money
 	TURNOUT_EXAMPLES=5000 TURNOUT_MUTATIONS=200000 $(BIN)/python -m pytest -q -n auto $(PURE)
 	$(BIN)/python -m pytest -q -n auto --dist loadfile $(addprefix --ignore=,$(PURE))
 	$(BIN)/python -m benchmarks.proofs --check
 	$(BIN)/python -m benchmarks.soak --requests 20000
 	$(BIN)/python -m benchmarks.chaos
+	$(BIN)/python -m benchmarks.money
 
 soak: $(VENV)/.dev ## 20 000 requests, half streamed, a tenth cut off
 	$(BIN)/python -m benchmarks.soak --requests 20000
 
 chaos: $(VENV)/.dev ## faults, kills, reloads and signals under load, with their bounds: about 15 minutes
 	$(BIN)/python -m benchmarks.chaos
+
+money: $(VENV)/.dev ## budgets and rates under bursts, crashes and load, with their bounds: about 40 minutes
+	$(BIN)/python -m benchmarks.money
 
 bench: $(VENV)/.dev ## the gateway's CPU time per request by stage, the time of a decision and of proofs
 	$(BIN)/python -m benchmarks.gateway

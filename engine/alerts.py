@@ -176,7 +176,7 @@ def _percent(share: int) -> str:
 
 def text_of(alert: Alert) -> str:
     """One line for people."""
-    whose = f"{alert.scope} `{alert.who}`"
+    whose = f"{alert.scope} `{_one_line(alert.who)}`"
     used, limit = format_usd(alert.used.nano_usd), format_usd(alert.limit_nano_usd)
     until = told_instant(alert.stretch.to_us)
     if alert.what == PROJECTED:
@@ -189,6 +189,10 @@ def text_of(alert: Alert) -> str:
         f"budget `{alert.budget}` of the {whose} has reached {alert.what}: ${used} of ${limit} is "
         f"spent, and it resets at {until}"
     )
+
+
+def _one_line(name: str) -> str:
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in name)
 
 
 def _cents(nano_usd: int) -> str:

@@ -18,6 +18,7 @@ from .audit_chain import Checking, Fault, Head, Row, Verdict, row_of
 Form = Literal["jsonl", "csv"]
 _COLUMNS = ("number", "time", *Row._fields[1:])
 _TRAILER = "#head"
+_FIRST = re.compile(r'\{"(?:number|trailer)":')
 # What a spreadsheet takes for a formula; a quote before it makes it text, and is taken off again.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
@@ -115,8 +116,6 @@ def verified(file: Iterable[str], head: Head | None = None) -> Verdict:
             else:
                 break
     except _NoRow as error:
-        if error.line == 1:
-            raise ValueError(str(error)) from None
         broken = Fault(rows + 1, "changed", str(error))
     whole = checking.verdict(is_whole=trailer is None or trailer.is_whole)
     if whole.fault is not None:
@@ -147,17 +146,15 @@ class _NoRow(Exception):
 
 
 def _read(file: Iterable[str]) -> Iterator[Row | Trailer]:
-    """Rows, and what the last line says. Raises: _NoRow."""
+    """Rows, and what the last line says. Raises: _NoRow, ValueError."""
     rest = iter(file)
     first = next(rest, "")
-    if not first:
-        raise _NoRow(1, "is empty: it is no audit log")
-    if first.startswith("{"):
+    if _FIRST.match(first):
         for number, line in enumerate(itertools.chain((first,), rest), 1):
             yield _of_json(line, number)
         return
     if first.rstrip("\r\n") != ",".join(_COLUMNS):
-        raise _NoRow(1, "is of no audit log")
+        raise ValueError("its first line is of no audit log")
     cells = csv.reader(rest, strict=True)
     while True:
         try:

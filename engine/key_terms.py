@@ -14,6 +14,7 @@ from turnout.dsl.nearest import suggestion
 from turnout.dsl.schema import Type
 from turnout.dsl.units import parse_quantity
 
+from .granted import flaw
 from .keys import Key, digest_of, new_id, new_text
 from .request import ALL_SCOPES
 
@@ -156,6 +157,8 @@ def _models(value: object, word: str) -> tuple[str, ...]:
                 word,
                 "write targets, such as `openai/*`, or names that clients ask for",
             )
+        if (why := flaw(one)) is not None:
+            raise WrongTerms(f"`{_shown(one)}` would grant no model", word, why)
     return found
 
 

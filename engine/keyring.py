@@ -127,9 +127,12 @@ class Keyring:
 
     async def run(self) -> None:
         """Follow what changes until cancelled."""
+        await self.refresh()
+        if not self._known and not self._failing:
+            _log.warning("there are no keys yet: `turnout keys create --tenant NAME` makes one")
         while True:
-            await self.refresh()
             await asyncio.sleep(LOOK_S)
+            await self.refresh()
 
     async def refresh(self) -> None:
         """Read what has changed; where that cannot be, what is known stays."""

@@ -279,15 +279,13 @@ class Metrics:
             self._attempt_latency.labels(tried, attempt.outcome).observe(attempt.took_us / 1e6)
         if attempt.ttft_us is not None:
             self._first_token.labels(tried).observe(attempt.ttft_us / 1e6)
-        if attempt.cost_nano_usd:
+        pays = attempt.payer == "gateway"  # what callers pay themselves is no cost of ours
+        if pays and attempt.cost_nano_usd:
             self._cost.labels(tried, rule, tenant).inc(attempt.cost_nano_usd)
-        if attempt.unconfirmed_nano_usd:
+        if pays and attempt.unconfirmed_nano_usd:
             self._unconfirmed.labels(tried, rule, tenant).inc(attempt.unconfirmed_nano_usd)
         reserved = attempt.reserved_nano_usd
-        if (
-            reserved is not None
-            and attempt.cost_nano_usd + attempt.unconfirmed_nano_usd > reserved
-        ):
+        if reserved is not None and attempt.cost_nano_usd + attempt.unconfirmed_nano_usd > reserved:
             self._overruns.labels(tried).inc()
         if attempt.usage is not None:
             for kind in ("input", "output", "cached", "cache_write", "reasoning"):

@@ -138,8 +138,8 @@ def fits_at(level: Level, parts: Iterable[Part], limit: int, units: int) -> int 
     over = level.used + units - limit
     if over <= 0:
         return level.at
-    past = sorted(part for part in parts if counts(part[0], level.at - 1))
-    for index, taken in (*past, (level.at, level.now)):
+    past = [part for part in parts if part[0] != level.at and counts(part[0], level.at)]
+    for index, taken in (*sorted(past), (level.at, level.now)):
         over -= taken
         if over <= 0:
             return index + PAST + 1

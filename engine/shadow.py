@@ -103,6 +103,9 @@ class Shadow:
         """Take over what was costly to know and means the same to both."""
         if "tokens" in acting and "tokens" not in acting.intervals:
             seen["tokens"] = acting["tokens"]
+        if acting.request.caller.models is not None or acting.request.own is not None:
+            # What this caller may be answered by, it may be so under any policy.
+            seen.update({key: acting[key] for key in acting if key.startswith("usable(")})
         for key, name in self._fetched.items():
             if key not in acting or program.embedding != self.program.embedding:
                 continue

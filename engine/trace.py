@@ -238,6 +238,9 @@ def _hop(attempt: Attempt) -> dict[str, Any]:
         "tokens": None if attempt.usage is None else _tokens([attempt.usage]),
         "cost": format_usd(attempt.cost_nano_usd),
         "unconfirmed": format_usd(attempt.unconfirmed_nano_usd),
+        "reserved": None
+        if attempt.reserved_nano_usd is None
+        else format_usd(attempt.reserved_nano_usd),
         "payer": attempt.payer,
         "dropped": list(attempt.dropped),
     }

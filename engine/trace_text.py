@@ -193,6 +193,10 @@ def _hop_cells(hop: dict[str, Any]) -> list[str]:
         told.append(f"at most ${hop['unconfirmed']}, not confirmed")
     elif hop["sent"]:
         told.append(f"${hop['cost']}")
+    if hop["reserved"] is not None:
+        told.append(f"${hop['reserved']} reserved")
+    if hop["payer"] == "caller":
+        told.append("paid by the caller's own key")
     if hop["dropped"]:
         told.append(f"dropped {', '.join(hop['dropped'])}")
     if hop["outcome"] == "ok" and hop["upstream_model"]:

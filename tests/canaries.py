@@ -130,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, stream: bool) -> None:
         message: dict[str, Any] = {"role": "assistant", "content": ANSWER}
-        usage = {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10}
+        usage = {"prompt_tokens": 900, "completion_tokens": 5, "total_tokens": 905}
         value = {"id": "c-1", "object": "chat.completion", "created": 1, "model": "m"}
         choice: dict[str, Any] = {"index": 0, "finish_reason": "stop", "message": message}
         if not stream:

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from turnout.engine.keeping import LONGEST_STRETCH_DAYS, MIN_FREE_BYTES, Keeping
 from turnout.engine.keys import digest_of
+from turnout.engine.redaction import KNOWN
 
 from . import credentials
 from .credentials import Commands, Source, Unreadable

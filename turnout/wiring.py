@@ -71,7 +71,6 @@ from turnout.settings import (
     Auth,
     Settings,
     SettingsError,
-    is_secret,
 )
 
 _log = logging.getLogger("turnout.policy")
@@ -303,14 +302,14 @@ def compile_bundle(bundle: Bundle) -> Program:
 def check_usable(settings: Settings, program: Program) -> None:
     """Find out whether a gateway can be built for a program. Raises: SettingsError."""
     live = make_live(program, build_providers(settings, program))
-    if not any(provider.usable for provider in live.needed.values()):
-        raise SettingsError(_unusable(live.missing))
+    _check_callable(settings, live)
 
 
 def _check_tenant(settings: Settings, program: Program) -> None:
     """Refuse a program that the gateway's own tenant is none of. Raises: Unfit."""
     tenants = program.schema.attributes["tenant"].domain
-    if tenants is not None and settings.tenant not in tenants:
+    named = settings.auth is Auth.KEYS  # then keys say whose requests they are
+    if tenants is not None and settings.tenant not in tenants and not named:
         reason = "`TURNOUT_TENANT_ID` is none of what the policy lists as values of `tenant`"
         raise Unfit(judgement.rejected("settings", reason))
 
@@ -321,8 +320,7 @@ def _made(settings: Settings, program: Program, transport: Transport, at_start: 
         _check_tenant(settings, program)
         live = make_live(program, build_providers(settings, program, transport))
         new = news(at_start, ways(settings, program))
-        if not any(provider.usable for provider in live.needed.values()):
-            raise SettingsError(_unusable(live.missing))
+        _check_callable(settings, live)
     except SettingsError as error:
         raise Unfit(judgement.rejected("settings", "; ".join(error.problems))) from None
     if new:
@@ -382,8 +380,7 @@ def assemble(
         spendings=LedgerSums(database),
         books=SqlBooks(database),
     )
-    if not any(gateway.providers.values()):
-        raise SettingsError(_unusable(gateway.missing))
+    _check_callable(settings, gateway.live)
     prober = Prober(lambda: gateway.live, breakers, board or Alone(), settings.probe_us)
     trimming = Trimming(
         SqliteTrimmer(database),
@@ -465,6 +462,17 @@ def _rotation(
         return _built(name, entries(program)[name], found, transport)
 
     return Rotation(gateway, find, make, settings.commands.renew, settings.key_refresh_us)
+
+
+def _check_callable(settings: Settings, live: Live) -> None:
+    """Refuse a program none of whose providers can be called. Raises: SettingsError.
+
+    Where callers bring their own keys, those may be all that is needed.
+    """
+    if settings.auth is Auth.PASSTHROUGH:
+        return
+    if not any(provider.usable for provider in live.needed.values()):
+        raise SettingsError(_unusable(live.missing))
 
 
 def _unusable(missing: Mapping[str, str]) -> tuple[str, ...]:

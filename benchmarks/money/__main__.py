@@ -27,9 +27,9 @@ SCENARIOS: dict[str, Scenario] = {
     "trickle": Scenario(trickle, "calls that fit", 50, 20),
     "squeeze": Scenario(squeeze, "runs", 10, 1),
     "crash": Scenario(crash, "calls", 10_000, 120),
-    "rates": Scenario(rates, "seconds", 180, 15),
+    "rates": Scenario(rates, "seconds", 181, 5),
     "overhead": Scenario(overhead, "calls each", 5_000, 200),
-    "mutations": Scenario(mutations, "hooks at most", 100, 2),
+    "mutations": Scenario(mutations, "hooks at most", 100, 1),
 }
 
 

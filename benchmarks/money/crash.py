@@ -9,14 +9,26 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
+
 from benchmarks.chaos.books import until
 from benchmarks.chaos.findings import Findings, Size
 from benchmarks.load import Outcome, Shot, Told, fire
 from benchmarks.processes import GatewayProcess
 from turnout.simulator.process import SimulatorProcess
+from turnout.simulator.tokens import chat_tokens
 
 from .bank import books, wrong_counters
-from .calls import call, dollars, most, number_in, policy_over, session_hash, worst_usage
+from .calls import (
+    INPUT_NANO,
+    call,
+    dollars,
+    most,
+    number_in,
+    policy_over,
+    session_hash,
+    worst_usage,
+)
 
 CALLS_A_ROUND = 200
 ROUNDS_A_GATEWAY = 5  # the pause before a killed worker is replaced grows with each kill
@@ -26,6 +38,8 @@ _LANES = 24
 _TERM_S = 45.0
 _TIMEOUT_S = 1.0
 _OUTPUT = 40
+# Of each prompt, as the simulator counts them; the bound that is reserved is four times that.
+_PROMPT_TOKENS = chat_tokens(orjson.loads(call(1).body)["messages"], [])
 
 # What becomes of calls upstream: a share of all of them each; the rest is answered in full.
 _FAULTS: list[tuple[float, dict[str, Any]]] = [
@@ -86,6 +100,7 @@ class _Story:
         self.asked = 0
         self.killed = 0
         self.outcomes: Counter[str] = Counter()
+        self.ends: dict[int, str] = {}
         self.upstream = 0
         self.rows = 0
         self.uncovered = 0
@@ -147,7 +162,7 @@ def _house(
     more = "defaults: {ttft: 1s, idle: 1s, backoff: 10ms}\nbreakers: {failures: 1000}\n"
     policy = policy_over(simulator.base_url("openai"), budgets, more)
     policy = policy.replace("retries: 0", f"retries: 1\n    timeout: {_TIMEOUT_S:.0f}s")
-    sent: Counter[str] = Counter()  # attempts upstream, by the hash of the session
+    sent: dict[str, list[int]] = {}  # by the hash of the session, what each attempt costs at least
     with GatewayProcess(policy, workers=workers) as gateway:
         uncovered = unread = 0
         for _ in range(rounds):
@@ -173,7 +188,9 @@ async def _round(gateway: GatewayProcess, story: _Story, each: int) -> None:
     """Make calls, and kill a worker while they are under way."""
 
     def judge(shot: Shot, outcome: Outcome, told: Told) -> None:
-        story.outcomes[_ending(outcome)] += 1
+        ending = _ending(outcome)
+        story.outcomes[ending] += 1
+        story.ends[number_in(orjson.loads(shot.body)["messages"][0]["content"])] = ending
 
     first = story.number
     story.number += each
@@ -208,16 +225,37 @@ def _shots(dice: random.Random, numbers: range) -> Iterator[Shot]:
         yield shot
 
 
+_LOST = "no answer"
+
+
 def _ending(outcome: Outcome) -> str:
     if outcome.left:
         return "left"
+    if outcome.status == 0 or (outcome.failure or "").startswith("connection lost"):
+        return _LOST
     if outcome.status == 200:
         return "answered" if outcome.failure is None else "broken off"
-    return str(outcome.status or "no answer")
+    return str(outcome.status)
+
+
+def _least(fault: str | None, ending: str) -> int:
+    """What an attempt costs at least, or is reserved for it, in nano-USD.
+
+    In full where the provider answered it so, and while it is under way. Of what was broken off the
+    part that was seen is estimated: the prompt at least. A refusal costs nothing.
+    """
+    if fault == "status":
+        return 0
+    if fault is None and ending in ("answered", _LOST):
+        return most(_OUTPUT)
+    return _PROMPT_TOKENS * INPUT_NANO
 
 
 def _look(
-    simulator: SimulatorProcess, gateway: GatewayProcess, story: _Story, sent: Counter[str]
+    simulator: SimulatorProcess,
+    gateway: GatewayProcess,
+    story: _Story,
+    sent: dict[str, list[int]],
 ) -> tuple[int, int]:
     """Wait for the term of the heartbeats, and compare what the provider saw with the books.
 
@@ -230,7 +268,8 @@ def _look(
     story.longest_term_s = max(story.longest_term_s, time.monotonic() - began)
     for one in simulator.requests(CALLS_A_ROUND * 20):
         number = number_in(one["body"]["messages"][0]["content"])
-        sent[session_hash(number)] += 1
+        floor = _least(one["fault"], story.ends.get(number, _LOST))
+        sent.setdefault(session_hash(number), []).append(floor)
         story.upstream += 1
     found = books(gateway)
     each = most(_OUTPUT)
@@ -241,12 +280,15 @@ def _look(
         story.doubled.append(f"{found.dearest} for one attempt, {each} at worst")
     if found.reported - {each}:
         story.doubled.append(f"billed {sorted(found.reported)}, reported was {each}")
-    covered = sum((sent & found.rows_of).values())
-    unread = sum((found.rows_of - sent).values())
+    attempts = Counter({of: len(floors) for of, floors in sent.items()})
+    covered = (attempts & found.rows_of).total()
+    unread = (found.rows_of - attempts).total()
     lost = max((one.lost for one in found.counters), default=0)
-    uncovered = sent.total() - covered
-    if uncovered * each > lost:
-        story.unpaid.append(f"{uncovered} attempts, {lost} nano-USD of lost workers")
+    # Of a call with fewer rows than attempts, the cheapest ones are taken for those without.
+    least = sum(sum(sorted(sent[of])[:n]) for of, n in (attempts - found.rows_of).items())
+    uncovered = attempts.total() - covered
+    if least > lost:
+        story.unpaid.append(f"{uncovered} attempts of {least}, {lost} nano-USD of lost workers")
     if found.cost + found.unconfirmed > (covered + unread) * each:
         story.above.append(f"{found.cost + found.unconfirmed} for {covered + unread} attempts")
     return uncovered, unread

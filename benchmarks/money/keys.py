@@ -1,16 +1,15 @@
 """Keys for a gateway that takes requests with a key only."""
 
-import os
-import re
-import subprocess
-import sys
+import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from benchmarks.processes import GatewayProcess
+from turnout.engine.key_terms import new_key
+from turnout.engine.state.database import open_database
+from turnout.engine.state.keys import StoredKeys
 
 KEYS_ONLY = {"TURNOUT_AUTH": "keys"}
-_SECRET = re.compile(r"\btk_[\w.-]+")
 
 
 class Minted(NamedTuple):
@@ -19,32 +18,24 @@ class Minted(NamedTuple):
     tenant: str
     team: str | None = None
     user: str | None = None
-    scopes: str | None = None
-    models: str | None = None
-    rpm: str | None = None
+    scopes: list[str] | None = None
+    models: list[str] | None = None
+    rpm: int | None = None
 
 
 def mint(gateway: GatewayProcess, owners: Iterable[Minted]) -> list[str]:
-    """Make keys in a gateway's home as its operator would, and return their secrets."""
-    return [_mint(gateway, owner) for owner in owners]
-
-
-def _mint(gateway: GatewayProcess, owner: Minted) -> str:
-    command = [sys.executable, "-m", "turnout", "keys", "create"]
-    for name, value in owner._asdict().items():
-        command += [] if value is None else [f"--{name}", value]
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
-    made = subprocess.run(
-        command,
-        env=kept | {"TURNOUT_HOME": str(gateway.home)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = _SECRET.search(made.stdout)
-    if found is None:
-        raise RuntimeError(f"no key in what `turnout keys create` said:\n{made.stdout}")
-    return found.group()
+    """Make keys in a gateway's home, as `turnout keys create` does, and return their secrets."""
+    database = open_database(gateway.home)
+    try:
+        kept = StoredKeys(database)
+        secrets = []
+        for owner in owners:
+            key, secret = new_key(owner._asdict(), time.time_ns() // 1000)
+            kept.create(key, "cli")
+            secrets.append(secret)
+        return secrets
+    finally:
+        database.close()
 
 
 def key_id(secret: str) -> str:

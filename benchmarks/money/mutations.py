@@ -33,14 +33,100 @@ class Hook(NamedTuple):
 
 
 MONEY = "tests/e2e/test_e2e_money.py"
+SCOPES = f"{MONEY}::test_a_budget_of_each_scope_refuses_with_402"
+LEAVING = f"{MONEY}::test_a_client_that_leaves_is_billed_once_and_truly"
 
 HOOKS: list[Hook] = [
     Hook(
         "nothing is booked before an attempt",
         "engine/chain.py",
-        "stop.booking = await journey.till.book(stop.target, left_s)",
-        "stop.booking = None",
-        [f"{MONEY}::test_a_budget_of_each_scope_refuses_with_402"],
+        "await journey.till.book(stop.target, left_s) if pays else None",
+        "None",
+        [SCOPES],
+    ),
+    Hook(
+        "the gateway pays from a purse without a bottom",
+        "engine/gateway.py",
+        "self._purse = purse or Bottomless()",
+        "self._purse = Bottomless()",
+        [SCOPES],
+    ),
+    Hook(
+        "an attempt that ended well is not settled",
+        "engine/passage.py",
+        "self.journey.till.settle(attempt, self._target_named(attempt.target))",
+        "pass",
+        [f"{LEAVING}[a stream after its end]"],
+    ),
+    Hook(
+        "ledger rows are not added to counters",
+        "engine/state/sqlite.py",
+        "    counted(connection, entries)\n",
+        "",
+        [SCOPES],
+    ),
+    Hook(
+        "leases are not relieved of what the ledger has",
+        "engine/state/sqlite.py",
+        "    take_off(connection, slips)\n",
+        "",
+        [f"{LEAVING}[a stream after its end]"],
+    ),
+    Hook(
+        "a budget of a team holds for nobody",
+        "engine/spent.py",
+        "            return caller.team\n",
+        "            return None\n",
+        [SCOPES],
+    ),
+    Hook(
+        "a budget of a user holds for nobody",
+        "engine/spent.py",
+        "            return caller.user\n",
+        "            return None\n",
+        [SCOPES],
+    ),
+    Hook(
+        "a budget of a key holds for nobody",
+        "engine/spent.py",
+        "            return caller.key_id\n",
+        "            return None\n",
+        [SCOPES],
+    ),
+    Hook(
+        "scopes are not asked for",
+        "turnout/server/gate.py",
+        "    if scope not in who.caller.scopes:\n",
+        "    if False:\n",
+        [f"{MONEY}::test_a_key_without_the_scope_is_refused_before_anything_is_spent"],
+    ),
+    Hook(
+        "lists of models are not asked for",
+        "engine/granted.py",
+        "    if models is None:\n",
+        "    if True:\n",
+        [f"{MONEY}::test_a_key_of_one_model_is_answered_by_no_other"],
+    ),
+    Hook(
+        "rates are not drawn from",
+        "engine/draw.py",
+        'await self._take("requests", 1, 1)',
+        "pass",
+        [f"{MONEY}::test_a_rate_of_requests_refuses_with_429_and_says_when"],
+    ),
+    Hook(
+        "alerts are not sent",
+        "engine/alerts.py",
+        "await messenger.send(message.body)",
+        "None",
+        [f"{MONEY}::test_a_threshold_is_told_to_the_webhook_once"],
+    ),
+    Hook(
+        "a zero that was reported is taken for nothing reported",
+        "adapters/usage.py",
+        "    if prompt is None:\n",
+        "    if not prompt:\n",
+        [f"{MONEY}::test_a_zero_that_was_reported_stays_zero"],
     ),
 ]
 

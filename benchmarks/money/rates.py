@@ -23,7 +23,7 @@ _LANES = 32
 _REST_S = 0.2  # some 130 requests a second in all
 _OUTPUT = 100
 _TOKENS_EACH = PROMPT_TOKENS + _OUTPUT
-_QUICK_LIMIT, _LIMIT = 400, 3_000
+_QUICK_LIMIT, _LIMIT = 200, 3_000
 _NEAR = 0.99
 
 

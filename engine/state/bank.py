@@ -9,29 +9,20 @@ says what became of it.
 import json
 import secrets
 import time
-from collections import Counter as Sums
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy import Connection
 
 from turnout.engine.bank import TERM_US, Ask, Held, LostHolder, Room, Stretch
 from turnout.engine.boot import boot_id, boot_us
-from turnout.engine.ledger import Entry
 from turnout.engine.purse import Slip
 
+from .counters import make_counters, take_off
 from .database import Database
 
 # Of what is left, so much of it at most is leased beyond what is asked for: near the ceiling a
-# slice is one call.
+# slice is one call, and nothing more once that part is less than one.
 _EXTRA_PART = 16
-# Columns of the ledger, by the scope of the counters that they are summed up in.
-COLUMN = {
-    "tenant": "tenant",
-    "team": "team",
-    "user": '"user"',
-    "key": "key_id",
-    "model": "target",
-}
 
 
 class SqlBank:
@@ -164,113 +155,6 @@ _DONE = (
 )
 
 
-def counted(bank: Connection, rows: Iterable[Entry]) -> None:
-    """Add new rows of the ledger to every counter that they belong to.
-
-    To be called in the transaction that writes the rows, once for each.
-    """
-    paid = [
-        row
-        for row in rows
-        if row.payer == "gateway" and (row.cost_nano_usd or row.unconfirmed_nano_usd)
-    ]
-    if not paid:
-        return
-    by_who: dict[tuple[str, str], list[Entry]] = {}
-    for row in paid:
-        for of in _whose(row):
-            by_who.setdefault(of, []).append(row)
-    found = bank.exec_driver_sql(
-        "SELECT c.id, c.scope, c.who, c.from_us, c.to_us FROM json_each(?) AS w"
-        " CROSS JOIN counters AS c"
-        " ON c.scope = w.value ->> 0 AND c.who = w.value ->> 1"
-        " AND c.from_us <= ? AND c.to_us > ?",
-        (
-            json.dumps(list(by_who)),
-            max(row.time_us for row in paid),
-            min(row.time_us for row in paid),
-        ),
-    ).all()
-    sums = []
-    for number, scope, who, from_us, to_us in found:
-        its = [row for row in by_who[scope, who] if from_us <= row.time_us < to_us]
-        settled = sum(row.cost_nano_usd for row in its)
-        unconfirmed = sum(row.unconfirmed_nano_usd for row in its)
-        if settled or unconfirmed:
-            sums.append((settled, unconfirmed, number))
-    if sums:
-        bank.exec_driver_sql(
-            "UPDATE counters SET settled_nano_usd = settled_nano_usd + ?,"
-            " unconfirmed_nano_usd = unconfirmed_nano_usd + ? WHERE id = ?",
-            sums,
-        )
-
-
-def take_off(bank: Connection, slips: Iterable[Slip]) -> None:
-    """Take slips off the leases that they are of; a lease that is used up is forgotten.
-
-    One that somebody has released meanwhile stays gone.
-    """
-    sums: Sums[tuple[str, int]] = Sums()
-    for slip in slips:
-        sums[slip.holder, slip.counter] += slip.nano_usd
-    rows = [(holder, number, nano_usd) for (holder, number), nano_usd in sums.items() if nano_usd]
-    if not rows:
-        return
-    bank.exec_driver_sql(
-        "UPDATE leases SET nano_usd = max(nano_usd - ?, 0) WHERE holder = ? AND counter = ?",
-        [(nano_usd, holder, number) for holder, number, nano_usd in rows],
-    )
-    bank.exec_driver_sql(
-        "DELETE FROM leases WHERE holder = ? AND counter = ? AND nano_usd = 0",
-        [(holder, number) for holder, number, _ in rows],
-    )
-
-
-def make_counters(bank: Connection, stretches: Iterable[Stretch]) -> None:
-    """Make counters that there are not yet, from what the ledger has of them."""
-    for scope, who, from_us, to_us in stretches:
-        settled, unconfirmed = sums_of(bank, (scope, who, from_us, to_us))
-        bank.exec_driver_sql(
-            "INSERT INTO counters"
-            " (scope, who, from_us, to_us, settled_nano_usd, unconfirmed_nano_usd)"
-            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (scope, who, from_us, to_us, settled, unconfirmed),
-        )
-
-
-def sums_of(reading: Connection, stretch: Stretch) -> tuple[int, int]:
-    """What the ledger has of a counter: settled, and unconfirmed."""
-    scope, who, from_us, to_us = stretch
-    row = reading.exec_driver_sql(
-        "SELECT coalesce(sum(cost_nano_usd), 0), coalesce(sum(unconfirmed_nano_usd), 0) FROM ledger"
-        f" WHERE {COLUMN[scope]} = ? AND time_us >= ? AND time_us < ? AND payer = 'gateway'",
-        (who, from_us, to_us),
-    ).one()
-    return int(row[0]), int(row[1])
-
-
-def lost_leases(reading: Connection) -> dict[Stretch, int]:
-    """What lost holders have on lease, of each counter."""
-    rows = reading.exec_driver_sql(
-        "SELECT c.scope, c.who, c.from_us, c.to_us, sum(l.nano_usd) FROM leases AS l"
-        " JOIN counters AS c ON c.id = l.counter LEFT JOIN holders AS h ON h.id = l.holder"
-        " WHERE h.id IS NULL OR h.lost_us IS NOT NULL GROUP BY c.id"
-    )
-    return {(scope, who, from_us, to_us): lost for scope, who, from_us, to_us, lost in rows}
-
-
-def _whose(row: Entry) -> list[tuple[str, str]]:
-    of = (
-        ("tenant", row.tenant),
-        ("team", row.team),
-        ("user", row.user),
-        ("key", row.key_id),
-        ("model", row.target),
-    )
-    return [(scope, who) for scope, who in of if who is not None]
-
-
 def _check(reading: Connection, holder: str) -> None:
     """Raises: LostHolder."""
     found = reading.exec_driver_sql(
@@ -339,9 +223,11 @@ def _granted(
             ceilings[one] = min(
                 ceilings.get(one, counter.ceiling_nano_usd), counter.ceiling_nano_usd
             )
+    largest = max((ask.nano_usd for ask in asks), default=0)
     for one, nano_usd in taken.items():
         if nano_usd and one not in blocked and one in held:
             room = rooms[one]
             left = ceilings[one] - room.used_nano_usd - room.leased_nano_usd - nano_usd
-            taken[one] += max(min(held[one].extra_nano_usd, left // _EXTRA_PART), 0)
+            if left // _EXTRA_PART >= largest:
+                taken[one] += min(held[one].extra_nano_usd, left // _EXTRA_PART)
     return {one: nano_usd for one, nano_usd in taken.items() if nano_usd}

@@ -19,7 +19,7 @@ from turnout.engine.counter import Counter
 from turnout.engine.ledger import Entry
 from turnout.engine.purse import Slip
 
-from .bank import COLUMN, counted, sums_of, take_off
+from .counters import COLUMN, counted, sums_of, take_off
 from .database import Database
 
 _ENTRY = ", ".join(f'"{name}"' for name in Entry._fields)

@@ -37,7 +37,8 @@ class LedgerSums:
         self, stretches: Sequence[Period], by: str | None, filters: Mapping[str, str]
     ) -> list[Cell]:
         """The sums of each stretch, all of one moment."""
-        name: ColumnElement[Any] = null() if by is None else _COLUMNS[by]
+        # A row of what a worker that ended may have spent is of one scope: its tenant may be empty.
+        name: ColumnElement[Any] = null() if by is None else func.nullif(_COLUMNS[by], "")
         groups = [LEDGER.c.payer] if by is None else [LEDGER.c.payer, name]
         wanted = [_COLUMNS[column] == column_text(who) for column, who in filters.items()]
         found: list[Cell] = []

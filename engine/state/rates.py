@@ -10,6 +10,8 @@ added up anew from these: whatever was left half done is right again within 250 
     level:  whose (16 bytes of a hash), number, sub-window, units before it, units in it, checksum
 
 A record of which nothing counts any more is taken for whoever is new.
+
+Over 300 lines because how a record is written stands beside what is done with it.
 """
 
 import asyncio

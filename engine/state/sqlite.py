@@ -13,7 +13,7 @@ from turnout.engine.purse import Slip
 from turnout.engine.record import DecisionRecord, PulseTable, with_late
 from turnout.engine.spent import SpendRow
 
-from .bank import counted, lost_leases, take_off
+from .counters import counted, lost_leases, take_off
 from .database import Database, open_database
 from .rows import (
     Row,

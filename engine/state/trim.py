@@ -109,8 +109,7 @@ class SqliteTrimmer:
         began_ns = time.perf_counter_ns()
         cut = self._cutoffs(keeping)
         rows = dict.fromkeys(KINDS, 0)
-        steps: Iterator[tuple[str, int]] = self._steps(cut, actor)
-        for kind, count in steps:
+        for kind, count in self._steps(cut, actor):
             rows[kind] += count
             if stop():
                 return None
@@ -209,10 +208,10 @@ class SqliteTrimmer:
         while True:
             with self._paced(pace) as writing:
                 before = int(writing.exec_driver_sql("PRAGMA freelist_count").scalar_one())
-                if before:
-                    # It does a page for each row that is asked of it.
-                    direct = writing.connection.cursor()
-                    direct.execute(f"PRAGMA incremental_vacuum({pace.size})")
+                direct = writing.connection.cursor()
+                for _ in range(min(pace.size, before)):
+                    # However many are asked for, Python's module has it do one.
+                    direct.execute("PRAGMA incremental_vacuum(1)")
                     direct.fetchall()
                 after = int(writing.exec_driver_sql("PRAGMA freelist_count").scalar_one())
             yield max(before - after, 0) * size

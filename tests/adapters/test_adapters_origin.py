@@ -415,7 +415,19 @@ def mischief(evil: str) -> dict[str, dict[str, Any]]:
                 "x-portkey-custom-host": evil,
             }
         },
-        "a query": {"params": dict.fromkeys(names, evil)},
+        "what is for this gateway alone": {
+            "headers": {
+                "x-turnout-key": "tk_evil",
+                "x-turnout-session": evil,
+                "x-turnout-tags": f"to={evil}",
+                "cookie": "session=evil",
+                "proxy-authorization": "Basic evil",
+                "x-goog-api-key": "evil",
+                "x-amz-security-token": "evil",
+                "x-forwarded-authorization": "Bearer evil",
+            }
+        },
+        "a query": {"params": dict.fromkeys((*names, "model", "key", "provider"), evil)},
         "members": {"body": dict.fromkeys(names, evil)},
         "members with headers": {
             "body": {

@@ -9,6 +9,7 @@ import pytest
 from turnout.adapters import PROVIDERS
 
 from .conftest import Ran
+from .spent import keep_ledger
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(
@@ -28,6 +29,13 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         for name in (kind.key_variable, *kind.variables):
             monkeypatch.delenv(name, raising=False)
             monkeypatch.delenv(f"{name}_FILE", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was spent of it stands on the page."""
+    monkeypatch.delenv("TURNOUT_BUDGET_MONTHLY_USD", raising=False)
+    monkeypatch.setenv("TURNOUT_HOME", str(keep_ledger(tmp_path / "home")))
 
 
 @pytest.mark.parametrize(("line", "printed"), BLOCKS)
@@ -54,6 +62,9 @@ def test_the_page_has_an_example_of_each_command() -> None:
         "bounds",
         "conformance",
         "providers",
+        "audit",
+        "costs",
+        "budget",
     ]
 
 

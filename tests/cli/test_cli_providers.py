@@ -110,6 +110,7 @@ def test_a_provider_that_is_there_is_well(
         "provider": "one",
         "kind": "openai",
         "credential": "set",
+        "source": "variable",
         "resolves": True,
         "connects": True,
         "authenticated": True,
@@ -322,9 +323,9 @@ def test_the_table_tells_of_all_that_the_policy_reaches(ask: Callable[[str], Ran
     ran = ask("turnout providers check")
     assert ran.out.splitlines() == [
         "provider kind credential resolves connects authenticated models ms",
-        "anthropic anthropic set yes yes yes 9 N",
+        "anthropic anthropic set (variable) yes yes yes 9 N",
         "closed vllm not needed yes no - - N",
-        "openai openai set yes yes yes 10 N",
+        "openai openai set (variable) yes yes yes 10 N",
         "",
         "closed: the connection is refused (127.0.0.1:PORT)",
         " help: is this the right host and port, and does a firewall let this machine through?",
@@ -407,6 +408,6 @@ def test_one_that_hangs_holds_up_no_other(ask: Callable[[str], Ran]) -> None:
         began = time.monotonic()
         ran = ask("turnout providers check --timeout 1s")
     assert time.monotonic() - began < 5
-    assert "anthropic anthropic set yes yes - - N" in ran.out
-    assert "openai openai set yes yes yes 10 N" in ran.out
+    assert "anthropic anthropic set (variable) yes yes - - N" in ran.out
+    assert "openai openai set (variable) yes yes yes 10 N" in ran.out
     assert ran.status == 1

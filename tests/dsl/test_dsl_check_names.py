@@ -123,6 +123,13 @@ SECTIONS = [
         "acm",
         "did you mean `acme`?",
     ),
+    (
+        "budgets: [{name: a, scope: model, of: openai/gpt-4oo, limit: $1/day}]",
+        "RP301",
+        "openai/gpt-4oo",
+        "openai/gpt-4o",
+    ),
+    ("budgets: [{name: a, scope: model, of: nowhere/x, limit: $1/day}]", "RP301", "nowhere/x", ""),
     ("cache: {ttl: 1h, only: temprature == 0}", "RP101", "temprature", "`temperature`"),
     ("cache: {only: p95 < 1s}", "RP116", "p95", "name the target"),
     ("invariants: [{name: a, never: 'rout == \"x\"'}]", "RP101", "rout", "did you mean `route`?"),

@@ -48,7 +48,7 @@ class Served:
                 if not line:
                     break
                 self.lines.append(line)
-                found = re.search(r"turnout serves (http://\S+)", line)
+                found = re.search(r"turnout serves (https?://\S+)", line)
                 if found:
                     return found.group(1)
         self.stop()

@@ -80,6 +80,19 @@ def test_a_policy_of_ones_own_is_checked_tested_and_simulated(demo: Any, tmp_pat
         assert wanted in told
 
 
+def test_a_key_is_made_and_what_the_demo_has_spent_is_told(demo: Any, tmp_path: Path) -> None:
+    head = run(["bash", "-c", snippet("curl", demo.url)]).partition("\n\n")[0].lower()
+    request = re.search(r"x-request-id: (\S+)", head)
+    assert request is not None
+    trace(demo, request.group(1))  # it waits until that is written
+    (tmp_path / ".turnout").symlink_to(demo.home)
+    scripts = sysconfig.get_path("scripts")
+    environment = os.environ | {"HOME": str(tmp_path), "PATH": f"{scripts}:{os.environ['PATH']}"}
+    told = run(["bash", "-ec", SNIPPETS["money"]], cwd=tmp_path, env=environment)
+    for wanted in ("tk_", "tenant   acme", "openai/*,groq/*", "cheap_for_simple", "$"):
+        assert wanted in told
+
+
 def test_python_answers_whole_and_streamed(demo: Any, tmp_path: Path) -> None:
     file = tmp_path / "snippet.py"
     file.write_text(snippet("python", demo.url))

@@ -1,6 +1,6 @@
-"""Takes requests of one rate as fast as it can, and writes down when: `rated.py FOLDER LOG LIMIT S`.
+"""Takes requests of one rate as fast as it can: `rated.py FOLDER LOG LIMIT SECONDS`.
 
-Each line is the instant at which one was taken, by the clock that all processes share.
+Each line of the log is the instant at which one was taken, by the clock that all processes share.
 """
 
 import asyncio

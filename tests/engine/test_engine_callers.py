@@ -18,8 +18,8 @@ POLICY = """
 routing_policy:
   - {name: pick, condition: 'meta["how"] == "pick"', route: {cheapest_of: [groq/llama-3-8b,
      openai/gpt-4o-mini]}, fallback: []}
-  - {name: copied, condition: 'meta["how"] == "copied"', route: openai/gpt-4o, retries: 0, fallback: [],
-     mirror: {to: groq/llama-3-8b, sample: 100%}}
+  - {name: copied, condition: 'meta["how"] == "copied"', route: openai/gpt-4o, retries: 0,
+     fallback: [], mirror: {to: groq/llama-3-8b, sample: 100%}}
   - {name: house, condition: 'meta["how"] == "house"', route: house/own, retries: 0}
   - {name: asked, condition: model != "auto", route: requested, retries: 0}
 models:

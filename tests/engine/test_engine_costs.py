@@ -353,6 +353,15 @@ def test_corrections_count_as_money_and_not_as_calls(ledger: Ledger) -> None:
     assert of(ledger.ask(), "calls", "cost", "unconfirmed") == [(1, "1", "0")]
 
 
+def test_what_belongs_to_no_tenant_has_no_name_and_is_in_the_sum(ledger: Ledger) -> None:
+    ledger.add("2026-11-10T10:00", USD, tenant="", kind="correction")
+    ledger.add("2026-11-10T10:00", 2 * USD)
+    document = ledger.ask(budget("monthly"), by="tenant")
+    assert of(document, "name", "cost") == [("acme", "2"), (None, "1")]
+    by_day = ledger.ask(budget("monthly"))["total"]
+    assert isinstance(by_day, dict) and by_day["cost"] == "3"
+
+
 def test_copies_and_embeddings_are_counted_in(ledger: Ledger) -> None:
     for kind, hop in (("answer", 0), ("mirror", -1), ("embedding", -2)):
         ledger.add("2026-11-10T10:00", USD, kind=kind, hop=hop)

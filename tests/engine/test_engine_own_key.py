@@ -179,7 +179,8 @@ async def test_with_a_key_of_this_gateway_beside_it_the_gateway_pays_the_other_h
     one = await bench(openai, groq, purse=purse)
     await one.gateway.generate(own(one.request(), gateway_pays=True))
     assert (openai.secrets, groq.secrets) == ([SECRET], [None])
-    assert [attempt.payer for attempt in one.records[-1].attempts] == ["caller", "gateway"]
+    made = [one for one in one.records[-1].attempts if one.sent]
+    assert [attempt.payer for attempt in made] == ["caller", "gateway"]
     assert [row.payer for row in entries(one.records[-1])] == ["caller", "gateway"]
     assert len(purse.booked) == len(purse.settled) == 1
 
@@ -232,6 +233,21 @@ async def test_the_limits_of_a_callers_account_are_not_the_targets(
     assert one.gateway.health()["targets"] == {}
     await one.gateway.generate(one.request())
     assert openai.secrets == [SECRET, None]
+
+
+async def test_a_stream_that_ends_at_the_callers_limit_says_nothing_of_the_target(
+    bench: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = ProviderError(Fault.RATE_LIMIT, "slow", status=429, retry_after_us=60_000_000)
+    openai = home([*spoken("hi")[:2], broken], usable=True)
+    one = await bench(openai, Scripted("groq", []))
+    reply = await one.gateway.generate(own(one.request(stream=True)))
+    async for _ in reply.chunks:
+        pass
+    (attempt,) = one.records[-1].attempts
+    assert (attempt.outcome, attempt.fault, attempt.payer) == ("failed", "rate_limit", "caller")
+    assert one.gateway.health()["targets"] == {}
+    assert "failed" not in caplog.text
 
 
 async def test_a_pause_of_the_gateways_account_is_not_the_callers(bench: Any) -> None:
@@ -298,7 +314,7 @@ async def test_what_no_budget_pays_is_unknown_or_dropped_with_the_reason(bench: 
     one = await bench(house, Scripted("groq", []), purse=Empty(), policy=BUDGETED)
     error = await refused(one.gateway.generate(one.request()))
     assert (error.status, error.code) == (402, "budget_exceeded")
-    assert "$0 left" in one.records[-1].reasons["similar_to(code)"]
+    assert "`own` has 0 left" in one.records[-1].reasons["similar_to(code)"]
     one = await bench(home(said("hi"), usable=True), Scripted("groq", []), purse=Empty())
     request = own(one.request(metadata={"how": "copied"}), gateway_pays=True)
     await one.gateway.generate(request)

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from turnout.engine import slices as slices_module
@@ -18,7 +18,7 @@ from turnout.engine.purse import Booking, Exceeded, Slip, Unavailable
 from turnout.engine.slices import Slices
 from turnout.engine.state.store import StoreError
 
-from .vault import Vault, counter
+from .vault import Inline, Vault, counter
 
 W = 1_000
 TERM_S = TERM_US / 1e6
@@ -234,14 +234,14 @@ def test_a_worker_that_was_taken_for_ended_begins_anew_and_loses_nothing(vault: 
 def test_a_worker_that_cannot_renew_books_nothing(vault: Vault) -> None:
     one = counter("tenant", "acme", 10 * W)
     bank = vault.bank()
-    worker = Slices(bank, since_boot_us=vault.since_boot_us)
+    worker = Slices(bank, None, Inline(), vault.since_boot_us)
 
     def broken(*_: Any) -> Any:
         raise StoreError("disk I/O error")
 
     async def fail() -> Any:
         worker.settle(await worker.book([one], W, 0.0), 0)
-        bank.renew = bank.lease = broken  # type: ignore[method-assign]
+        bank.renew = bank.lease = broken  # type: ignore[method-assign,assignment]
         assert (await worker.book([one], W, 0.0)).open  # its lease is fresh
         await asyncio.sleep(TERM_S / 2)
         return await all_of(worker.book([one], W, 1.0))
@@ -335,7 +335,7 @@ class Play:
         names = self.chance.choice(SETS)
         nano_usd, patience_s = self.chance.randint(1, 9), self.chance.choice([0.0, 0.2, 3.0])
         counters: list[Counter] = [COUNTERS[name] for name in names]
-        task = asyncio.create_task(worker.book(counters, nano_usd, patience_s))  # type: ignore[arg-type]
+        task = asyncio.create_task(worker.book(counters, nano_usd, patience_s))
         self.waiting.append((worker, names, task))
 
     async def settle(self, worker: Slices) -> None:
@@ -369,7 +369,11 @@ class Play:
         for owner, _, task in self.waiting:
             if owner is worker:
                 task.cancel()
-        await asyncio.sleep(0)
+        # What the bank is doing for it comes to its end.
+        worker._closed = True
+        worker._news.set()
+        if worker._pump is not None:
+            await worker._pump
         self.collect()
         for booking, names in self.open.pop(worker, []):
             for name in names:
@@ -383,8 +387,6 @@ class Play:
         for slip in worker._returns:
             name = next(n for n in COUNTERS if self.number(n) == slip.counter)
             self.crashed[name] += slip.nano_usd
-        worker._closed = True
-        worker._news.set()
         self.workers[self.workers.index(worker)] = self.vault.worker()
 
     async def tick(self, worker: Slices) -> None:
@@ -436,14 +438,15 @@ class Play:
             assert now.unconfirmed_nano_usd == self.crashed[name], name
 
 
-@settings(max_examples=25)
-@given(st.randoms(use_true_random=False), st.integers(1, 3))
+# A seed has no smaller one that fails in the same way.
+@settings(max_examples=15, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@given(st.integers(0, 2**32), st.integers(1, 3))
 def test_whatever_happens_nothing_is_spent_twice_lost_or_above_the_ceiling(
-    chance: random.Random, workers: int
+    seed: int, workers: int
 ) -> None:
     with TemporaryDirectory() as folder:
         vault = Vault(Path(folder))
-        play = Play(vault, chance, workers)
+        play = Play(vault, random.Random(seed), workers)
 
         async def all_steps() -> None:
             for _ in range(40):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -56,7 +57,7 @@ class Ledger:
         caller: Caller,
         at_us: int = NOON,
         unconfirmed: int = 0,
-        payer: str = "gateway",
+        payer: Literal["gateway", "caller"] = "gateway",
     ) -> None:
         self.count += 1
         attempt = Attempt("openai/gpt-4", "gpt-4", "ok", 0, 1, at_us, 5, sent=True)

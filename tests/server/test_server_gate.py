@@ -2,12 +2,15 @@
 
 import asyncio
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 import pytest
 
+from turnout.engine.keys import Key, new_id, new_text
 from turnout.engine.request import ADMIN, READ, WRITE
+from turnout.engine.state.store import StoreError
 from turnout.server.app import ROUTES
 from turnout.server.gate import ADMIN_AFAR, PUBLIC, gated
 from turnout.settings import Auth
@@ -27,6 +30,7 @@ TAKES = {
     ("GET", "/v1/models/<name:path>"): READ,
     ("GET", "/v1/traces/<name:str>"): READ,
     ("GET", "/v1/costs"): READ,
+    ("GET", "/v1/budgets"): READ,
     ("GET", "/v1/admin/tenants"): ADMIN,
     ("GET", "/v1/admin/tenants/<name:path>"): ADMIN,
     ("PUT", "/v1/admin/tenants/<name:path>"): ADMIN,
@@ -59,7 +63,7 @@ UNKNOWN = (
     "cut",
     "SQL",
 )
-FAR = {"host": "0.0.0.0"}
+FAR: Any = {"host": "0.0.0.0"}
 BODIES = {
     "/v1/chat/completions": {"model": "gpt-4", "messages": [{"role": "user", "content": "hi"}]},
 }
@@ -106,7 +110,7 @@ def test_a_route_that_names_no_scope_is_none() -> None:
 async def test_a_key_opens_what_its_scopes_say_and_nothing_else(
     serve: Any, stub_gateway: Any, keys: Keys, auth: Auth
 ) -> None:
-    wrong = []
+    wrong: list[tuple[object, ...]] = []
     async with (
         serving(serve, stub_gateway, keys, auth, **FAR) as served,
         httpx.AsyncClient(base_url=served.url) as client,
@@ -306,6 +310,8 @@ async def test_a_providers_key_passes_through_beside_a_turnout_key_or_alone(
         ({"authorization": "Bearer sk-1", "x-api-key": "sk-2"}, 400),
         ({"authorization": "Bearer {ana}", "x-turnout-key": "{plain}"}, 400),
         ({"authorization": "Bearer {ana}", "x-api-key": "sk-1"}, 400),
+        ({"authorization": "Bearer {TURNOUT_ADMIN_KEY}", "x-turnout-key": "{ana}"}, 400),
+        ({"authorization": "Bearer {TURNOUT_ADMIN_KEY}"}, 403),
     ],
     ids=str,
 )
@@ -401,8 +407,6 @@ async def test_who_asks_for_what_operators_may_is_audited_as_such(
 async def test_a_database_that_is_down_is_no_401_and_known_keys_go_on(
     serve: Any, stub_gateway: Any, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from turnout.engine.state.store import StoreError
-
     def broken(*_: object) -> Any:
         raise StoreError("disk I/O error")
 
@@ -430,11 +434,14 @@ async def test_a_database_that_is_down_is_no_401_and_known_keys_go_on(
 async def test_junk_does_not_flood_the_database(
     serve: Any, stub_gateway: Any, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from turnout.engine.keys import new_id, new_text
-
     asked: list[int] = []
     find = keys.store.find
-    monkeypatch.setattr(keys.store, "find", lambda ids: asked.append(len(ids)) or find(ids))
+
+    def counted(ids: Sequence[str]) -> list[Key]:
+        asked.append(len(ids))
+        return find(ids)
+
+    monkeypatch.setattr(keys.store, "find", counted)
     junk = [new_text(new_id()) for _ in range(60)]
     async with (
         serving(serve, stub_gateway, keys, Auth.KEYS) as served,

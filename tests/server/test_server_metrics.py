@@ -356,3 +356,39 @@ def test_the_page_names_every_metric_with_its_labels_and_no_other() -> None:
         for family in Metrics()._registry._collector_to_names
     }
     assert {name.removesuffix("_total"): set(said.split()) for name, _, said in rows} == labels
+
+
+def test_spend_and_refusals_are_counted_for_declared_tenants_only() -> None:
+    metrics = Metrics()
+    metrics.know({"acme"})
+    cut = replace(FAILED, unconfirmed_nano_usd=7_000, reserved_nano_usd=9_000)
+    dearer = replace(ATTEMPT, reserved_nano_usd=1_000_000)
+    for tenant in ("acme", "stranger"):
+        metrics.observe(record(tenant=tenant, attempts=[cut, dearer], error="budget_exceeded"))
+    counted = lines(metrics)
+    for tenant in ("acme", "other"):
+        assert counted[f'turnout_budget_refused_total{{tenant="{tenant}"}}'] == 1
+        row = f'{{rule="default",target="groq/llama-3-70b",tenant="{tenant}"}}'
+        assert counted[f"turnout_unconfirmed_nano_usd_total{row}"] == 7_000
+    assert counted['turnout_overruns_total{target="openai/gpt-4"}'] == 2
+    assert 'turnout_overruns_total{target="groq/llama-3-70b"}' not in counted
+    assert "stranger" not in metrics.render().decode()
+
+
+def test_budgets_are_shown_of_declared_tenants_only() -> None:
+    metrics = Metrics()
+    metrics.know({"acme"})
+    for tenant in ("acme", "stranger"):
+        metrics.budget("monthly", tenant, {"limit": 10, "left": -3})
+    counted = lines(metrics)
+    assert counted['turnout_budget_nano_usd{budget="monthly",part="left",tenant="acme"}'] == -3
+    assert "stranger" not in metrics.render().decode()
+
+
+def test_no_more_than_so_many_tenants_have_a_label() -> None:
+    metrics = Metrics()
+    for number in range(2_000):
+        metrics.know({f"tenant{number}"})
+        metrics.observe(record(tenant=f"tenant{number}"))
+    labels = set(re.findall(r'tenant="(\w+)"', metrics.render().decode()))
+    assert len(labels) <= 501 and "other" in labels

@@ -16,7 +16,8 @@ routing_policy:
   - name: default
     route: openai/gpt-4
 """
-CONFIRMED = {"TURNOUT_AUTH": "off", "TURNOUT_AUTH_OFF_CONFIRM": "yes"}
+OFF = {"TURNOUT_AUTH": "off"}
+CONFIRMED = OFF | {"TURNOUT_AUTH_OFF_CONFIRM": "yes"}
 PATIENCE_S = 60
 
 Launch = Callable[..., Awaitable[asyncio.subprocess.Process]]
@@ -103,9 +104,9 @@ async def test_it_says_in_one_line_what_it_serves_and_stops_when_told(
             "`tenant`\n  help: did you mean `acme`?",
         ),
         (POLICY, [], {"TURNOUT_PORT": "x"}, 2, "`TURNOUT_PORT` is `x`"),
-        (POLICY, ["--host", "0.0.0.0"], {}, 2, "TURNOUT_AUTH_OFF_CONFIRM"),
+        (POLICY, ["--host", "0.0.0.0"], OFF, 2, "TURNOUT_AUTH_OFF_CONFIRM"),
         (POLICY, [], {}, 2, "OPENAI_API_KEY"),
-        (POLICY, ["--host", "no.such.host.invalid"], {}, 2, "TURNOUT_AUTH_OFF_CONFIRM"),
+        (POLICY, ["--host", "no.such.host.invalid"], OFF, 2, "TURNOUT_AUTH_OFF_CONFIRM"),
         (POLICY, [], {"TURNOUT_HOME": "/dev/null/x"}, 2, "TURNOUT_HOME"),
         (POLICY, [], {"TURNOUT_PORT": "9" * 5000}, 2, "write a number from 0 to 65535"),
         (POLICY, [], {"TURNOUT_MAX_BODY_BYTES": "9" * 5000}, 2, "at most 18 digits"),

@@ -91,7 +91,6 @@ def test_a_policy_of_the_usual_name_is_found(tmp_path: Path) -> None:
         ("TURNOUT_QUEUE_SECONDS", ".", "below 100"),
         ("TURNOUT_POLICY_VARS", "A B", "environment variable"),
         ("TURNOUT_DATABASE_URL", "postgresql://u:secret@h/d", "cannot do what it asks for"),
-        ("TURNOUT_BUDGET_MONTHLY_USD", "100", "cannot do what it asks for"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_name(name: str, value: str, told: str) -> None:

@@ -131,25 +131,29 @@ def lines(document: Mapping[str, Any], palette: Palette) -> Iterator[str]:
         yield "nothing was spent"
         return
     if document["rows"]:
-        yield from _table(document["by"], document["rows"], document["total"], palette)
+        yield from _table(document, document["rows"], document["total"], palette)
     if theirs:
         yield ""
         yield palette.paint("strong", "paid by callers with keys of their own")
-        yield from _table(document["by"], theirs, document["caller_paid"]["total"], palette)
+        yield from _table(document, theirs, document["caller_paid"]["total"], palette)
     if document["more"]:
         yield ""
         yield f"{document['more']} more rows: `--limit` shows more of them"
 
 
 def _table(
-    by: str, rows: Sequence[Mapping[str, Any]], total: Mapping[str, Any], palette: Palette
+    document: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    total: Mapping[str, Any],
+    palette: Palette,
 ) -> Iterator[str]:
+    by = document["by"]
     names = [] if by == "day" else [by]
     ours = total["payer"] == "gateway"
     heads = ["date", *names, "calls", "tokens in", "tokens out", "cost"]
     heads += ["unconfirmed", "budget", "used", "projected"] if ours else []
     table = [heads, *(_cells(row, names, ours) for row in rows)]
-    if len(rows) > 1 or by == "day":
+    if len(rows) > 1 or by == "day" or document["more"]:
         table.append(_cells({**total, "date": "total", "name": ""}, names, ours))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     words = 1 + len(names)

@@ -130,7 +130,9 @@ def _list(arguments: argparse.Namespace, home: Path) -> int:
     if not found:
         print("no keys")
         return 0
-    rows = [("id", "tenant", "team", "user", "name", "scopes", "models", "status", "expires")]
+    rows: list[tuple[str, ...]] = [
+        ("id", "tenant", "team", "user", "name", "scopes", "models", "status", "expires")
+    ]
     rows += [_row(key, now_us) for key in found]
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     for row in rows:

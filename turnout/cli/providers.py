@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from turnout.adapters import Transport, key_variable, pooled, variables
 from turnout.adapters.kind import Kind
 from turnout.addresses import entries, given, reached
+from turnout.credentials import Source
 from turnout.dsl.core import Program, Provider
 from turnout.dsl.nearest import suggestion
 from turnout.dsl.schema import Target
@@ -164,6 +165,9 @@ async def _all(
         entry = known[provider.name]
         targets = [] if settings.policy is None else _targets(program, provider.name)
         found = await reach(provider, entry, _credentials(provider, entry, settings), targets, us)
+        if entry.kind not in settings.played:
+            how = settings.source(key_variable(provider.name, entry.kind))
+            found.source = None if how is None else how.value
         done += 1
         progress.moved(1)
         progress.tell(done)
@@ -185,7 +189,10 @@ def _credentials(provider: Kind, entry: Provider, settings: Settings) -> list[st
     name = provider.name
     _, headers, credential = reached(name, entry, settings)
     if credential:
-        return [f"the key in `{key_variable(name, entry.kind)}`"]
+        variable = key_variable(name, entry.kind)
+        how = settings.source(variable)
+        suffix = "" if how in (None, Source.VARIABLE) else f"_{how.name}"
+        return [f"the key in `{variable}{suffix}`"]
     if headers:
         return [f"the `headers:` of `{name}` in the policy"]
     found = given(name, entry, settings)
@@ -227,7 +234,7 @@ def _row(one: Reached) -> tuple[str, ...]:
     return (
         printable(one.provider),
         one.kind,
-        one.credential,
+        one.credential if one.source is None else f"{one.credential} ({one.source})",
         *(_said(value) for value in (one.resolves, one.connects, one.authenticated)),
         "-" if one.models is None else str(one.models),
         "-" if one.ms is None else str(one.ms),

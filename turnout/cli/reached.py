@@ -21,6 +21,7 @@ MOST_WARNINGS = 20
 class Reached:
     """How far one came with a provider. None: it did not come to that, or it cannot be asked.
 
+    `source` is where its key is from: `variable`, `file` or `command`; None: it has none.
     `models` is how many it lists, `ms` how long it took to be there and be listed. `reason` None:
     all is well; else `help` says what to do.
     """
@@ -28,6 +29,7 @@ class Reached:
     provider: str
     kind: str
     credential: str
+    source: str | None = None
     resolves: bool | None = None
     connects: bool | None = None
     authenticated: bool | None = None

@@ -28,7 +28,7 @@ from turnout.engine.accounts import has_budget
 from turnout.engine.current import Begun
 from turnout.engine.judgement import Failing
 from turnout.server.stop import Stop
-from turnout.settings import Settings, SettingsError
+from turnout.settings import Auth, Settings, SettingsError
 
 from .beginning import (
     Beginning,
@@ -123,7 +123,7 @@ def serve(settings: Settings, stop: Stop) -> int:
     first = None
     if settings.policy is not None:
         first = beginning(settings)
-        _check_tenant(settings.tenant, first.program)
+        _check_tenant(settings, first.program)
         for warning in not_enforced(first.program):
             print(f"turnout: warning: {warning}", file=sys.stderr)
         if settings.monthly_nano_usd is not None and has_budget(first.program, settings.tenant):
@@ -134,7 +134,7 @@ def serve(settings: Settings, stop: Stop) -> int:
             )
     beside = None
     if settings.shadow is not None:
-        beside = shadowing(settings, lambda program: _check_tenant(settings.tenant, program))
+        beside = shadowing(settings, partial(_check_tenant, settings))
     make_home(settings.home)
     if settings.tls_cert is not None and settings.tls_key is not None:
         _check_certificate(settings.tls_cert, settings.tls_key)
@@ -173,10 +173,15 @@ def serve(settings: Settings, stop: Stop) -> int:
     return 0
 
 
-def _check_tenant(tenant: str, program: Program) -> None:
+def _check_tenant(settings: Settings, program: Program) -> None:
     """Refuse a tenant that the policy says there is none of. Raises: CommandError."""
     attribute = program.schema.attributes["tenant"]
-    if attribute.domain is not None and tenant not in attribute.domain:
+    tenant = settings.tenant
+    if (
+        settings.auth is not Auth.KEYS  # else keys say whose requests they are
+        and attribute.domain is not None
+        and tenant not in attribute.domain
+    ):
         raise CommandError(
             f"TURNOUT_TENANT_ID is `{printable(tenant)}`, which the policy does not list among the "
             "values of `tenant`",

@@ -58,13 +58,12 @@ def gated(name: str, scope: str, handler: Handler, *, reads_body: bool) -> Handl
 
 async def _admit(incoming: Incoming, name: str, scope: str) -> None:
     """Let a request in, or not. Raises: RequestError 400, 401, 403, 503."""
-    local = is_local(incoming)
     if scope is ADMIN_AFAR:
-        if local:
+        if is_local(incoming):
             return
         scope = ADMIN
     try:
-        who = incoming.identity = await identify(incoming, is_local=local)
+        who = incoming.identity = await identify(incoming)
     except Unidentified as error:
         key = error.key
         seen = {} if key is None else {"fingerprint": key.fingerprint}
@@ -77,11 +76,10 @@ async def _admit(incoming: Incoming, name: str, scope: str) -> None:
 
 async def may_administer(incoming: Incoming) -> bool:
     """Whether who asks for something public may see what only operators are shown."""
-    local = is_local(incoming)
-    if local:
+    if is_local(incoming):
         return True
     try:
-        who = await identify(incoming, is_local=local)
+        who = await identify(incoming)
     except Unidentified:
         return False
     return ADMIN in who.caller.scopes

@@ -13,6 +13,7 @@ from turnout.engine.keys import PREFIX, Key, digest_of, same
 from turnout.engine.request import ADMIN, READ, WRITE, Caller, OwnKey, RequestError
 from turnout.settings import Auth
 
+from .guard import is_local
 from .wire import Incoming, Station, refusal, station
 
 # How keys of providers begin; the first that fits. What fits none is a key of whoever's protocol is
@@ -84,8 +85,8 @@ def identity_of(incoming: Incoming) -> Identity:
     return incoming.identity
 
 
-async def identify(incoming: Incoming, *, is_local: bool) -> Identity:
-    """Find out who sent a request. `is_local`: it came from this machine, as far as can be told.
+async def identify(incoming: Incoming) -> Identity:
+    """Find out who sent a request.
 
     Costs some microseconds where the key is known. Raises: Unidentified 400, 401, 503.
     """
@@ -94,13 +95,20 @@ async def identify(incoming: Incoming, *, is_local: bool) -> Identity:
     if settings.auth is Auth.OFF:
         if _has_admin_key(incoming.headers, here):
             return _unasked(settings.tenant, "admin", True)
-        return _unasked(settings.tenant, ANONYMOUS, is_local and settings.admin_digest is None)
-    presented = _one(_credentials(incoming.headers))
-    turnout_key = _one(_stripped(incoming.headers.getall("x-turnout-key", ())))
-    if settings.auth is Auth.KEYS:
-        return await _of_turnout(here, _one([*filter(None, (presented, turnout_key))]))
-    if presented is None or presented.startswith(PREFIX) or _is_admin(here, presented):
-        return await _of_turnout(here, _one([*filter(None, (presented, turnout_key))]))
+        trusted = settings.admin_digest is None and is_local(incoming)
+        return _unasked(settings.tenant, ANONYMOUS, trusted)
+    headers = incoming.headers
+    presented = _one(_credentials(headers))
+    turnout_key = _one(_stripped(headers.getall("x-turnout-key", ())))
+    if presented is None:
+        return await _of_turnout(here, turnout_key)
+    if (
+        settings.auth is Auth.KEYS
+        or presented.startswith(PREFIX)
+        or _is_admin(here, presented)  # which no provider may see
+    ):
+        one = presented if turnout_key is None else _one([presented, turnout_key])
+        return await _of_turnout(here, one)
     own = OwnKey(_provider_of(presented, incoming.path), presented)
     if turnout_key is None:
         return Identity(_stranger(settings.tenant), own, gateway_pays=False)

@@ -1,6 +1,8 @@
 """What every response has in common: the request's id, its protocol's errors, JSON bytes.
 
 Routes are in files of their own; nothing here knows one of them.
+
+Over 300 lines because what the server needs of a gateway stands here too.
 """
 
 import re

@@ -163,6 +163,8 @@ class Simulator:
         model, stream = endpoint.means(body)
         tally = self.traffic.note(wire.provider, model, received)
         fault = self.faults.for_request(wire.provider, model, stream)
+        if fault is not None:
+            self.traffic.spoil(fault.kind)
         outcome = "completed"
         reply: Reply | None = self._ordered(wire, fault)
         if reply is None:
@@ -185,6 +187,8 @@ class Simulator:
             reply = Stream([*events, last], len(events), reply.headers)
         if (usage := self.faults.reported(wire.provider, model)) is not None:
             reply = reporting(reply, usage.reported)
+            if fault is None and usage.reported is None:
+                self.traffic.spoil(usage.kind)
         latency = self.latency.of(wire.provider, model)
         if wire.provider == "openai" and outcome == "completed":
             reply.headers["openai-processing-ms"] = str(latency.first_us // 1000)

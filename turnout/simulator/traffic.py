@@ -49,6 +49,7 @@ class _Seen:
     provider: str
     model: str
     received: Received
+    fault: str | None = None
 
 
 @dataclass
@@ -75,6 +76,10 @@ class Traffic:
         tally.bytes_in += len(received.body)
         self._seen.append(_Seen(time.time_ns() // 1000, provider, model, received))
         return tally
+
+    def spoil(self, fault: str) -> None:
+        """Keep beside the newest request which fault it gets."""
+        self._seen[-1].fault = fault
 
     def note_look(self, provider: str) -> None:
         """Count something looked up at a provider."""
@@ -122,6 +127,7 @@ def _shown(one: _Seen) -> dict[str, Any]:
         "model": one.model,
         "method": received.method,
         "path": received.path,
+        "fault": one.fault,
         "headers": headers,
         "body": body,
     }

@@ -1,0 +1,158 @@
+"""Operators change tenants over HTTP, and nobody else does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from turnout.dsl.check import compile_policy
+from turnout.dsl.source import Source
+from turnout.engine.audit import Unheard
+from turnout.engine.catalog import language_schema
+from turnout.engine.keys import digest_of
+from turnout.engine.state.accounts import StoredTenants
+from turnout.engine.state.database import open_database
+from turnout.engine.tenants import Tenants
+
+from .conftest import Serve, StubGateway
+
+POLICY = "tenants: {hooli: {rpm: 5}}\nrouting_policy:\n  - {name: all, route: openai/gpt-4o}\n"
+URL = "/v1/admin/tenants"
+SETTINGS = {
+    "tier": "pro",
+    "rpm": 600,
+    "budgets": [{"limit": "$100/month", "at": {"80%": "alert", "100%": "reject"}}],
+}
+
+
+def stub(home: Path) -> StubGateway:
+    program = compile_policy(Source("routing.yml", POLICY), language_schema())
+    tenants = Tenants(StoredTenants(open_database(home)), lambda: program, Unheard())
+    return StubGateway(tenants=tenants)
+
+
+@pytest.fixture
+async def admin(serve: Serve, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    async with serve(stub(tmp_path)) as served:
+        async with httpx.AsyncClient(base_url=served.url) as client:
+            yield client
+
+
+def error_of(answer: httpx.Response) -> dict[str, Any]:
+    error: dict[str, Any] = answer.json()["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    return error
+
+
+async def test_what_is_put_is_what_is_shown(admin: httpx.AsyncClient) -> None:
+    made = await admin.put(f"{URL}/acme", json=SETTINGS)
+    assert made.status_code == 201
+    shown = await admin.get(f"{URL}/acme")
+    assert shown.json() == made.json()
+    assert shown.json()["settings"] == SETTINGS
+    assert shown.headers["etag"] == f'"{made.json()["revision"]}"'
+    assert shown.headers["cache-control"] == "no-store"
+    again = await admin.put(f"{URL}/acme", json=shown.json()["settings"])
+    assert again.status_code == 200 and again.json()["settings"] == SETTINGS
+    listed = (await admin.get(URL)).json()
+    assert [(one["name"], one["source"]) for one in listed["data"]] == [
+        ("acme", "stored"),
+        ("hooli", "policy"),
+    ]
+
+
+async def test_a_name_may_hold_whatever_a_name_may(admin: httpx.AsyncClient) -> None:
+    name = "a b/ü%"
+    await admin.put(f"{URL}/{name.replace('%', '%25')}", json={"rpm": 5})
+    listed = (await admin.get(URL)).json()
+    assert [one["name"] for one in listed["data"]] == [name, "hooli"]
+
+
+async def test_an_unknown_field_is_refused_by_name(admin: httpx.AsyncClient) -> None:
+    answer = await admin.put(f"{URL}/acme", json={"budget": "$100/month"})
+    assert answer.status_code == 400
+    assert error_of(answer) == {
+        "message": "Unknown field `budget`: did you mean `budgets`?",
+        "type": "invalid_request_error",
+        "param": "budget",
+        "code": "invalid_tenant",
+    }
+    assert (await admin.get(f"{URL}/acme")).status_code == 404
+
+
+async def test_what_the_file_says_is_changed_there(admin: httpx.AsyncClient) -> None:
+    for answer in (
+        await admin.put(f"{URL}/hooli", json=SETTINGS),
+        await admin.delete(f"{URL}/hooli"),
+    ):
+        assert (answer.status_code, error_of(answer)["code"]) == (409, "in_policy_file")
+    assert (await admin.get(f"{URL}/hooli")).json()["settings"] == {"rpm": 5}
+
+
+async def test_a_tenant_is_forgotten_once(admin: httpx.AsyncClient) -> None:
+    await admin.put(f"{URL}/acme", json=SETTINGS)
+    gone = await admin.delete(f"{URL}/acme")
+    assert gone.json()["deleted"] is True and gone.json()["settings"] == SETTINGS
+    again = await admin.delete(f"{URL}/acme")
+    assert (again.status_code, error_of(again)["code"]) == (404, "tenant_not_found")
+
+
+async def test_of_two_who_change_the_same_state_one_is_told(admin: httpx.AsyncClient) -> None:
+    etag = (await admin.put(f"{URL}/acme", json={"rpm": 1})).headers["etag"]
+    answers = await asyncio.gather(
+        *(
+            admin.put(f"{URL}/acme", json={"rpm": number}, headers={"if-match": etag})
+            for number in (2, 3)
+        )
+    )
+    assert sorted(answer.status_code for answer in answers) == [200, 412]
+    (won,) = (answer for answer in answers if answer.status_code == 200)
+    assert (await admin.get(f"{URL}/acme")).json() == won.json()
+    there = await admin.put(f"{URL}/acme", json={"rpm": 9}, headers={"if-none-match": "*"})
+    assert (there.status_code, error_of(there)["code"]) == (412, "tenant_changed")
+    stale = await admin.delete(f"{URL}/acme", headers={"if-match": etag})
+    assert stale.status_code == 412
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "code"),
+    [
+        ({"content-type": "text/plain"}, b"{}", 415, "unsupported_media_type"),
+        ({"content-type": "application/json"}, b"[]", 400, "invalid_type"),
+        ({"content-type": "application/json"}, b"{", 400, "invalid_json"),
+        ({"content-type": "application/json"}, b"", 400, "invalid_json"),
+        ({"content-type": "application/json", "if-match": "5"}, b"{}", 400, "bad_precondition"),
+        (
+            {"content-type": "application/json", "if-none-match": "5"},
+            b"{}",
+            400,
+            "bad_precondition",
+        ),
+    ],
+)
+async def test_what_cannot_be_read_changes_nothing(
+    admin: httpx.AsyncClient, headers: dict[str, str], body: bytes, status: int, code: str
+) -> None:
+    answer = await admin.put(f"{URL}/acme", content=body, headers=headers)
+    assert (answer.status_code, error_of(answer)["code"]) == (status, code)
+    assert (await admin.get(f"{URL}/acme")).status_code == 404
+
+
+async def test_only_operators_get_in(serve: Serve, tmp_path: Path) -> None:
+    key = "operators-only-0123456789"
+    async with serve(stub(tmp_path), admin_digest=digest_of(key)) as served:
+        async with httpx.AsyncClient(base_url=served.url) as client:
+            for answer in (
+                await client.get(URL),
+                await client.get(f"{URL}/acme"),
+                await client.put(f"{URL}/acme", json=SETTINGS),
+                await client.delete(f"{URL}/acme"),
+            ):
+                assert (answer.status_code, error_of(answer)["code"]) == (403, "insufficient_scope")
+            let_in = await client.put(
+                f"{URL}/acme", json=SETTINGS, headers={"authorization": f"Bearer {key}"}
+            )
+            assert let_in.status_code == 201
