@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from turnout.adapters.scripted import said, spoken
-from turnout.engine.request import Reply, Request, StreamReply
+from turnout.engine.draw import Draw
+from turnout.engine.request import Caller, Reply, Request, StreamReply
 from turnout.engine.seats import Leave, nothing
 from turnout.server.stop import Stop
 from turnout.server.worker import run_worker
@@ -54,6 +55,10 @@ class Bare:
 
     def seats_of(self, tenant: str) -> int | None:
         """Nobody has a bound."""
+        return None
+
+    async def draw(self, caller: Caller) -> Draw | None:
+        """Nobody has a rate."""
         return None
 
     async def generate(self, request: Request) -> Reply | StreamReply:

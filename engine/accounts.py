@@ -7,8 +7,10 @@ nor the store has one.
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
 from turnout.dsl.core import Budget, Program, Tenant
@@ -16,6 +18,7 @@ from turnout.dsl.source import Source, Span
 
 from .rates import Rate
 from .request import Caller, RequestError
+from .spent import who
 from .state.store import StoreError
 
 LOOK_S = 0.5  # between two looks for changes
@@ -80,6 +83,7 @@ class Accounts:
         self._seen = -1
         self._stored: Mapping[str, Account] = {}
         self._failing = False
+        self._filed: _Filed | None = None
 
     async def run(self) -> None:
         """Follow what changes until cancelled."""
@@ -194,10 +198,13 @@ class Accounts:
         name = caller.tenant
         account = None if name in program.tenants else self._stored.get(name)
         own: tuple[Budget, ...] = () if account is None else account.budgets
+        filed = self._filed
+        if filed is None or filed.program is not program:
+            filed = self._filed = _Filed(program)
         default = self._default
         if default is not None and default.of == name and not self._is_budgeted(program, name):
             own = (*own, default)
-        return (*program.budgets, *own) if own else program.budgets
+        return (*filed.of(caller), *own)
 
     def _is_budgeted(self, program: Program, name: str) -> bool:
         """Whether the file, or what is stored, has a budget of its own for a tenant."""
@@ -205,6 +212,28 @@ class Accounts:
             return True
         account = None if name in program.tenants else self._stored.get(name)
         return account is not None and any(one.scope == "tenant" for one in account.budgets)
+
+
+class _Filed:
+    """The budgets of a policy by whose they are: there may be thousands, and few of a caller."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._of: dict[tuple[str, str] | None, list[tuple[int, Budget]]] = defaultdict(list)
+        for number, budget in enumerate(program.budgets):
+            # What a request's target is only its attempts know.
+            is_anybodys = budget.of is None or budget.scope == "model"
+            key = None if is_anybodys else (budget.scope, str(budget.of))
+            self._of[key].append((number, budget))
+
+    def of(self, caller: Caller) -> list[Budget]:
+        """Those that may be about a caller, in the order of the file."""
+        found = list(self._of.get(None, ()))
+        for scope in ("tenant", "team", "user", "key"):
+            name = who(scope, caller, "")
+            if name is not None:
+                found += self._of.get((scope, name), ())
+        return [budget for _, budget in sorted(found, key=itemgetter(0))]
 
 
 def has_budget(program: Program, tenant: str) -> bool:

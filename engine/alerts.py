@@ -22,7 +22,7 @@ from turnout.dsl.core import Budget
 from turnout.dsl.units import format_usd
 
 from .board import Board
-from .books import Books
+from .books import Books, Standing
 from .costs import projected, told_instant
 from .spent import Period, period_of
 from .state.store import StoreError
@@ -259,10 +259,14 @@ class Tallies:
         looks_at_all = watched != self._watched or now_us - self._all_us >= _AGAIN_US
         if last == self._last and lost == self._lost and not looks_at_all:
             return []
+        kinds = {budget.period for budget in watched.budgets}
+        stretches: dict[str, Collection[Period]] = {
+            kind: _stretches(kind, watched.timezone, now_us) for kind in kinds
+        }
         wanted = {
             (budget.scope, stretch)
             for budget in watched.budgets
-            for stretch in _stretches(budget, watched.timezone, now_us)
+            for stretch in stretches[budget.period]
         }
         self._tallies = {key: self._tallies.get(key) or _Tally() for key in wanted}
         for (scope, stretch), tally in self._tallies.items():
@@ -280,7 +284,7 @@ class Tallies:
                 tally_of.used.setdefault(who, Used(0, 0))
                 tally_of.changed.add(who)
         self._lost = lost
-        found = list(self._due(watched, now_us, looks_at_all))
+        found = list(self._due(watched.budgets, stretches, now_us, looks_at_all))
         # Only now, so that a look that broke is looked again.
         for tally in self._tallies.values():
             tally.changed.clear()
@@ -288,16 +292,25 @@ class Tallies:
         self._all_us = now_us if looks_at_all else self._all_us
         return found
 
-    def _due(self, watched: Watched, now_us: int, looks_at_all: bool) -> Iterable[Alert]:
-        for budget in watched.budgets:
-            for stretch in _stretches(budget, watched.timezone, now_us):
+    def _due(
+        self,
+        budgets: Sequence[Budget],
+        stretches: Mapping[str, Collection[Period]],
+        now_us: int,
+        looks_at_all: bool,
+    ) -> Iterable[Alert]:
+        for budget in budgets:
+            for stretch in stretches[budget.period]:
                 tally = self._tallies[budget.scope, stretch]
-                for who in tuple(tally.used if looks_at_all else tally.changed):
-                    if budget.of in (None, who):
-                        used = tally.used[who]
-                        more = self._lost.get((budget.scope, stretch, who), 0)
-                        seen = Used(used.settled_nano_usd, used.unconfirmed_nano_usd + more)
-                        yield from due(budget, who, stretch, seen, now_us)
+                looked_at = tally.used if looks_at_all else tally.changed
+                of = budget.of
+                # There may be as many budgets as who spend: each looks at its own alone.
+                whose = tuple(looked_at) if of is None else (of,) if of in looked_at else ()
+                for who in whose:
+                    used = tally.used[who]
+                    more = self._lost.get((budget.scope, stretch, who), 0)
+                    seen = Used(used.settled_nano_usd, used.unconfirmed_nano_usd + more)
+                    yield from due(budget, who, stretch, seen, now_us)
 
     def _losses(self) -> dict[tuple[str, Period, str], int]:
         found: dict[tuple[str, Period, str], int] = defaultdict(int)
@@ -306,9 +319,9 @@ class Tallies:
         return dict(found)
 
 
-def _stretches(budget: Budget, timezone: str, now_us: int) -> Iterable[Period]:
-    """The present stretch of a budget, and the one before it while something may come late."""
-    return {period_of(budget.period, at, timezone) for at in (now_us, now_us - _AGAIN_US)}
+def _stretches(kind: str, timezone: str, now_us: int) -> Collection[Period]:
+    """The present stretch of a kind, and the one before it while something may come late."""
+    return {period_of(kind, at, timezone) for at in (now_us, now_us - _AGAIN_US)}
 
 
 # --- the one who watches -------------------------------------------------------------------------
@@ -403,12 +416,21 @@ class Alerts:
     def show(self) -> None:
         """Let those who count know how the budgets of tenants are. Blocks. Raises: StoreError."""
         watched, now_us = self._watch(), self._now_us()
+        if self._books is None:
+            return
+        read: dict[str, dict[str, Standing]] = {}  # by kind of period, each once
         for budget in watched.budgets:
-            if budget.scope != "tenant" or self._books is None:
+            if budget.scope != "tenant":
                 continue
-            stretch = period_of(budget.period, now_us, watched.timezone)
-            for one in self._books.known("tenant", *stretch):
-                if one.who in watched.tenants and budget.of in (None, one.who):
+            if budget.period not in read:
+                stretch = period_of(budget.period, now_us, watched.timezone)
+                read[budget.period] = {
+                    one.who: one for one in self._books.known("tenant", *stretch)
+                }
+            known, of = read[budget.period], budget.of
+            whose = known.values() if of is None else (known[of],) if of in known else ()
+            for one in whose:
+                if one.who in watched.tenants:
                     parts = {
                         "limit": budget.limit_nano_usd,
                         "settled": one.settled_nano_usd,

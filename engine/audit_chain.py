@@ -6,10 +6,10 @@ knows a database or a file.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from .audit import Event
 
@@ -44,6 +44,14 @@ class Head(NamedTuple):
 
 
 NOTHING = Head(0, ORIGIN)
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A log whose newest rows can be read."""
+
+    def latest(self, many: int, before: int | None = None) -> Sequence[Row]:
+        """The newest rows before a number, newest first. Blocks. Raises: StoreError."""
 
 
 def digest_of(row: Row) -> str:

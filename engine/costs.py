@@ -27,6 +27,9 @@ ROWS = 1_000  # unless more are asked for
 # Before a hundredth of a stretch is over, what follows from its spend says nothing of its end.
 LEAST_SHARE = 100
 
+# Beyond these there are days that have no month around them in every zone.
+_FIRST_YEAR, _LAST_YEAR = 1970, 9_000
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
 # Scopes of budgets, by the group or filter that names somebody of it. Budgets of a model count
@@ -169,7 +172,7 @@ def _stretch(
         if since is not None or until is not None:
             raise Unclear("month", "write either `month`, or `since` and `until`")
         try:
-            first = date.fromisoformat(f"{month}-01")
+            first = _dated(date.fromisoformat(f"{month}-01"))
             whole = period_of("month", _midnight(first, zone), timezone)
             return whole.from_us, whole.to_us
         except (ValueError, OverflowError):
@@ -188,8 +191,10 @@ def _instant(param: str, text: str, zone: ZoneInfo, days: int) -> int:
     """An instant, or the midnight at which a day of the zone begins, so many days later."""
     try:
         if len(text) == len("2026-11-01"):
-            return _midnight(date.fromisoformat(text) + timedelta(days=days), zone)
+            day = _dated(date.fromisoformat(text))
+            return _midnight(day + timedelta(days=days), zone)
         moment = datetime.fromisoformat(text)
+        _dated(moment.date())
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=zone)
         return (moment - _EPOCH) // _US
@@ -197,6 +202,13 @@ def _instant(param: str, text: str, zone: ZoneInfo, days: int) -> int:
         raise Unclear(
             param, "write a day as in `2026-11-01`, or a moment as in `2026-11-01T14:30:00Z`"
         ) from None
+
+
+def _dated(day: date) -> date:
+    """A day that something can have been spent on. Raises: ValueError."""
+    if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
+        raise ValueError("no year of a ledger")
+    return day
 
 
 def _midnight(day: date, zone: ZoneInfo) -> int:
@@ -287,6 +299,9 @@ class _Sheet:
     ) -> None:
         self._asked = question
         self._budgets = budgets
+        self._about: dict[tuple[str, str | None], list[Budget]] = defaultdict(list)
+        for budget in budgets:  # a row looks at its own alone: there may be as many of both
+            self._about[budget.scope, budget.of].append(budget)
         self._implied = implied
         self._by_day = question.by == "day"
         self.column = None if self._by_day else question.by
@@ -415,15 +430,16 @@ class _Sheet:
         for group in (self._asked.by, *_SCOPES):
             if group not in about or group not in _SCOPES:
                 continue
+            scope, who = _SCOPES[group], about[group]
             used = [
                 Used(
                     budget,
-                    about[group],
+                    who,
                     stretch := period_of(budget.period, max(end_us - 1, 0), self._asked.timezone),
                     spent(stretch.from_us, end_us),
                 )
-                for budget in self._budgets
-                if budget.scope == _SCOPES[group] and budget.of in (None, about[group])
+                for of in (None, who)
+                for budget in self._about.get((scope, of), ())
             ]
             if used:
                 return max(used, key=lambda one: one.permille or 0)

@@ -76,7 +76,9 @@ class Draw:
             try:
                 self._taken.append(await self._rates.take(rate, units))
             except UsedUp as full:
-                if at_least < units and at_least <= full.left:
+                # Where the bound never fits, only the count tells whether waiting helps.
+                may_fit = full.left if full.wait_us is not None else rate.limit
+                if at_least < units and at_least <= may_fit:
                     self._undo(unit)
                     raise _CountFirst from None
                 told = _refused(full, units if full.wait_us is not None else max(units, 1))
@@ -93,6 +95,9 @@ class Draw:
                     retry_after_us=_UNCERTAIN_US,
                     should_retry=True,
                 ) from None
+            except BaseException:  # the client went away while a lock was waited for
+                self.close()
+                raise
 
     def _undo(self, unit: Unit) -> None:
         for one in [one for one in self._taken if one.rate.unit == unit]:

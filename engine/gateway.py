@@ -675,14 +675,19 @@ class Gateway:
         tenant: str | None,
         team: str | None = None,
         user: str | None = None,
+        *,
+        of_strangers: bool = False,
     ) -> dict[str, Any]:
         """The trace document of a request of this tenant; None stands for all.
 
-        Of this user's requests, else of this team's, where one is given.
+        Of this user's requests, else of this team's, where one is given. `of_strangers`: of those
+        requests that came without a key of this gateway, and that it did not pay for.
         Raises: RequestError 404 if there is none, 503 if the journal cannot be read now.
         """
         try:
             record = await self._journal.find(request_id, tenant)
+            if record is not None and of_strangers and not _is_a_strangers(record):
+                record = None
             if record is not None and _is_of(record, team, user):
                 return await asyncio.to_thread(self._document, record)
         except StoreError as error:
@@ -768,6 +773,11 @@ def _is_of(record: DecisionRecord, team: str | None, user: str | None) -> bool:
     if user is not None:
         return record.user == user
     return team is None or record.team == team
+
+
+def _is_a_strangers(record: DecisionRecord) -> bool:
+    made = [one for one in record.attempts if one.outcome != "skipped"]
+    return record.key_id is None and all(one.payer == "caller" for one in made)
 
 
 @dataclass(slots=True)

@@ -21,8 +21,9 @@ from .request import ALL_SCOPES
 GRACE = "24h"
 """How long a secret stays good after a rotation where nothing is said."""
 
-_LONGEST_GRACE_US = 90 * 86_400_000_000
-_LONGEST_US = 3_653 * 86_400_000_000  # ten years
+_DAY_US = 86_400_000_000
+_LONGEST_GRACE_US = 90 * _DAY_US
+_LONGEST_US = 3_653 * _DAY_US  # ten years
 _NAME_CHARS = 128
 _MOST_MODELS = 200
 _MOST_RATE = 10**12
@@ -43,7 +44,8 @@ def new_key(terms: Mapping[str, Any], now_us: int) -> tuple[Key, str]:
     """A key on these terms, and its text, which is nowhere else. Raises: WrongTerms."""
     for word in terms:
         if word not in _READERS:
-            raise WrongTerms(f"a key has no `{_shown(word)}`", word, suggestion(word, _READERS))
+            help = suggestion(word, _READERS) if _shown(word) == word else None
+            raise WrongTerms(f"a key has no `{_shown(word)}`", _shown(word), help)
     found = {
         word: read(terms[word], word)
         for word, read in _READERS.items()
@@ -207,10 +209,10 @@ def _instant(text: str, now_us: int) -> int:
                 "write how long it is good (`30d`), a date (`2027-01-31`) or an instant "
                 "(`2027-01-31T12:00:00Z`)",
             ) from None
-        if len(text) == len("2027-01-31"):
-            at += timedelta(days=1)
         at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
         amount = int((at - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1)) - now_us
+        if len(text) == len("2027-01-31"):
+            amount += _DAY_US  # not `at`, which may be the last day that there is
     if not 0 < amount <= _LONGEST_US:
         raise WrongTerms(
             f"`{_shown(text)}` is over already, or more than ten years away", "expires"

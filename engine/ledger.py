@@ -13,7 +13,10 @@ from .record import Attempt, DecisionRecord, Late
 from .request import Usage
 
 _PER_TARIFF_UNIT = 1_000_000  # rates are per million tokens
-_LARGEST = 2**63 - 1  # of a database's integer; a provider may report anything
+# A provider may report anything. More than this of one attempt is no truth, and sums of it would
+# be more than a database's integer holds: nothing could be added up any more.
+MOST_NANO_USD = 10**15
+MOST_TOKENS = 10**12
 
 
 def charge(tariff: Tariff, usage: Usage) -> int:
@@ -125,8 +128,8 @@ def _entry(record: DecisionRecord, attempt: Attempt) -> Entry:
         tokens_cache_write=_bounded(usage.cache_write) if usage else None,
         tokens_reasoning=_bounded(usage.reasoning) if usage else None,
         usage_source=usage_source(attempt),
-        cost_nano_usd=_bounded(attempt.cost_nano_usd),
-        unconfirmed_nano_usd=_bounded(attempt.unconfirmed_nano_usd),
+        cost_nano_usd=min(attempt.cost_nano_usd, MOST_NANO_USD),
+        unconfirmed_nano_usd=min(attempt.unconfirmed_nano_usd, MOST_NANO_USD),
         outcome=attempt.outcome,
         fault=attempt.fault,
         kind=attempt.kind,
@@ -135,4 +138,4 @@ def _entry(record: DecisionRecord, attempt: Attempt) -> Entry:
 
 
 def _bounded(count: int) -> int:
-    return count if count < _LARGEST else _LARGEST
+    return count if count < MOST_TOKENS else MOST_TOKENS

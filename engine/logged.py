@@ -23,6 +23,7 @@ LOGGED: Mapping[str, tuple[str, ...]] = {
     ),
     "an error of the store or the system, which hides what was to be written": (
         "accounts: error",
+        "admin_audit: error",
         "admin_keys: error",
         "alerts: error",
         "audit: error",

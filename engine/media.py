@@ -86,8 +86,10 @@ def audio_tokens(data: str) -> int:
     head = _decoded(data[:64])
     size = len(data) * 3 // 4
     rate = _AUDIO_BYTES_PER_SECOND
-    if head[:4] == b"RIFF" and head[8:12] == b"WAVE" and len(head) >= 32:
-        rate = _little(head[28:32]) or rate
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE" and len(head) >= 34:
+        # A player goes by its samples, whatever rate in bytes it tells; the lower counts.
+        rates = (_little(head[28:32]), _little(head[24:28]) * _little(head[32:34]))
+        rate = min(filter(None, rates), default=rate)
     return -(-size * _AUDIO_PER_SECOND // rate)
 
 

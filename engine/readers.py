@@ -214,6 +214,10 @@ def _live(attribute: str, target: str) -> Reader:
 
 def _budget(part: str, name: str) -> Reader:
     def read(seen: Observed, key: str) -> int | None:
+        if not seen.request.gateway_pays:
+            # Nor would it be theirs to read: the trace shows every value.
+            seen.reasons[key] = "the caller pays by itself, out of no budget"
+            return None
         value, reason = seen.spent.value(seen.program, name, part, seen.request)
         if reason is not None:
             seen.reasons[key] = reason

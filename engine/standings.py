@@ -33,14 +33,18 @@ def of_everybody(
     Blocks: a second for a million ledger rows in the stretch. Raises: StoreError.
     """
     last = spenders.last()
+    read: dict[tuple[str, str], dict[str, Standing]] = {}  # thousands of budgets may be alike in it
     found = []
     for budget in budgets:
+        key = (budget.scope, budget.period)
         stretch = period_of(budget.period, now_us, timezone)
-        counters = {one.who: one for one in books.known(budget.scope, *stretch)}
-        for name, settled, unconfirmed in spenders.spent(budget.scope, stretch, 0, last):
-            if name not in counters:
-                sums = (settled, unconfirmed, 0)
-                counters[name] = Standing(budget.scope, name, *stretch, *sums)
+        if key not in read:
+            read[key] = {one.who: one for one in books.known(budget.scope, *stretch)}
+            for name, settled, unconfirmed in spenders.spent(budget.scope, stretch, 0, last):
+                if name not in read[key]:
+                    sums = (settled, unconfirmed, 0)
+                    read[key][name] = Standing(budget.scope, name, *stretch, *sums)
+        counters = read[key]
         if budget.of is not None:
             untouched = Standing(budget.scope, budget.of, *stretch, 0, 0, 0)
             counters = {budget.of: counters.get(budget.of, untouched)}

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
@@ -64,6 +65,19 @@ def _head(connection: Connection) -> Head:
     newest = select(AUDIT.c.number, AUDIT.c.digest).order_by(AUDIT.c.number.desc()).limit(1)
     row = connection.execute(newest).first()
     return NOTHING if row is None else Head(*row)
+
+
+def _is_there(reading: Connection, number: int) -> bool:
+    return (
+        reading.execute(select(AUDIT.c.number).where(AUDIT.c.number == number)).first() is not None
+    )
+
+
+def _row(found: Sequence[Any]) -> Row:
+    """A row as the log has it; what somebody put there of another type cannot fit its digest."""
+    number, time_us, *texts = found
+    at_us = time_us if isinstance(time_us, int) else -1
+    return Row(number, at_us, *(text if isinstance(text, str) else f"({text!r})" for text in texts))
 
 
 class AuditLog:
@@ -208,8 +222,10 @@ class AuditLog:
     def rows(self, wanted: Wanted = ALL, after: int = 0, until: int | None = None) -> Iterator[Row]:
         """Rows by their numbers, those after `after` and up to `until`, read in batches.
 
-        Blocks. Raises: StoreError.
+        Blocks. Raises: StoreError, also where a trim has overtaken the reading: what it removes
+        would look as if somebody had.
         """
+        read: int | None = None
         while True:
             statement = select(AUDIT).where(AUDIT.c.number > after)
             if until is not None:
@@ -224,11 +240,13 @@ class AuditLog:
                 statement = statement.where(AUDIT.c.action == wanted.action)
             with self._database.reading() as reading:
                 found = reading.execute(statement.order_by(AUDIT.c.number).limit(_BATCH_ROWS)).all()
+                if read is not None and not _is_there(reading, read):
+                    raise StoreError("rows were removed while they were read: do it again")
             for row in found:
-                yield Row(*row)
+                yield _row(row)
             if len(found) < _BATCH_ROWS:
                 return
-            after = found[-1].number
+            after = read = found[-1].number
 
     def latest(self, many: int, before: int | None = None) -> list[Row]:
         """The newest rows before a number, newest first. Blocks. Raises: StoreError."""
@@ -236,4 +254,4 @@ class AuditLog:
         if before is not None:
             statement = statement.where(AUDIT.c.number < before)
         with self._database.reading() as reading:
-            return [Row(*row) for row in reading.execute(statement)]
+            return [_row(row) for row in reading.execute(statement)]

@@ -154,6 +154,42 @@ def test_the_newest_rows_are_listed_oldest_first(head: Head, command: Command) -
     assert [line.split()[0] for line in lines] == ["7", "8"]
 
 
+@pytest.mark.parametrize("limit", ["0", "-1", "9" * 30, "many"])
+def test_a_number_of_rows_that_cannot_be_is_refused(
+    limit: str, head: Head, command: Command
+) -> None:
+    ran = command(f"turnout audit list --limit {limit}")
+    assert (ran.status, ran.out) == (2, "")
+    assert "1000000" in ran.err
+
+
+@pytest.mark.parametrize("column", ["time_us", "actor", "action", "object", "outcome", "detail"])
+@pytest.mark.parametrize("value", ["'soon'", "x'ff'", "9223372036854775807", "''", "'[]'"])
+def test_whatever_was_put_into_a_row_it_is_told_and_listed(
+    column: str, value: str, head: Head, command: Command, tmp_path: Path
+) -> None:
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.execute(f"update audit set {column} = {value} where number = 3")
+    ran = command("turnout audit verify")
+    assert (ran.status, ran.out.splitlines()[0]) == (
+        1,
+        "changed: row 3 was changed: its digest is of another",
+    )
+    listed = command("turnout audit list --limit 20")
+    assert (listed.status, len(listed.out.splitlines())) == (0, 8)
+    assert command("turnout audit export").status == 0
+
+
+def test_a_database_that_has_no_log_yet_is_told_what_to_do(
+    command: Command, tmp_path: Path
+) -> None:
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.execute("create table decisions (id text)")
+    ran = command(f"turnout audit list --journal {tmp_path}")
+    assert ran.status == 2
+    assert "help: it is of an older turnout" in ran.err
+
+
 def test_the_sample_of_the_docs_fits_and_its_actions_are_known(command: Command) -> None:
     assert command(f"turnout audit verify {SAMPLE}").status == 0
     rows = [json.loads(line) for line in SAMPLE.read_text().splitlines()]

@@ -182,3 +182,28 @@ def test_what_cannot_be_settled_is_refused_and_nothing_is_done(
     assert ran.status == 2
     assert told.replace("--charge 4=$0.02", "--charge 17=$0.02") in ran.err
     assert ledger(here) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("req_3,99999999999999999999", "is no amount"),
+        ("req_3,1000000.01", "is no amount"),
+        ("req_3,NaN", "is no amount"),
+        ("req_3,-0.5", "is no amount"),
+        ("req_3,", "is no amount"),
+        ("req_3", "is no amount"),
+        ("req_3,=HYPERLINK(1)", "is no amount"),
+        ("req_3,0.1\nreq_3,0.1", "said twice"),
+        (f'req_3,"{"a" * 140_000}"', "is no CSV: field larger"),
+    ],
+    ids=lambda said: str(said)[:30],
+)
+def test_a_bill_that_makes_no_sense_is_refused_and_nothing_is_done(
+    here: Path, command: Callable[[str], Ran], row: str, told: str
+) -> None:
+    (here / "bill.csv").write_text(f"request,cost\n{row}\n")
+    ran = command("turnout budget reconcile --bill bill.csv")
+    assert ran.status == 2
+    assert told in ran.err
+    assert ledger(here) == []

@@ -159,5 +159,5 @@ def test_the_policy_of_the_simulators_page_is_served_over_a_simulator(
 
 def test_the_simulators_page_names_every_fault() -> None:
     kinds = {get_args(kind.model_fields["kind"].annotation)[0] for kind in get_args(Fault)}
-    assert len(kinds) == 8
+    assert len(kinds) == 9
     assert set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)) >= kinds

@@ -1,6 +1,7 @@
 """What is known of tenants: the file wins, then what is stored, then the environment."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnout.dsl.check import compile_policy
-from turnout.dsl.core import Program
-from turnout.dsl.source import Source
+from turnout.dsl.core import Budget, Program
+from turnout.dsl.source import Source, Span
 from turnout.engine.accounts import Account, Accounts, ChangedMeanwhile, default_budget
 from turnout.engine.audit import Event
 from turnout.engine.catalog import language_schema
+from turnout.engine.counter import counters_of
 from turnout.engine.rates import Rate
 from turnout.engine.request import Caller, RequestError
 from turnout.engine.state.accounts import StoredTenants
@@ -110,7 +112,54 @@ def test_the_budget_of_the_environment_is_the_one_that_nobody_else_says(
     for found in (accounts.budgets(file), accounts.budgets_of(file, Caller("acme"))):
         assert [(one.name, one.limit_nano_usd, one.period) for one in found] == expected
     others = accounts.budgets_of(file, Caller("initech"))
-    assert [one.name for one in others] == [one.name for one in file.budgets]
+    assert [one.name for one in others] == [
+        one.name for one in file.budgets if one.of in (None, "initech")
+    ]
+
+
+@settings(max_examples=30)
+@given(
+    budgets=st.lists(
+        st.tuples(
+            st.sampled_from(["tenant", "team", "user", "key", "model"]),
+            st.sampled_from([None, "a", "b", "openai/gpt-4o"]),
+            st.integers(1, 9),
+        ),
+        max_size=8,
+    ),
+    caller=st.builds(
+        Caller,
+        st.sampled_from(["a", "b"]),
+        team=st.sampled_from([None, "a", "b"]),
+        user=st.sampled_from([None, "a"]),
+        key_id=st.sampled_from([None, "b"]),
+    ),
+)
+def test_the_budgets_of_a_caller_are_all_that_its_requests_count_against(
+    budgets: list[tuple[Any, str | None, int]], caller: Caller
+) -> None:
+    span = Span(Source("", ""), 0, 0)
+    file = replace(
+        program(),
+        budgets=tuple(
+            Budget(f"b{number}", scope, of, usd, "day", (), span)
+            for number, (scope, of, usd) in enumerate(budgets)
+        ),
+    )
+    found = Accounts().budgets_of(file, caller)
+    for target in ("openai/gpt-4o", "a"):
+        counters = counters_of(file.budgets, "UTC", caller, target, 0)
+        assert counters_of(found, "UTC", caller, target, 0) == counters
+
+
+def test_thousands_of_budgets_of_others_are_not_looked_at() -> None:
+    span = Span(Source("", ""), 0, 0)
+    budgets = [Budget(f"b{n}", "tenant", f"t{n}", 1, "day", (), span) for n in range(2_000)]
+    file = replace(program(), budgets=tuple(budgets))
+    accounts = Accounts()
+    assert [one.of for one in accounts.budgets_of(file, Caller("t1999"))] == ["t1999"]
+    again = replace(file, budgets=())
+    assert accounts.budgets_of(again, Caller("t1999")) == ()
 
 
 def test_tier_and_region_of_a_stored_tenant_are_its_callers(store: StoredTenants) -> None:

@@ -430,3 +430,19 @@ def test_four_processes_write_one_chain_and_one_that_is_killed_breaks_nothing(
     by = [sum(row.actor == f"p{n}" for row in rows) for n in range(4)]
     assert by[1:] == [60, 60, 60]
     assert said <= by[0] <= said + 1  # whatever was said to be written is there
+
+
+def test_a_trim_that_overtakes_the_reading_is_not_taken_for_rows_that_somebody_removed(
+    database: Database,
+) -> None:
+    log = AuditLog(database)
+    log.append([Event("cli", "key.create", str(n)) for n in range(2_500)])
+    reading = log.rows()
+    assert [next(reading).number for _ in range(900)] == list(range(1, 901))
+    with database.writing() as writing:
+        writing.exec_driver_sql("delete from audit where number <= 500")
+    assert [next(reading).number for _ in range(200)] == list(range(901, 1_101))
+    with database.writing() as writing:
+        writing.exec_driver_sql("delete from audit where number <= 2200")
+    with pytest.raises(StoreError, match="do it again"):
+        check(reading)

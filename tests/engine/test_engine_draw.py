@@ -250,6 +250,37 @@ async def test_a_prompt_is_counted_where_its_bound_does_not_fit(bench: Any) -> N
     assert await one.left("tokens", 2_000) == 2_000 - 815
 
 
+async def test_a_prompt_that_fits_later_is_told_to_wait_though_its_bound_never_fits(
+    bench: Any,
+) -> None:
+    one = await bench("{tpm: 2000}", said("a", usage=Usage(1_500, 0)), said("b"))
+    await one.asked()
+    error = await refused(one.asked(words=800))
+    assert error.should_retry
+    assert error.retry_after_us == MINUTE_US + 250_000
+    assert "try again in" in error.message
+    one.now_us += error.retry_after_us
+    await one.asked(words=800)
+
+
+async def test_who_leaves_while_a_lock_is_waited_for_has_taken_nothing() -> None:
+    corrected: list[tuple[Taken, int]] = []
+
+    class Rates:
+        async def take(self, rate: Rate, units: int) -> Taken:
+            if rate.name == "key:k":
+                raise asyncio.CancelledError
+            return Taken(rate, units, 0, 0, 0)
+
+        def correct(self, taken: Taken, units: int) -> None:
+            corrected.append((taken, units))
+
+    draw = Draw(Rates(), [Rate("tenant:acme", "requests", 1), Rate("key:k", "requests", 1)])
+    with pytest.raises(asyncio.CancelledError):
+        await draw.request()
+    assert [(taken.rate.name, units) for taken, units in corrected] == [("tenant:acme", 0)]
+
+
 async def test_who_leaves_gives_back_what_was_taken(bench: Any) -> None:
     one = await bench("{rpm: 5, tpm: 5000}", Pause())
     asking = asyncio.create_task(one.asked(max_tokens=100))

@@ -383,6 +383,7 @@ def test_a_key_expires_when_it_says(text: str, expires_us: int) -> None:
         ({"tenant": "a", "tpm": "$5"}, "tpm", "above 0"),
         ({"tenant": "a", "expires": "2020-01-01"}, "expires", "over already"),
         ({"tenant": "a", "expires": "99999d"}, "expires", "over already"),
+        ({"tenant": "a", "expires": "9999-12-31"}, "expires", "over already"),
         ({"tenant": "a", "expires": "soon"}, "expires", "not when"),
         ({"tenant": "a", "expires": 5}, "expires", "text"),
     ],

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from turnout.dsl.schema import Tariff
 from turnout.engine import ledger
-from turnout.engine.ledger import charge, entries
+from turnout.engine.ledger import MOST_NANO_USD, MOST_TOKENS, charge, entries
 from turnout.engine.record import Attempt, DecisionRecord
 from turnout.engine.request import Usage
 
@@ -250,7 +250,11 @@ def test_usage_is_never_invented(tried: Attempt, source: str, tokens: int | None
 
 def test_counts_that_no_database_can_hold_are_cut_not_refused() -> None:
     (row,) = entries(record(attempt(usage=Usage(10**30, 1), cost_nano_usd=10**30)))
-    assert (row.tokens_in, row.cost_nano_usd) == (2**63 - 1, 2**63 - 1)
+    assert (row.tokens_in, row.cost_nano_usd) == (MOST_TOKENS, MOST_NANO_USD)
+    (row,) = entries(record(attempt(usage=None, unconfirmed_nano_usd=10**30)))
+    assert row.unconfirmed_nano_usd == MOST_NANO_USD
+    # Neither can a thousand of them be more than the database's sums hold.
+    assert 1_000 * max(MOST_TOKENS, MOST_NANO_USD) < 2**63
 
 
 def test_the_examples_in_the_documentation_are_true() -> None:

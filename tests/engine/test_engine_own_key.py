@@ -162,6 +162,41 @@ async def test_other_hops_are_skipped_for_who_has_no_key_of_this_gateway(bench: 
     assert groq.calls == []
 
 
+WATCHED = """
+budgets: [{name: team, scope: tenant, of: default, limit: $5/month}]
+routing_policy:
+  - {name: poor, condition: 'budget("team").used >= $0', route: groq/llama-3-8b, fallback: []}
+  - {name: rest, route: openai/gpt-4o, fallback: []}
+"""
+
+
+async def test_what_its_tenant_has_left_is_not_told_to_who_pays_by_itself(bench: Any) -> None:
+    one = await bench(home(said("hi")), Scripted("groq", [said("hi")]), policy=WATCHED)
+    request = own(one.request())
+    reply = await one.gateway.generate(request)
+    assert reply.headers["x-turnout-rule"] == "rest"
+    told = await one.gateway.trace(request.id, "default", of_strangers=True)
+    assert told["values"]["budget(team).used"] is None
+    assert told["unknown"]["budget(team).used"] == "the caller pays by itself, out of no budget"
+    explained = await one.gateway.explain(own(one.request()))
+    assert explained["rule"] == "rest" and "$" not in str(explained["trail"]).replace(">= $0", "")
+
+
+async def test_of_strangers_traces_are_shown_and_of_their_tenant_no_others(bench: Any) -> None:
+    openai = home(*[said("hi")] * 3, usable=True)
+    one = await bench(openai, Scripted("groq", [said("hi")]))
+    paid, keyed, strangers = one.request(), own(one.request()), own(one.request())
+    keyed = replace(keyed, caller=replace(keyed.caller, key_id="key_1"))
+    for request in (paid, keyed, strangers):
+        await one.gateway.generate(request)
+    told = await one.gateway.trace(strangers.id, "default", of_strangers=True)
+    assert [hop["payer"] for hop in told["hops"]] == ["caller"]
+    for request in (paid, keyed):
+        error = await refused(one.gateway.trace(request.id, "default", of_strangers=True))
+        assert (error.status, error.code) == (404, "trace_not_found")
+    assert await one.gateway.trace(keyed.id, "default")
+
+
 async def test_a_fallback_of_another_provider_is_not_called_with_anything(bench: Any) -> None:
     groq = Scripted("groq", [])
     one = await bench(home(ProviderError(Fault.SERVER, "down", status=500)), groq)

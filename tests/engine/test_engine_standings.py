@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,3 +84,17 @@ def test_a_caller_is_told_of_its_own(
 ) -> None:
     found = of_caller(SqlBooks(database), BUDGETS, "UTC", caller, NOON)
     assert [(one["name"], one["left"]) for one in found] == expected
+
+
+def test_the_ledger_is_read_once_however_many_budgets_there_are(database: Database) -> None:
+    reads = []
+
+    class Book(AlertBook):
+        def spent(self, *of: Any) -> list[tuple[str, int, int]]:
+            reads.append(of[0])
+            return super().spent(*of)
+
+    many = [budget(f"b{n}", "tenant", f"t{n}") for n in range(50)]
+    found = of_everybody(SqlBooks(database), Book(database), [*BUDGETS, *many], "UTC", NOON)
+    assert sorted(reads) == ["model", "team", "tenant"]
+    assert {one["who"] for one in found if one["name"].startswith("b")} >= {"t0", "t49", "beta"}

@@ -216,11 +216,12 @@ def test_each_kind_goes_after_its_own_days(database: Database) -> None:
     done = trimmer(database).trim(Keeping(), "cli")
     assert done is not None
     assert times(database, "decisions") == [days_ago(29), days_ago(1)]
-    assert times(database, "ledger") == [days_ago(d) for d in (399, 91, 89, 31, 29, 1)]
+    # The oldest is the row that was written last, which stays.
+    assert times(database, "ledger") == [days_ago(d) for d in (500, 399, 91, 89, 31, 29, 1)]
     assert times(database, "late") == times(database, "pulses") == [days_ago(29)]
     assert {kind: n for kind, n in done.rows.items() if n} == {
         "decisions": 6,
-        "ledger": 2,
+        "ledger": 1,
         "late": 1,
         "pulses": 1,
     }
@@ -231,8 +232,32 @@ def test_each_kind_goes_after_its_own_days(database: Database) -> None:
     assert last.rows == done.rows
 
 
+@pytest.mark.parametrize(
+    "spoiled", ["detail = 'x'", "detail = '[1]'", "detail = x'00'", "time_us = 'x'"]
+)
+def test_a_round_whose_row_was_spoiled_is_as_none(database: Database, spoiled: str) -> None:
+    assert trimmer(database).trim(Keeping(), "cli") is not None
+    with database.writing() as writing:
+        writing.exec_driver_sql(f"update audit set {spoiled}")
+    assert trimmer(database).last() is None
+
+
+def test_the_number_of_a_ledger_row_is_never_another_row_s(database: Database) -> None:
+    decided(database, 500, 3)
+
+    def numbers() -> list[int]:
+        with database.reading() as reading:
+            return [row[0] for row in reading.exec_driver_sql("select id from ledger order by id")]
+
+    before = numbers()
+    done = trimmer(database).trim(Keeping(), "cli")
+    assert done is not None and done.rows["ledger"] == 2
+    decided(database, 0.1)
+    assert numbers() == [before[-1], before[-1] + 1]
+
+
 def test_a_preview_says_what_a_round_then_removes(database: Database) -> None:
-    for days in (10, 40, 500):
+    for days in (500, 40, 10):
         decided(database, days, 3, policy=f"sha256:{days}")
     log = AuditLog(database)
     log.append([Event("cli", "key.create", str(n), time_us=days_ago(100 - n)) for n in range(20)])
@@ -295,7 +320,8 @@ def test_after_a_round_there_is_exactly_what_is_to_be_kept(
 
     assert times(database, "decisions") == kept(keeping.journal_days)
     ledger = keeping.ledger_days and max(keeping.ledger_days, 35, running)
-    assert times(database, "ledger") == kept(ledger)
+    newest = [days_ago(age + 0.5) for age in ages[-1:] if ledger and age + 0.5 > ledger]
+    assert times(database, "ledger") == sorted(kept(ledger) + newest)
     verdict = check(log.rows())
     assert verdict.fault is None
     assert count(database, "counters") == (stretch is not None)

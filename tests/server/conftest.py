@@ -150,6 +150,8 @@ class StubGateway:
         tenant: str | None,
         team: str | None = None,
         user: str | None = None,
+        *,
+        of_strangers: bool = False,
     ) -> dict[str, Any]:
         if request_id != "req_known":
             raise RequestError(

@@ -39,6 +39,7 @@ TAKES = {
     ("GET", "/v1/admin/keys"): ADMIN,
     ("POST", "/v1/admin/keys/<name:str>/rotate"): ADMIN,
     ("POST", "/v1/admin/keys/<name:str>/revoke"): ADMIN,
+    ("GET", "/v1/admin/audit"): ADMIN,
     ("GET", "/health"): PUBLIC,
     ("GET", "/ready"): PUBLIC,
     ("GET", "/metrics"): ADMIN_AFAR,
@@ -312,6 +313,16 @@ async def test_a_providers_key_passes_through_beside_a_turnout_key_or_alone(
         ({"authorization": "Bearer {ana}", "x-api-key": "sk-1"}, 400),
         ({"authorization": "Bearer {TURNOUT_ADMIN_KEY}", "x-turnout-key": "{ana}"}, 400),
         ({"authorization": "Bearer {TURNOUT_ADMIN_KEY}"}, 403),
+        # Mistyped keys of ours, which would reach whoever speaks OpenAI's protocol.
+        ({"authorization": "Bearer Bearer {ana}"}, 401),
+        ({"authorization": 'Bearer "{ana}"'}, 401),
+        ({"authorization": "Bearer api-key={ana}"}, 401),
+        ({"authorization": "Bearer x{ana}"}, 401),
+        ({"authorization": "Bearer sk-1,{ana}"}, 401),
+        ({"authorization": "Bearer TK_{ana}"}, 401),
+        ({"x-api-key": "'{ana}'"}, 401),
+        ({"authorization": "Bearer Bearer {TURNOUT_ADMIN_KEY}"}, 401),
+        ({"x-api-key": "'{TURNOUT_ADMIN_KEY}'"}, 401),
     ],
     ids=str,
 )
@@ -350,6 +361,31 @@ async def test_a_trace_is_looked_for_among_the_callers_own(
     ):
         response = await client.get("/v1/traces/req_1", headers=bearer(keys.texts[name]))
     assert response.json()["whose"] == list(asked)
+
+
+async def test_who_brings_a_providers_key_alone_sees_nothing_of_its_tenant(
+    serve: Any, stub_gateway: Any, keys: Keys
+) -> None:
+    class Asked(stub_gateway):  # type: ignore[misc]
+        async def trace(self, id: str, *whose: str | None, **more: bool) -> dict[str, Any]:
+            return {"whose": whose, **more}
+
+    alone = {"authorization": "Bearer sk-proj-1"}
+    beside = alone | {"x-turnout-key": keys.texts["plain"]}
+    async with (
+        serving(serve, Asked, keys, Auth.PASSTHROUGH, tenant="t") as served,
+        httpx.AsyncClient(base_url=served.url) as client,
+    ):
+        for path in ("/v1/costs", "/v1/costs?tenant=t", "/v1/costs?nonsense=1", "/v1/budgets"):
+            refused = await client.get(path, headers=alone)
+            code = refused.json()["error"]["code"]
+            assert (path, refused.status_code, code) == (path, 403, "insufficient_scope")
+        for path in ("/v1/costs", "/v1/budgets"):
+            assert (await client.get(path, headers=beside)).status_code == 200
+        trace = await client.get("/v1/traces/req_1", headers=alone)
+        known = await client.get("/v1/traces/req_1", headers=beside)
+    assert trace.json() == {"whose": ["t"], "of_strangers": True}
+    assert known.json() == {"whose": ["acme", None, None]}
 
 
 async def test_strangers_from_afar_see_of_health_only_that_it_is_well(

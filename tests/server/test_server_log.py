@@ -95,6 +95,23 @@ def test_a_secret_is_cut_out_of(way: str, tmp_path: Path) -> None:
     assert b"canary" not in told, told
 
 
+FORGED = "\n2026-01-01 00:00:00,000 INFO turnout.server: forged\r\x1b[2J\x85"
+
+
+@pytest.mark.parametrize(
+    "way", ["a line", "a traceback", "an exception that nobody caught", "a thread"]
+)
+def test_nobodys_text_looks_like_a_line_of_its_own(way: str, tmp_path: Path) -> None:
+    script = BEGIN.replace("os.environ['SOME_API_KEY']", repr("told" + FORGED)) + BREAKING[way]
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, timeout=60
+    )
+    lines = ran.stderr.decode().split("\n")
+    (forged,) = [line for line in lines if line.endswith("forged\\u000d\\u001b[2J\\u0085")][-1:]
+    assert forged.startswith("    2026")
+    assert not [line for line in lines[1:-1] if line.startswith("2026-01-01")]
+
+
 def test_a_command_that_breaks_files_a_traceback_without_secrets(tmp_path: Path) -> None:
     script = (
         "import sys\n"

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from turnout.engine.audit_chain import Head, Verdict
     from turnout.engine.state.audit import AuditLog
 
+_MOST_LISTED = 1_000_000
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare what can be done, and the arguments of each."""
@@ -46,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     verify.add_argument("--format", choices=("text", "json"), default="text", help="how to print")
     newest = doing.add_parser("list", help="print the newest rows", allow_abbrev=False)
-    newest.add_argument("--limit", type=int, default=20, metavar="N", help="so many (default 20)")
+    newest.add_argument("--limit", type=_many, default=20, metavar="N", help="so many (default 20)")
     for one in (export, verify, newest):
         one.add_argument(
             "--journal",
@@ -150,12 +152,24 @@ def _told(verdict: "Verdict", has_head: bool) -> list[str]:
     return said
 
 
+def _many(text: str) -> int:
+    """How many rows. Raises: ArgumentTypeError."""
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:10]) <= _MOST_LISTED:
+        raise argparse.ArgumentTypeError(f"write a number from 1 to {_MOST_LISTED}")
+    return int(text[:10])
+
+
 def _list(arguments: argparse.Namespace) -> int:
+    from turnout.engine.audit_file import as_data, instant
+
     with _log_of(arguments.journal) as log:
-        rows = log.latest(max(arguments.limit, 0))
+        rows = log.latest(arguments.limit)
     for row in reversed(rows):
-        at = datetime.fromtimestamp(row.time_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-        more = ", ".join(f"{name} {value}" for name, value in json.loads(row.detail).items())
+        at = instant(row.time_us)[:19].replace("T", " ") + "Z"
+        detail = as_data(row)["detail"]  # text where somebody has spoiled it
+        more = detail
+        if isinstance(detail, dict):
+            more = ", ".join(f"{name} {value}" for name, value in detail.items())
         words = (str(row.number), at, row.actor, row.action, row.object, row.outcome, more)
         print(printable("  ".join(word for word in words if word)))
     return 0
@@ -172,7 +186,10 @@ def _log_of(place: str) -> "Iterator[AuditLog]":
     try:
         yield AuditLog(database)
     except StoreError as error:
-        raise CommandError(f"cannot read the audit log in `{shown}`: {error}") from None
+        help = None
+        if "no such" in str(error):
+            help = "it is of an older turnout: start this one's gateway with it once"
+        raise CommandError(f"cannot read the audit log in `{shown}`: {error}", help=help) from None
     finally:
         database.close()
 

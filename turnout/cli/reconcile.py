@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from turnout.dsl.schema import Type
 from turnout.dsl.units import format_usd, parse_quantity
 from turnout.engine.costs import told_instant
+from turnout.engine.ledger import MOST_NANO_USD
 
 from .at_hand import at_hand
 from .dispatch import CommandError
@@ -175,7 +176,7 @@ def _money(text: str) -> int:
         type, nano_usd = parse_quantity(text if text.startswith("$") else f"${text}")
     except ValueError:
         type, nano_usd = Type.NUMBER, 0
-    if type is not Type.MONEY or nano_usd < 0:
+    if type is not Type.MONEY or not 0 <= nano_usd <= MOST_NANO_USD:
         raise CommandError(f"`{printable(text)}` is no amount", help="write one such as `$0.02`")
     return nano_usd
 
@@ -187,8 +188,11 @@ def _billed(name: str, found: Sequence[_Open]) -> Iterator[tuple[_Open, int]]:
     except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise CommandError(f"`{printable(name)}` cannot be read: {reason.lower()}") from None
-    rows = csv.DictReader(text.splitlines())
-    heads = set(rows.fieldnames or ())
+    reader = csv.DictReader(text.splitlines())
+    try:
+        rows, heads = list(reader), set(reader.fieldnames or ())
+    except csv.Error as error:
+        raise CommandError(f"`{printable(name)}` is no CSV: {error}") from None
     if "cost" not in heads or not heads & {"id", "request"}:
         raise CommandError(
             f"`{printable(name)}` has not the columns of a bill",

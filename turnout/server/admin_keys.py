@@ -53,7 +53,7 @@ async def rotate_key(incoming: Incoming, name: str) -> HTTPResponse:
     try:
         if unknown := [word for word in terms if word != "grace"]:
             raise WrongTerms("the only word of a rotation is `grace`", unknown[0])
-        grace = grace_us(str(terms.get("grace", GRACE)))
+        grace = grace_us(_grace(terms.get("grace", GRACE)))
     except WrongTerms as wrong:
         raise _wrong(wrong) from None
     store, actor = station(incoming).gateway.keys.store, identity_of(incoming).actor
@@ -61,6 +61,13 @@ async def rotate_key(incoming: Incoming, name: str) -> HTTPResponse:
     text = new_text(id)
     key = await _kept(lambda: store.rotate(id, digest_of(text), grace, actor))
     return _secret(incoming, shown(key, time.time_ns() // 1000) | {"key": text})
+
+
+def _grace(value: object) -> str:
+    """A stretch of time as it was written, or the number 0. Raises: WrongTerms."""
+    if not isinstance(value, str) and value != 0:
+        raise WrongTerms("`grace` must be a text", "grace", "write `24h`, at most `90d`, or `0`")
+    return str(value)
 
 
 async def revoke_key(incoming: Incoming, name: str) -> HTTPResponse:

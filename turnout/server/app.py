@@ -19,6 +19,7 @@ from turnout.settings import Settings
 
 from . import (
     admin,
+    admin_audit,
     admin_keys,
     chat,
     completions,
@@ -73,6 +74,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/admin/keys", admin_keys.list_keys, ADMIN),
     Route("POST", "/v1/admin/keys/<name:str>/rotate", admin_keys.rotate_key, ADMIN),
     Route("POST", "/v1/admin/keys/<name:str>/revoke", admin_keys.revoke_key, ADMIN),
+    Route("GET", "/v1/admin/audit", admin_audit.list_audit, ADMIN),
     Route("GET", "/health", operate.health, PUBLIC),
     Route("GET", "/ready", operate.ready, PUBLIC),
     Route("GET", "/metrics", operate.metrics, ADMIN_AFAR),

@@ -2,14 +2,15 @@
 
 The former is the document of `turnout costs --format json`.
 
-A caller sees what its own tenant spent: of its user, where its key has one, else of its team.
+A caller sees what its own tenant spent: of its user, where its key has one, else of its team. Who
+brought a provider's key and no other sees nothing: the tenant of strangers is not theirs.
 """
 
 from sanic import HTTPResponse
 
 from turnout.engine.costs import FILTERS
 
-from .identity import identity_of
+from .identity import Identity, identity_of
 from .wire import Incoming, json_value, refusal, station
 
 _PARAMETERS = ("by", "month", "since", "until", "timezone", "limit", *FILTERS)
@@ -18,8 +19,8 @@ EVERYBODY = "*"
 
 async def show_costs(incoming: Incoming) -> HTTPResponse:
     """What was spent, by day or by what else is asked for."""
+    identity = _known(incoming)
     asked = _asked(incoming)
-    identity = identity_of(incoming)
     caller = identity.caller
     if identity.sees_all:
         asked.setdefault("tenant", caller.tenant)
@@ -43,7 +44,19 @@ async def show_costs(incoming: Incoming) -> HTTPResponse:
 async def show_budgets(incoming: Incoming) -> HTTPResponse:
     """How the budgets are that the caller's own requests count against."""
     gateway = station(incoming).gateway
-    return json_value(incoming, await gateway.budgets(identity_of(incoming).caller))
+    return json_value(incoming, await gateway.budgets(_known(incoming).caller))
+
+
+def _known(incoming: Incoming) -> Identity:
+    """Who asks, where it is known who that is. Raises: RequestError 403."""
+    identity = identity_of(incoming)
+    if identity.is_stranger:
+        raise refusal(
+            403,
+            "insufficient_scope",
+            "What is spent is shown to keys of this gateway; send one in `x-turnout-key`.",
+        )
+    return identity
 
 
 def _asked(incoming: Incoming) -> dict[str, str]:

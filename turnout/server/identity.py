@@ -4,6 +4,7 @@ A presented key is never logged, echoed or put into an exception; what is told o
 is its id.
 """
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -29,6 +30,10 @@ _PROVIDERS_BY_PREFIX = (
     ("tgp_", "together"),
 )
 _ANTHROPICS_PATH = "/v1/messages"
+# A key of ours where it should not be: after a second scheme, in quotes, in a list, in capitals.
+# Within a word it must be a whole beginning: keys of providers are random, and may hold `tk_`.
+_OURS = re.compile(rf"(?i:(?:^|[^\w-]){PREFIX})|{PREFIX}[0-9a-hjkmnp-tv-z]{{12}}_")
+_WORD = re.compile(r"[^\s\"',;]+")
 _RETRY_US = 1_000_000
 ANONYMOUS = "anonymous"
 _MOST_PRESENTED = 8  # texts that are compared with the admin key where none is asked for
@@ -57,6 +62,11 @@ class Identity:
     def sees_all(self) -> bool:
         """Whether it is shown what is other tenants' too: that takes a key, also on loopback."""
         return ADMIN in self.caller.scopes and self.actor != ANONYMOUS
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether nobody knows who it is: a provider's key came, which nobody here has checked."""
+        return not self.gateway_pays
 
 
 class Unidentified(RequestError):
@@ -102,11 +112,8 @@ async def identify(incoming: Incoming) -> Identity:
     turnout_key = _one(_stripped(headers.getall("x-turnout-key", ())))
     if presented is None:
         return await _of_turnout(here, turnout_key)
-    if (
-        settings.auth is Auth.KEYS
-        or presented.startswith(PREFIX)
-        or _is_admin(here, presented)  # which no provider may see
-    ):
+    # What is ours no provider may see.
+    if settings.auth is Auth.KEYS or _is_ours(here, presented):
         one = presented if turnout_key is None else _one([presented, turnout_key])
         return await _of_turnout(here, one)
     own = OwnKey(_provider_of(presented, incoming.path), presented)
@@ -204,6 +211,14 @@ def _provider_of(key: str, path: str) -> str:
 def _is_admin(here: Station, text: str) -> bool:
     wanted = here.settings.admin_digest
     return wanted is not None and same(digest_of(text), wanted)
+
+
+def _is_ours(here: Station, text: str) -> bool:
+    """Whether a key of this gateway is in a text, however it was mistyped."""
+    if _OURS.search(text) is not None:
+        return True
+    words = [text, *_WORD.findall(text)[:_MOST_PRESENTED]]
+    return any(_is_admin(here, word) for word in words)
 
 
 def _has_admin_key(headers: Any, here: Station) -> bool:

@@ -5,6 +5,7 @@ itself, and warnings. docs/log.md lists what the gateway's own lines may hold.
 """
 
 import logging
+import re
 import sys
 import threading
 from types import TracebackType
@@ -15,19 +16,31 @@ from turnout.settings import Settings
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
+# What would begin a line that nobody logged, or speak to the terminal of whoever reads.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+
 _log = logging.getLogger("turnout")
 
 
 class Redacting(logging.Formatter):
-    """Formats a line, its traceback included, without secrets."""
+    """Formats a line, its traceback included, without secrets.
+
+    What it tells of others' texts cannot look like another line: what follows a line break is
+    indented, and control characters are written as escapes.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """The line to write."""
-        return KNOWN.cut(super().format(record))
+        line = KNOWN.cut(super().format(record)).replace("\n", "\n    ")
+        return _CONTROL.sub(_escaped, line)
 
     def formatException(self, ei: Any) -> str:
         """The traceback; a record keeps it for whoever else writes it."""
         return KNOWN.cut(super().formatException(ei))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def log_to_stderr(settings: Settings) -> None:

@@ -18,13 +18,16 @@ _FOR_ALL = ("status", "gateway")  # of `/health`
 async def show_trace(incoming: Incoming, name: str) -> HTTPResponse:
     """The trace document of one of the caller's own requests; an operator's key shows all.
 
-    A key of a user shows that user's, a key of a team the team's, others their tenant's.
+    A key of a user shows that user's, a key of a team the team's, others their tenant's; a key of a
+    provider those of requests that came with one.
     """
     here = station(incoming)
     who = identity_of(incoming)
     caller = who.caller
     if who.sees_all:
         document = await here.gateway.trace(unquote(name), None)
+    elif who.is_stranger:
+        document = await here.gateway.trace(unquote(name), caller.tenant, of_strangers=True)
     else:
         document = await here.gateway.trace(unquote(name), caller.tenant, caller.team, caller.user)
     return json_value(incoming, document)

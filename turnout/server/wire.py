@@ -131,6 +131,8 @@ class Gateway(Protocol):
         tenant: str | None,
         team: str | None = None,
         user: str | None = None,
+        *,
+        of_strangers: bool = False,
     ) -> dict[str, Any]:
         """The trace document of a request of a tenant, None: of any. Raises: RequestError."""
 
