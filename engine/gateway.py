@@ -356,10 +356,17 @@ class Gateway:
         try:
             yield
         except RequestError as error:
-            actor = caller.key_id or "anonymous"
-            detail: dict[str, str | int | None] = {"code": error.code, "reason": error.message}
-            self.audit.note(Event(actor, "request.refuse", caller.tenant, "refused", detail))
+            self._note_refused(caller, error)
             raise
+
+    def _note_refused(
+        self, caller: Caller, error: RequestError, more: Mapping[str, str] | None = None
+    ) -> None:
+        """Have a refusal in the audit log: of whom (the key), for whom (the tenant), and why."""
+        actor = caller.key_id or "anonymous"
+        detail: dict[str, str | int | None] = {"code": error.code, **(more or {})}
+        detail["reason"] = error.message
+        self.audit.note(Event(actor, "request.refuse", caller.tenant, "refused", detail))
 
     async def _take_tokens(self, request: Request) -> None:
         """Take a request's tokens of the rates of its caller. Raises: RequestError."""
@@ -394,7 +401,7 @@ class Gateway:
         Where that provider has no such call it is our own count. Raises: RequestError.
         """
         passage = await self._decide(request)
-        with _recorded(passage):
+        with self._recorded(passage):
             counted = await self._chain.count(passage.journey)
             known = counted.tokens
             if known is None:
@@ -536,13 +543,33 @@ class Gateway:
             raise
         return decide(), fetched
 
+    @contextmanager
+    def _recorded(self, passage: Passage) -> Iterator[None]:
+        """Record a passage that ends without an answer, for whatever reason."""
+        try:
+            yield
+        except RequestError as error:
+            passage.refused(error)
+            counter = passage.journey.till.refused_by
+            if counter is not None and error.code == "budget_exceeded":
+                of = f"{counter.scope} {counter.who}"
+                caller = passage.journey.request.caller
+                self._note_refused(caller, error, {"budget": counter.budget, "of": of})
+            raise
+        except asyncio.CancelledError:
+            passage.abandoned()
+            raise
+        except BaseException:
+            passage.broken()
+            raise
+
     async def _answer(self, passage: Passage) -> Reply:
-        with _recorded(passage):
+        with self._recorded(passage):
             answered = await self._chain.answer(passage.journey)
         return passage.answered(answered)
 
     async def _stream(self, passage: Passage) -> StreamReply:
-        with _recorded(passage):
+        with self._recorded(passage):
             opened = await self._chain.open(passage.journey)
         return passage.opened(opened)
 
@@ -796,22 +823,6 @@ async def _kept_up(companion: Companion) -> None:
         except Exception:
             _log.exception("%s broke and begins anew", companion.name)
         await asyncio.sleep(_PAUSE_S)
-
-
-@contextmanager
-def _recorded(passage: Passage) -> Iterator[None]:
-    """Record a passage that ends without an answer, for whatever reason."""
-    try:
-        yield
-    except RequestError as error:
-        passage.refused(error)
-        raise
-    except asyncio.CancelledError:
-        passage.abandoned()
-        raise
-    except BaseException:
-        passage.broken()
-        raise
 
 
 def _unreadable_ledger(error: StoreError) -> RequestError:

@@ -426,13 +426,13 @@ def share_between_processes(folder: Path) -> Path:
     They must be new interpreters: `prometheus_client` looks at the variable when it is imported.
     The result is this process' own folder; what ended processes left behind is removed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_closed(folder)
     own = folder / str(os.getpid())
     for left in folder.iterdir():
         # A predecessor may still be draining, and goes on counting.
         if left == own or not _runs(left.name):
             shutil.rmtree(left, ignore_errors=True)
-    own.mkdir(exist_ok=True)
+    make_closed(own)
     os.environ[MULTIPROCESS_VARIABLE] = str(own)
     return own
 

@@ -74,7 +74,7 @@ class Kept:
             "digest": revision.bundle.digest,
             **revision.bundle.to_json(),
         }
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_closed(self._file.parent)
         beside = self._file.with_name(f".{self.key}.{secrets.token_hex(4)}")
         try:
             with open(beside, "xb", opener=_for_us_alone) as stream:

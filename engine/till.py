@@ -12,7 +12,7 @@ from turnout.dsl.schema import Target
 from turnout.dsl.units import format_usd
 
 from .budget import output_that_fits, worst_case
-from .counter import counters_of
+from .counter import Counter, counters_of
 from .provider import Fault
 from .purse import Booking, Exceeded, Purse, Slip, Unavailable
 from .record import Attempt
@@ -46,6 +46,8 @@ class Till:
         self._sets = sets
         self._open: dict[int, Booking] = {}  # by the identity of the attempt
         self._slips: list[Slip] = []
+        self.refused_by: Counter | None = None
+        """The counter that had not as much left when it was last asked, with its budget."""
 
     def beside(self) -> "Till":
         """Another one, for a copy of the request."""
@@ -117,6 +119,7 @@ class Till:
         return slips
 
     def _kept_out(self, target: Target, most: int, exceeded: Exceeded) -> KeptOut:
+        self.refused_by = exceeded.counter
         left = max(exceeded.left_nano_usd, 0)
         told = (
             f"the budget `{exceeded.counter.budget}` has {format_usd(left)} left, and this request "

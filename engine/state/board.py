@@ -103,7 +103,7 @@ class SharedBoard:
         """Be there under a new name, with everything told so far, and without a role."""
         self._leave()
         self._resign()
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_closed(self._folder)
         for _ in range(_NAMES):
             self._name = f"{os.getpid()}-{secrets.token_hex(8)}"
             self._life = _locked(self._path(_LIVE))

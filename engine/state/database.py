@@ -65,7 +65,7 @@ def open_database(home: Path) -> Database:
     Safe to be called by several processes at once. Raises: StoreError.
     """
     try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_closed(home)
         # SQLite's other files take their permissions from this one.
         (home / FILE).touch(mode=0o600)
     except OSError as error:

@@ -35,7 +35,7 @@ class LockedFile:
         try:
             if _SET is None:
                 raise OSError(errno.ENOSYS, "this platform has no locks of open files")
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_closed(path.parent)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             # Not every filesystem has locks.
             self._ask(_SET, fcntl.F_WRLCK, _UNUSED + os.getpid(), 1)

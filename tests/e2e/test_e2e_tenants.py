@@ -1,6 +1,8 @@
 """Tenants and rates as operators and clients meet them: several workers, one truth."""
 
+import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -85,6 +87,28 @@ def test_a_stored_budget_and_rate_are_in_force_within_a_second(
     assert until(served, 429, time_s).json()["error"]["code"] == "rate_limit_exceeded"
     assert httpx.delete(admin).status_code == 200
     until(served, 200, time_s)
+
+
+def test_who_was_refused_by_a_budget_is_in_the_audit_log_once_a_minute(
+    serve: Callable[..., Served], simulators: dict[str, SimulatorProcess]
+) -> None:
+    served = serve(
+        "budgets: [{name: tiny, scope: tenant, of: default, limit: $0.000001/day}]\n"
+        + RULES
+        + providers_of(simulators)
+    )
+    for body in (BODY, BODY | {"stream": True}, BODY):
+        assert told(served, body).status_code == 402
+    assert served.stop() == 0
+    with sqlite3.connect(f"file:{served.home}/turnout.db?mode=ro", uri=True) as database:
+        select = "select actor, object, outcome, detail from audit where action = 'request.refuse'"
+        first, others = database.execute(f"{select} order by number").fetchall()
+    assert first[:3] == others[:3] == ("anonymous", "default", "refused")
+    detail = json.loads(first[3])
+    reason = detail.pop("reason")
+    assert detail == {"code": "budget_exceeded", "budget": "tiny", "of": "tenant default"}
+    assert "the budget `tiny` has 0.000001 left" in reason
+    assert json.loads(others[3])["more"] == 2
 
 
 def test_the_command_and_the_gateway_see_the_same_tenants(

@@ -26,6 +26,7 @@ from turnout.dsl.diagnostic import PolicyError
 from turnout.dsl.nearest import suggestion
 from turnout.engine.accounts import has_budget
 from turnout.engine.current import Begun
+from turnout.engine.folder import make_closed
 from turnout.engine.judgement import Failing
 from turnout.server.stop import Stop
 from turnout.settings import Auth, Settings, SettingsError
@@ -210,7 +211,7 @@ def not_enforced(program: Program) -> list[str]:
 def make_home(home: Path) -> None:
     """Make the folder of what is kept, closed to others. Raises: CommandError."""
     try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_closed(home)
     except OSError as error:
         raise CommandError(
             f"the folder `{home}` cannot be made: {(error.strerror or str(error)).lower()}",
