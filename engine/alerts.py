@@ -24,7 +24,7 @@ from turnout.dsl.units import format_usd
 from .board import Board
 from .books import Books, Standing
 from .costs import projected, told_instant
-from .spent import Period, period_of
+from .spent import Period, period_of, tenant_of
 from .state.store import StoreError
 
 _log = logging.getLogger("turnout.alerts")
@@ -43,6 +43,10 @@ _WHOLE = 10_000
 _KEEP_TRYING_US = 86_400_000_000
 _FIRST_PAUSE_US, _LONGEST_PAUSE_US = 1_000_000, 300_000_000
 _AT_A_TIME = 100  # messages read from the store
+
+
+Whose = tuple[str, str]
+"""The tenant of a team or user (else empty), and who it is."""
 
 
 class Watched(NamedTuple):
@@ -72,6 +76,7 @@ class Alert(NamedTuple):
     """
 
     scope: str
+    tenant: str
     who: str
     stretch: Period
     budget: str
@@ -83,7 +88,7 @@ class Alert(NamedTuple):
     @property
     def id(self) -> str:
         """The same for the same alert, whoever says it."""
-        key = "\0".join(map(str, (*self[:2], *self.stretch, *self[3:6])))
+        key = "\0".join(map(str, (*self[:3], *self.stretch, *self[4:7])))
         return f"alert_{hashlib.sha256(key.encode()).hexdigest()[:24]}"
 
 
@@ -103,14 +108,17 @@ class Bulletin(Protocol):
 
     def spent(
         self, scope: str, stretch: Period, after: int, last: int
-    ) -> list[tuple[str, int, int]]:
-        """Who has spent how much (settled, unconfirmed) in ledger rows after one, up to another."""
+    ) -> list[tuple[str, str, int, int]]:
+        """Who has spent how much in ledger rows after one, up to another.
+
+        Tenant (of a team or user, else empty), who, settled, unconfirmed.
+        """
 
     def last(self) -> int:
         """The newest row of the ledger."""
 
-    def lost(self) -> list[tuple[str, str, Period, int]]:
-        """What leases of ended workers may have been spent: scope, who, stretch, nano-USD."""
+    def lost(self) -> list[tuple[str, str, str, Period, int]]:
+        """What leases of ended workers may have spent: scope, tenant, who, stretch, nano-USD."""
 
     def post(self, alerts: Sequence[tuple[Alert, bytes]], now_us: int, is_sent: bool) -> list[bool]:
         """Keep those that nobody has said yet; whether each was new."""
@@ -148,7 +156,7 @@ class Counted(Protocol):
 # --- what is due ---------------------------------------------------------------------------------
 
 
-def due(budget: Budget, who: str, stretch: Period, used: Used, at_us: int) -> list[Alert]:
+def due(budget: Budget, whose: Whose, stretch: Period, used: Used, at_us: int) -> list[Alert]:
     """What is to be said of somebody's spend, lowest threshold first, said already or not."""
     limit = budget.limit_nano_usd
     if used.nano_usd <= 0:
@@ -166,7 +174,8 @@ def due(budget: Budget, who: str, stretch: Period, used: Used, at_us: int) -> li
     ):
         whats.append(PROJECTED)
     return [
-        Alert(budget.scope, who, stretch, budget.name, limit, what, used, ahead) for what in whats
+        Alert(budget.scope, *whose, stretch, budget.name, limit, what, used, ahead)
+        for what in whats
     ]
 
 
@@ -177,6 +186,8 @@ def _percent(share: int) -> str:
 def text_of(alert: Alert) -> str:
     """One line for people."""
     whose = f"{alert.scope} `{_one_line(alert.who)}`"
+    if alert.tenant:
+        whose += f" of the tenant `{_one_line(alert.tenant)}`"
     used, limit = format_usd(alert.used.nano_usd), format_usd(alert.limit_nano_usd)
     until = told_instant(alert.stretch.to_us)
     if alert.what == PROJECTED:
@@ -196,9 +207,10 @@ def _one_line(name: str) -> str:
 
 
 def _cents(nano_usd: int) -> str:
-    """A projection: in whole cents, where there are some."""
+    """A projection: in whole cents from ten of them on, else with three digits of it."""
     cent = 10_000_000
-    return format_usd(nano_usd // cent * cent if nano_usd >= cent else nano_usd)
+    part = cent if nano_usd >= 10 * cent else 10 ** max(len(str(nano_usd)) - 3, 0)
+    return format_usd(nano_usd // part * part)
 
 
 def body_of(alert: Alert, gateway: str, now_us: int) -> bytes:
@@ -212,6 +224,7 @@ def body_of(alert: Alert, gateway: str, now_us: int) -> bytes:
             "text": text_of(alert),
             "budget": alert.budget,
             "scope": alert.scope,
+            "tenant": alert.tenant or None,
             "who": alert.who,
             "what": "threshold" if share else PROJECTED,
             "share": share,
@@ -237,8 +250,8 @@ class _Tally:
     """The spend of one scope and stretch, by who; `changed` since it was looked at."""
 
     after: int = 0
-    used: dict[str, Used] = field(default_factory=dict)
-    changed: set[str] = field(default_factory=set)
+    used: dict[Whose, Used] = field(default_factory=dict)
+    changed: set[Whose] = field(default_factory=set)
 
 
 class Tallies:
@@ -248,7 +261,7 @@ class Tallies:
         """Know nothing yet."""
         self._bulletin = bulletin
         self._tallies: dict[tuple[str, Period], _Tally] = {}
-        self._lost: dict[tuple[str, Period, str], int] = {}
+        self._lost: dict[tuple[str, Period, Whose], int] = {}
         self._watched: Watched | None = None
         self._last = -1
         self._all_us = 0
@@ -272,17 +285,17 @@ class Tallies:
         for (scope, stretch), tally in self._tallies.items():
             if tally.after == last:
                 continue
-            for who, settled, unconfirmed in self._bulletin.spent(
+            for tenant, who, settled, unconfirmed in self._bulletin.spent(
                 scope, stretch, tally.after, last
             ):
-                before = tally.used.get(who, Used(0, 0))
-                tally.used[who] = Used(before[0] + settled, before[1] + unconfirmed)
-                tally.changed.add(who)
+                before = tally.used.get((tenant, who), Used(0, 0))
+                tally.used[tenant, who] = Used(before[0] + settled, before[1] + unconfirmed)
+                tally.changed.add((tenant, who))
             tally.after = last
-        for scope, stretch, who in {*lost, *self._lost}:
+        for scope, stretch, whose in {*lost, *self._lost}:
             if (tally_of := self._tallies.get((scope, stretch))) is not None:
-                tally_of.used.setdefault(who, Used(0, 0))
-                tally_of.changed.add(who)
+                tally_of.used.setdefault(whose, Used(0, 0))
+                tally_of.changed.add(whose)
         self._lost = lost
         found = list(self._due(watched.budgets, stretches, now_us, looks_at_all))
         # Only now, so that a look that broke is looked again.
@@ -303,20 +316,28 @@ class Tallies:
             for stretch in stretches[budget.period]:
                 tally = self._tallies[budget.scope, stretch]
                 looked_at = tally.used if looks_at_all else tally.changed
-                of = budget.of
-                # There may be as many budgets as who spend: each looks at its own alone.
-                whose = tuple(looked_at) if of is None else (of,) if of in looked_at else ()
-                for who in whose:
-                    used = tally.used[who]
-                    more = self._lost.get((budget.scope, stretch, who), 0)
+                for whose in _of(budget, looked_at):
+                    used = tally.used[whose]
+                    more = self._lost.get((budget.scope, stretch, whose), 0)
                     seen = Used(used.settled_nano_usd, used.unconfirmed_nano_usd + more)
-                    yield from due(budget, who, stretch, seen, now_us)
+                    yield from due(budget, whose, stretch, seen, now_us)
 
-    def _losses(self) -> dict[tuple[str, Period, str], int]:
-        found: dict[tuple[str, Period, str], int] = defaultdict(int)
-        for scope, who, stretch, nano_usd in self._bulletin.lost():
-            found[scope, stretch, who] += nano_usd
+    def _losses(self) -> dict[tuple[str, Period, Whose], int]:
+        found: dict[tuple[str, Period, Whose], int] = defaultdict(int)
+        for scope, tenant, who, stretch, nano_usd in self._bulletin.lost():
+            found[scope, stretch, (tenant, who)] += nano_usd
         return dict(found)
+
+
+def _of(budget: Budget, some: Collection[Whose]) -> Collection[Whose]:
+    """Those that a budget is of: of a team or user, each tenant's that has this name."""
+    of = budget.of
+    if of is None:
+        return some
+    if tenant_of(budget.scope, of):
+        return [one for one in some if one[1] == of]
+    # There may be as many budgets as who spend: each looks at its own alone.
+    return [("", of)] if ("", of) in some else ()
 
 
 def _stretches(kind: str, timezone: str, now_us: int) -> Collection[Period]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any, Literal
 
 from .audit_chain import Checking, Fault, Head, Row, Verdict, row_of
@@ -18,6 +19,8 @@ from .audit_chain import Checking, Fault, Head, Row, Verdict, row_of
 Form = Literal["jsonl", "csv"]
 _COLUMNS = ("number", "time", *Row._fields[1:])
 _TRAILER = "#head"
+_END = '{"trailer":'
+_END_FORM = "turnout-audit-end-1"
 _FIRST = re.compile(r'\{"(?:number|trailer)":')
 # What a spreadsheet takes for a formula; a quote before it makes it text, and is taken off again.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
@@ -33,6 +36,12 @@ class Trailer:
     head: Head
     rows: int
     is_whole: bool
+
+    @property
+    def digest(self) -> str:
+        """What binds these to each other, so that a change of one of them is found."""
+        text = json.dumps([_END_FORM, *self.head, self.rows, self.is_whole], separators=(",", ":"))
+        return sha256(text.encode("ascii")).hexdigest()
 
 
 def instant(time_us: int) -> str:
@@ -71,12 +80,13 @@ def lines(rows: Iterable[Row], head: Head, form: Form, is_whole: bool) -> Iterat
     for row in rows:
         count += 1
         yield write(row)
+    end = Trailer(head, count, is_whole)
     if form == "csv":
         selection = "whole" if is_whole else "selection"
-        yield _csv_line((_TRAILER, str(head), str(count), selection))
+        yield _csv_line((_TRAILER, str(head), str(count), selection, end.digest))
     else:
-        trailer = {"head": head._asdict(), "rows": count, "whole": is_whole}
-        yield json.dumps({"trailer": trailer}) + "\n"
+        told = {"head": head._asdict(), "rows": count, "whole": is_whole, "digest": end.digest}
+        yield json.dumps({"trailer": told}) + "\n"
 
 
 def _jsonl(row: Row) -> str:
@@ -105,6 +115,7 @@ def verified(file: Iterable[str], head: Head | None = None) -> Verdict:
     rows = 0
     trailer: Trailer | None = None
     broken: Fault | None = None
+    ends_badly = False
     try:
         for number, found in enumerate(_read(file), 1):
             if trailer is not None:
@@ -116,8 +127,10 @@ def verified(file: Iterable[str], head: Head | None = None) -> Verdict:
             else:
                 break
     except _NoRow as error:
-        broken = Fault(rows + 1, "changed", str(error))
-    whole = checking.verdict(is_whole=trailer is None or trailer.is_whole)
+        broken, ends_badly = Fault(rows + 1, "changed", str(error)), error.is_end
+    # Whether rows may be missing cannot be told where the line that says so was changed.
+    is_whole = trailer.is_whole if trailer is not None else not (broken and ends_badly)
+    whole = checking.verdict(is_whole=is_whole)
     if whole.fault is not None:
         return whole
     return replace(whole, fault=broken or _at_end(whole, trailer, rows))
@@ -140,9 +153,16 @@ def _at_end(verdict: Verdict, trailer: Trailer | None, rows: int) -> Fault | Non
 class _NoRow(Exception):
     """A line that is none of a row, nor the last one."""
 
-    def __init__(self, line: int, what: str) -> None:
-        self.line = line
+    def __init__(self, line: int, what: str, is_end: bool = False) -> None:
+        self.line, self.is_end = line, is_end
         super().__init__(f"line {line} {what}")
+
+
+def _unread(line: int, *, is_end: bool) -> _NoRow:
+    if not is_end:
+        return _NoRow(line, "is no row of the log")
+    said = "says where the log ended, and was changed: whether rows are missing cannot be told"
+    return _NoRow(line, said, is_end)
 
 
 def _read(file: Iterable[str]) -> Iterator[Row | Trailer]:
@@ -172,14 +192,14 @@ def _of_json(line: str, number: int) -> Row | Trailer:
         if "trailer" in data:
             told = data["trailer"]
             head = Head(int(told["head"]["number"]), str(told["head"]["digest"]))
-            return Trailer(head, int(told["rows"]), told["whole"] is True)
+            return _bound(Trailer(head, int(told["rows"]), told["whole"] is True), told["digest"])
         detail = data["detail"]
         text = detail if isinstance(detail, str) else _text(detail)
         row = row_of({**data, "detail": text})
         if as_data(row) != data:
             raise ValueError("it says more, or other, than the row")
     except (ValueError, KeyError, TypeError):
-        raise _NoRow(number, "is no row of the log") from None
+        raise _unread(number, is_end=line.startswith(_END)) from None
     return row
 
 
@@ -187,14 +207,21 @@ def _of_cells(cells: list[str], number: int) -> Row | Trailer:
     plain = [cell.removeprefix("'") for cell in cells]
     try:
         if plain[:1] == [_TRAILER]:
-            _, head, rows, selection = plain
-            return Trailer(head_from(head), int(rows), selection == "whole")
+            _, head, rows, selection, digest = plain
+            return _bound(Trailer(head_from(head), int(rows), selection == "whole"), digest)
         row = row_of(dict(zip(_COLUMNS, plain, strict=True)))
         if instant(row.time_us) != plain[1]:
             raise ValueError("a time that is another than the row's")
     except ValueError:
-        raise _NoRow(number, "is no row of the log") from None
+        raise _unread(number, is_end=plain[:1] == [_TRAILER]) from None
     return row
+
+
+def _bound(trailer: Trailer, digest: object) -> Trailer:
+    """The trailer, if this is its digest. Raises: ValueError."""
+    if trailer.digest != digest:
+        raise ValueError("the last line says something else than when it was written")
+    return trailer
 
 
 def head_from(text: str) -> Head:

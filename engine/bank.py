@@ -12,8 +12,8 @@ from .purse import Slip
 
 TERM_US = 6_000_000  # who did not renew for so long is lost
 
-Stretch = tuple[str, str, int, int]
-"""What tells counters apart: scope, who, and from when to when (`Counter.stretch`)."""
+Stretch = tuple[str, str, str, int, int]
+"""What tells counters apart: scope, tenant, who, and from when to when (`Counter.stretch`)."""
 
 
 class Ask(NamedTuple):

@@ -5,7 +5,8 @@ crashed) is appended as a row of the kind `correction`, and moves the counters i
 transaction. Corrections are no calls, but their money counts.
 """
 
-from collections.abc import Sequence
+from collections import Counter as Totals
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from .counter import Counter
@@ -19,10 +20,11 @@ class Standing(NamedTuple):
     """How a counter is. `unconfirmed_nano_usd` has the leases of lost holders in it.
 
     `reserved_nano_usd`: what living holders have on lease: open bookings, free parts, and what was
-    settled and is not in the ledger yet.
+    settled and is not in the ledger yet. `tenant` is as a `Counter` has it.
     """
 
     scope: str
+    tenant: str
     who: str
     from_us: int
     to_us: int
@@ -37,16 +39,79 @@ class Standing(NamedTuple):
 
 
 class LostLease(NamedTuple):
-    """What a worker that ended had of a counter, and nobody has accounted for."""
+    """What a worker that ended had of a counter, and nobody has accounted for.
+
+    `tenant`: whose counter it is, of each scope; empty where that is of several, as a model's is.
+    """
 
     holder: str
     counter: int
     scope: str
+    tenant: str
     who: str
     from_us: int
     to_us: int
     nano_usd: int
     lost_us: int
+
+
+class Loss(NamedTuple):
+    """What a worker that ended may have spent for a tenant, and nobody has accounted for.
+
+    A request is booked in several counters, so leases of one worker tell of the same money:
+    `nano_usd`, the most that it can be, is the largest of them (of those who share a scope and a
+    stretch: together), not their sum. `follow`: leases that are of other tenants, too, as those of
+    models are. `tenant` is None where no lease tells whose it was.
+    """
+
+    holder: str
+    tenant: str | None
+    lost_us: int
+    nano_usd: int
+    leases: tuple[LostLease, ...]
+    follow: tuple[LostLease, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """What tells losses apart."""
+        return f"lease:{self.holder}" + (f":{self.tenant}" if self.tenant is not None else "")
+
+    def of(self, scope: str, nano_usd: int = 0) -> str | None:
+        """Who alone of a scope can have spent this much; None where there are several, or none."""
+        its = [one for one in self.leases if one.scope == scope]
+        names = {one.who for one in its}
+        if len(names) == 1 and max(one.nano_usd for one in its) >= nano_usd:
+            return names.pop()
+        return None
+
+
+def losses_of(leases: Iterable[LostLease]) -> list[Loss]:
+    """Lost leases, those that belong together as one; in the order of the first of each."""
+    by_holder: dict[str, list[LostLease]] = {}
+    for lease in leases:
+        by_holder.setdefault(lease.holder, []).append(lease)
+    found = []
+    for holder, its in by_holder.items():
+        tenants = list(dict.fromkeys(one.tenant for one in its if one.tenant))
+        if len(tenants) <= 1:
+            found.append(_loss(holder, next(iter(tenants), None), its, ()))
+            continue
+        follow = [one for one in its if not one.tenant]
+        found += [
+            _loss(holder, tenant, [one for one in its if one.tenant == tenant], follow)
+            for tenant in tenants
+        ]
+    return found
+
+
+def _loss(
+    holder: str, tenant: str | None, leases: Sequence[LostLease], follow: Sequence[LostLease]
+) -> Loss:
+    sums: Totals[tuple[str, int, int]] = Totals()
+    for one in leases:
+        sums[one.scope, one.from_us, one.to_us] += one.nano_usd
+    most = max(sums.values())
+    return Loss(holder, tenant, leases[0].lost_us, most, tuple(leases), tuple(follow))
 
 
 class Unconfirmed(NamedTuple):
@@ -60,10 +125,19 @@ class Unconfirmed(NamedTuple):
     left_nano_usd: int
 
 
+class Correction(NamedTuple):
+    """A correction of the ledger, with what was said of it since."""
+
+    number: int
+    entry: Entry
+    cost_nano_usd: int
+
+
 class Drift(NamedTuple):
     """A counter that does not say what the ledger says."""
 
     scope: str
+    tenant: str
     who: str
     from_us: int
     to_us: int
@@ -88,7 +162,7 @@ class Books(Protocol):
     def repair(self) -> list[Drift]:
         """Set right what differs, in one transaction; what was wrong."""
 
-    def lost_leases(self) -> list[LostLease]:
+    def losses(self) -> list[Loss]:
         """What lost holders have, oldest first."""
 
     def unconfirmed(self, since_us: int = 0, tenant: str | None = None) -> list[Unconfirmed]:
@@ -100,9 +174,19 @@ class Books(Protocol):
         Raises: LookupError if there is no such row, or nothing of it is left.
         """
 
-    def settle_lost(self, lost: LostLease, cost_nano_usd: int) -> int:
-        """Say what a lost lease has cost; 0 releases it. The number of the row appended.
+    def correction(self, number: int) -> Correction:
+        """What a correction says by now. Raises: LookupError if the row is none."""
 
-        The cost is also taken off the same holder's other leases of the same one that cover the
-        instant. Raises: LookupError if the lease is gone.
+    def correct_again(self, number: int, cost_nano_usd: int) -> int:
+        """Say anew what a correction has said; the number of the row appended.
+
+        The row has the difference, which may be below 0. Raises: LookupError if there is none.
+        """
+
+    def settle_lost(self, loss: Loss, cost_nano_usd: int) -> int:
+        """Say what a lost holder has spent; 0 releases it. The number of the one row appended.
+
+        All leases of the loss are gone after it; the cost is taken off those that follow. The row
+        names of tenant, team, user, key and target who alone can have spent as much. Raises:
+        LookupError if nothing is left of it.
         """

@@ -26,7 +26,7 @@ from .clocks import seconds
 from .complaint import Complaints
 from .exhausted import Excluded, Exclusion, Failure, exhausted, nowhere
 from .granted import UNLISTED, is_granted
-from .own_key import NOT_FOR_IT, is_about_it, of_own_key
+from .own_key import is_about_it, not_for_it, of_own_key
 from .provider import FAULTS, Answer, Call, Chunk, Fault, Provider, ProviderError
 from .pulse import Pulse
 from .purse import Booking
@@ -395,7 +395,7 @@ class Chain:
         elif not _is_granted(journey, target):
             stop.excluded, stop.exclusion = UNLISTED, Exclusion.MODELS
         elif stop.payer == "gateway" and not request.gateway_pays:
-            stop.excluded = NOT_FOR_IT
+            stop.excluded = not_for_it(request.own, provider)
         elif provider is None or provider.missing is not None:
             missing = "no credential" if provider is None else provider.missing
             stop.excluded = f"{missing} for `{target.provider}`"

@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from turnout.dsl.core import Budget
 from turnout.dsl.units import format_usd
 
-from .spent import Period, period_of
+from .books import Loss
+from .spent import Period, period_of, tenant_of
 
 BY = ("day", "model", "target", "rule", "tenant", "team", "user", "key")
 FILTERS = ("tenant", "team", "user", "key")
@@ -96,13 +97,18 @@ class Cell(NamedTuple):
     """The sums of one stretch, of what has this name in its group, paid by `gateway` or `caller`.
 
     `stretch` is its place among those that were asked for; `name` None where a row has none, and
-    where nothing is grouped.
+    where nothing is grouped. `tenant`: whose team or user it is, where these are grouped.
     """
 
     stretch: int
     name: str | None
     payer: str
     sums: Sums
+    tenant: str | None = None
+
+
+_Name = tuple[str | None, str | None]  # of a row: the tenant of a team or user, and who or what
+_NOBODY: _Name = (None, None)
 
 
 class Spendings(Protocol):
@@ -247,7 +253,12 @@ def permille(part_nano_usd: int, whole_nano_usd: int) -> int | None:
 # --- the document --------------------------------------------------------------------------------
 
 
-def statement(question: Question, budgets: Iterable[Budget], ledger: Spendings) -> dict[str, Any]:
+def statement(
+    question: Question,
+    budgets: Iterable[Budget],
+    ledger: Spendings,
+    losses: Iterable[Loss] = (),
+) -> dict[str, Any]:
     """The answer to a question, as data; blocks. Raises: StoreError.
 
     Shape: `by timezone from to as_of filters rows total caller_paid more`. A row and `total` have
@@ -255,8 +266,9 @@ def statement(question: Question, budgets: Iterable[Budget], ledger: Spendings) 
     `unconfirmed`, `budget` (`{name scope who period limit spent percent resets_at}` or None),
     `projected` and `projected_at`. Money is decimal USD. `spent` is what the row has used of the
     budget's stretch up to the end of the row's date: of a day all that came before it counts, too.
+    A row of a team or user has its `tenant`: these are names within one.
     What callers paid with keys of their own is in `caller_paid` alone, which has rows of its own.
-    `more` says how many rows were left out.
+    `more` says how many rows were left out. `lost` is what killed workers may have spent besides.
     """
     filters = dict(question.filters)
     whole = Period(question.from_us, question.to_us)
@@ -281,8 +293,18 @@ def statement(question: Question, budgets: Iterable[Budget], ledger: Spendings) 
         "rows": rows[:kept],
         "total": sheet.total("gateway"),
         "caller_paid": {"rows": theirs[:kept], "total": sheet.total("caller")},
+        "lost": format_usd(sum(one.nano_usd for one in losses if _is_asked(question, one))),
         "more": max(len(rows) - kept, 0) + max(len(theirs) - kept, 0),
     }
+
+
+def _is_asked(question: Question, loss: Loss) -> bool:
+    """Whether a loss is of the question's time, and can only be of whom it asks about."""
+    within = question.from_us <= loss.lost_us < question.to_us
+    return within and all(
+        (loss.tenant if name == "tenant" else loss.of(name)) == who
+        for name, who in question.filters.items()
+    )
 
 
 def told_instant(us: int) -> str:
@@ -307,7 +329,7 @@ class _Sheet:
         self.column = None if self._by_day else question.by
         self._zone = ZoneInfo(question.timezone)
         self.stretches = self._stretches()
-        self._cells: dict[tuple[str, str | None], dict[int, Sums]] = defaultdict(dict)
+        self._cells: dict[tuple[str, _Name], dict[int, Sums]] = defaultdict(dict)
 
     def _stretches(self) -> list[Period]:
         """Stretches side by side, so that the question's time and each budget's are sums of some.
@@ -331,23 +353,24 @@ class _Sheet:
 
     def fill(self, cells: Iterable[Cell]) -> None:
         for cell in cells:
-            self._cells[cell.payer, cell.name][cell.stretch] = cell.sums
+            self._cells[cell.payer, (cell.tenant, cell.name)][cell.stretch] = cell.sums
 
     def rows(self, payer: str) -> list[dict[str, Any]]:
         """By day in their order, else the dearest first."""
         if self._by_day:
             return [
-                self._row(payer, None, at, self._date(stretch.from_us, stretch.to_us))
+                self._row(payer, _NOBODY, at, self._date(stretch.from_us, stretch.to_us))
                 for at, stretch in enumerate(self.stretches)
                 if stretch.from_us >= self._asked.from_us
-                and at in self._cells.get((payer, None), ())
+                and at in self._cells.get((payer, _NOBODY), ())
             ]
         found = []
         for paid_by, name in self._cells:
             if paid_by == payer:
                 sums = self._within(payer, name)
                 if sums is not None:
-                    found.append((-sums.spent_nano_usd, -sums.calls, name or "", name))
+                    order = (name[1] or "", name[0] or "")
+                    found.append((-sums.spent_nano_usd, -sums.calls, order, name))
         return [
             self._row(payer, name, None, self._whole_date)
             for *_, name in sorted(found, key=lambda one: one[:3])
@@ -357,7 +380,7 @@ class _Sheet:
         """All rows together."""
         return self._told(
             payer,
-            None,
+            _NOBODY,
             _added(
                 sums
                 for (paid_by, _), by_stretch in self._cells.items()
@@ -371,29 +394,32 @@ class _Sheet:
             self._asked.as_of_us,
         )
 
-    def _row(self, payer: str, name: str | None, at: int | None, date: str) -> dict[str, Any]:
+    def _row(self, payer: str, whose: "_Name", at: int | None, date: str) -> dict[str, Any]:
         if at is None:
-            sums, end_us = self._within(payer, name) or Sums(), self._asked.as_of_us
+            sums, end_us = self._within(payer, whose) or Sums(), self._asked.as_of_us
         else:
-            sums = self._cells[payer, name][at]
+            sums = self._cells[payer, whose][at]
             end_us = min(self.stretches[at].to_us, self._asked.as_of_us)
+        tenant, name = whose
         about = dict(self._implied)
+        if tenant is not None:
+            about["tenant"] = tenant
         if self._asked.by in _SCOPES and name is not None:
             about = {**about, self._asked.by: name}
         return self._told(
             payer,
-            date if at is not None else name,
+            (None, date) if at is not None else whose,
             sums,
             date,
             about,
-            lambda from_us, to_us: self._of(payer, name, from_us, to_us),
+            lambda from_us, to_us: self._of(payer, whose, from_us, to_us),
             end_us,
         )
 
     def _told(
         self,
         payer: str,
-        name: str | None,
+        name: "_Name",
         sums: Sums,
         date: str,
         about: Mapping[str, str],
@@ -408,7 +434,8 @@ class _Sheet:
         ahead = projected(used, stretch, end_us) if ours else None
         return {
             "date": date,
-            "name": name,
+            "name": name[1],
+            "tenant": name[0],
             "payer": payer,
             "calls": sums.calls,
             "tokens": {
@@ -430,6 +457,8 @@ class _Sheet:
         for group in (self._asked.by, *_SCOPES):
             if group not in about or group not in _SCOPES:
                 continue
+            if tenant_of(group, "any") and "tenant" not in about:
+                continue  # of several tenants, which have a counter each
             scope, who = _SCOPES[group], about[group]
             used = [
                 Used(
@@ -450,11 +479,11 @@ class _Sheet:
     def _is_asked(self, at: int) -> bool:
         return self.stretches[at].from_us >= self._asked.from_us
 
-    def _within(self, payer: str, name: str | None) -> Sums | None:
+    def _within(self, payer: str, name: "_Name") -> Sums | None:
         found = [s for at, s in self._cells[payer, name].items() if self._is_asked(at)]
         return _added(found) if found else None
 
-    def _of(self, payer: str, name: str | None, from_us: int, to_us: int) -> int:
+    def _of(self, payer: str, name: "_Name", from_us: int, to_us: int) -> int:
         by_stretch = self._cells[payer, name]
         return sum(
             sums.spent_nano_usd

@@ -1,8 +1,9 @@
 """What a request's spend counts against: of each scope, somebody's sum of a stretch of time.
 
 A counter is of a tenant, team, user, key or model, from the first instant of a day, week or month
-to the last. Budgets put a ceiling on counters; several that are about the same one share it, and
-the lowest ceiling holds.
+to the last. Teams and users are names within a tenant: each tenant has counters of its own for
+them, also of a budget that names one. Budgets put a ceiling on counters; several that are about the
+same one share it, and the lowest ceiling holds.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +12,7 @@ from typing import NamedTuple
 from turnout.dsl.core import Budget
 
 from .request import Caller
-from .spent import period_of, who
+from .spent import period_of, tenant_of, who
 
 _WHOLE = 10_000
 
@@ -19,10 +20,12 @@ _WHOLE = 10_000
 class Counter(NamedTuple):
     """A counter with its ceiling: what may be spent in `from_us` to `to_us` (UTC), in nano-USD.
 
-    `budget` names the budget whose ceiling it is.
+    `budget` names the budget whose ceiling it is. `tenant` is whose team or user it is, and empty
+    for other scopes.
     """
 
     scope: str
+    tenant: str
     who: str
     from_us: int
     to_us: int
@@ -30,9 +33,9 @@ class Counter(NamedTuple):
     budget: str
 
     @property
-    def stretch(self) -> tuple[str, str, int, int]:
+    def stretch(self) -> tuple[str, str, str, int, int]:
         """What tells counters apart."""
-        return self[:4]
+        return self[:5]
 
 
 def ceiling_of(budget: Budget) -> int | None:
@@ -51,7 +54,7 @@ def counters_of(
     budgets: Iterable[Budget], timezone: str, caller: Caller, target: str, at_us: int
 ) -> list[Counter]:
     """The counters that an attempt of a caller at a target counts against, each once."""
-    found: dict[tuple[str, str, int, int], Counter] = {}
+    found: dict[tuple[str, str, str, int, int], Counter] = {}
     for counter in _applying(budgets, timezone, caller, target, at_us):
         other = found.setdefault(counter.stretch, counter)
         if counter.ceiling_nano_usd < other.ceiling_nano_usd:
@@ -68,4 +71,5 @@ def _applying(
         if ceiling is None or of is None or (budget.of is not None and budget.of != of):
             continue
         period = period_of(budget.period, at_us, timezone)
-        yield Counter(budget.scope, of, period.from_us, period.to_us, ceiling, budget.name)
+        tenant = tenant_of(budget.scope, caller.tenant)
+        yield Counter(budget.scope, tenant, of, *period, ceiling, budget.name)

@@ -63,7 +63,7 @@ from .request import (
 from .seats import Boundless, Leave, Seats, nothing
 from .shadow import Look, Shadow
 from .spent import NOTHING_SPENT, Spent
-from .standings import of_caller
+from .standings import Spenders, is_of, of_caller, of_everybody
 from .state.store import StoreError
 from .till import Till
 from .tokenizers import tokenizer_of
@@ -114,6 +114,7 @@ class Gateway:
         tenants: "Tenants | None" = None,
         spendings: Spendings | None = None,
         books: Books | None = None,
+        spenders: Spenders | None = None,
     ) -> None:
         """Serve a program.
 
@@ -123,7 +124,8 @@ class Gateway:
         attempts are paid from; None: from one without a bottom. `audit` is closed with the gateway.
         `accounts` is what is known of tenants beside the program, `rates` what theirs are held to,
         `tenants` where operators change them.
-        `spendings` is where what was spent is asked for, `books` where counters are looked at.
+        `spendings` is where what was spent is asked for, `books` where counters are looked at,
+        `spenders` who else has spent something.
         """
         self._live = live
         self._journal = journal
@@ -146,6 +148,7 @@ class Gateway:
         self._rates = rates or Unrated()
         self._spendings = spendings
         self._books = books
+        self._spenders = spenders
         self._adding_up = asyncio.Lock()
         self.tenants = tenants
         self._under_way = 0  # requests that were decided and are not recorded
@@ -273,6 +276,7 @@ class Gateway:
                 self._on_tick(self._vitals())
 
     def _vitals(self) -> Vitals:
+        purse = self._purse.figures()
         return Vitals(
             waiting=self._journal.counts.waiting,
             requests=self._under_way,
@@ -281,6 +285,9 @@ class Gateway:
             breakers=_by_target(self._breakers.values()),
             accepting=self._journal.accepting,
             free_bytes=self._journal.free_bytes,
+            reserved_nano_usd=purse.reserved_nano_usd,
+            unused_nano_usd=purse.free_nano_usd,
+            bookings=purse.waiting,
         )
 
     def _look(self) -> None:
@@ -553,6 +560,7 @@ class Gateway:
             counter = passage.journey.till.refused_by
             if counter is not None and error.code == "budget_exceeded":
                 of = f"{counter.scope} {counter.who}"
+                of += f" of {counter.tenant}" if counter.tenant else ""
                 caller = passage.journey.request.caller
                 self._note_refused(caller, error, {"budget": counter.budget, "of": of})
             raise
@@ -652,13 +660,18 @@ class Gateway:
         program = self._live.program
         try:
             question = ask(asked, asked.get("timezone", program.timezone), time.time_ns() // 1000)
-            if self._spendings is None:
+            spendings, books = self._spendings, self._books
+            if spendings is None:
                 raise StoreError("this gateway keeps no ledger")
+            budgets = self._accounts.budgets(program)
+
+            def told() -> dict[str, Any]:
+                losses = () if books is None else books.losses()
+                return statement(question, budgets, spendings, losses)
+
             # One at a time: it may take a second of a core.
             async with self._adding_up:
-                return await asyncio.to_thread(
-                    statement, question, self._accounts.budgets(program), self._spendings
-                )
+                return await asyncio.to_thread(told)
         except Unclear as unclear:
             raise RequestError(
                 400,
@@ -686,6 +699,28 @@ class Gateway:
             )
         except StoreError as error:
             raise _unreadable_ledger(error) from None
+        return {"object": "budgets", "timezone": program.timezone, "budgets": found}
+
+    async def all_budgets(self, tenant: str | None) -> dict[str, Any]:
+        """How the budgets of a tenant, its teams and users are; None: all that there are.
+
+        Raises: RequestError 503 if they cannot be read now.
+        """
+        program = self._live.program
+        budgets = self._accounts.budgets(program)
+        try:
+            if self._books is None or self._spenders is None:
+                raise StoreError("this gateway keeps no counters")
+            now_us = time.time_ns() // 1000
+            # One at a time: it may take a second of a core.
+            async with self._adding_up:
+                found = await asyncio.to_thread(
+                    of_everybody, self._books, self._spenders, budgets, program.timezone, now_us
+                )
+        except StoreError as error:
+            raise _unreadable_ledger(error) from None
+        if tenant is not None:
+            found = [one for one in found if is_of(one, tenant)]
         return {"object": "budgets", "timezone": program.timezone, "budgets": found}
 
     def watched(self) -> Watched:

@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from . import metrics_files
+from .folder import make_closed
 from .record import Attempt, DecisionRecord, Late, Vitals
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -177,6 +178,19 @@ class Metrics:
             multiprocess_mode="livemin",
             registry=registry,
         )
+        self._purse = Gauge(
+            "turnout_purse_nano_usd",
+            "What workers have leased of budgets, in billionths of a US dollar.",
+            ("part",),
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._bookings = Gauge(
+            "turnout_bookings_waiting",
+            "Attempts that wait until budgets have answered.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
         self._policy = Gauge(
             "turnout_policy_info",
             "1 for the policy in force.",
@@ -327,6 +341,9 @@ class Metrics:
         self._accepting.set(vitals.accepting)
         if vitals.free_bytes is not None:
             self._free.set(vitals.free_bytes)
+        self._purse.labels("reserved").set(vitals.reserved_nano_usd)
+        self._purse.labels("free").set(vitals.unused_nano_usd)
+        self._bookings.set(vitals.bookings)
         self._requests_now.set(vitals.requests)
         self._tasks.set(vitals.tasks)
         inflight: dict[str, int] = {}

@@ -13,7 +13,7 @@ from turnout.dsl.snapshot import Snapshot
 from .exhausted import Exclusion
 from .granted import UNLISTED, is_granted
 from .live import Live
-from .own_key import NOT_FOR_IT
+from .own_key import not_for_it
 from .provider import Provider
 from .request import Caller, OwnKey, RequestError
 
@@ -66,7 +66,7 @@ class Offered:
             return UNLISTED, Exclusion.MODELS
         provider = self._live.providers.get(target.provider)
         if not self._asking.gateway_pays and not self._is_owned(provider):
-            return NOT_FOR_IT, None
+            return not_for_it(self._asking.own, provider), None
         return None
 
     def barring_beside(self, target: Target, name: str, requested: Target | None) -> str | None:

@@ -5,7 +5,8 @@ request. It is for that provider's own origin; elsewhere the gateway's credentia
 the caller showed a key of this gateway too, else nothing is.
 """
 
-from .provider import Fault, ProviderError
+from .provider import Fault, Provider, ProviderError
+from .request import OwnKey
 
 NOT_FOR_IT = "the caller's own key is not for it"
 
@@ -15,6 +16,15 @@ _OF_THE_ACCOUNT = {
     Fault.QUOTA: "the account of the key that came with the request has no quota left",
     Fault.RATE_LIMIT: "the rate limit of the key that came with the request is reached",
 }
+
+
+def not_for_it(key: OwnKey | None, provider: Provider | None) -> str:
+    """Why a caller's own key is not used at a provider: its kind, or only its address, differs."""
+    # What plays a provider in tests is of no kind.
+    kind = getattr(provider, "kind", None)
+    if key is None or kind is None or kind != key.provider:
+        return NOT_FOR_IT
+    return f"{NOT_FOR_IT}: its address is not that of `{kind}` itself"
 
 
 def is_about_it(error: ProviderError) -> bool:

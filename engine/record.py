@@ -182,3 +182,6 @@ class Vitals:
     breakers: Mapping[str, str] = field(default_factory=dict)
     accepting: bool = True
     free_bytes: int | None = None
+    reserved_nano_usd: int = 0  # of the purse, as in `Figures`
+    unused_nano_usd: int = 0
+    bookings: int = 0

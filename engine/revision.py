@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .bundle import Bundle
+from .folder import make_closed
 
 _FOLDER = "policies"
 _FORMAT = 1

@@ -165,7 +165,7 @@ class Slices:
         """Book from what is in memory; None where that is not enough, or others wait for it."""
         found = []
         for counter in counters:
-            one = self._slices.get(counter[:4])
+            one = self._slices.get(counter[:5])
             if (
                 one is None
                 or one.free_nano_usd < nano_usd
@@ -595,7 +595,7 @@ class Slices:
 def _stretches(told: bytes) -> Iterable[Stretch]:
     """What a fellow wants; nothing where that cannot be read."""
     try:
-        for scope, who, from_us, to_us in json.loads(told or b"[]"):
-            yield (str(scope), str(who), int(from_us), int(to_us))
+        for scope, tenant, who, from_us, to_us in json.loads(told or b"[]"):
+            yield (str(scope), str(tenant), str(who), int(from_us), int(to_us))
     except (ValueError, TypeError):
         return

@@ -20,6 +20,7 @@ from .request import Caller, Request
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # In the order of `SpendRow`; a model is counted as the target that was called.
 _SCOPES = ("tenant", "team", "user", "key", "model")
+_WITHIN_TENANT = ("team", "user")
 
 
 class SpendRow(NamedTuple):
@@ -43,8 +44,8 @@ class Spending(Protocol):
         nothing was added. Blocks.
         """
 
-    def lost(self) -> Mapping[tuple[str, str, int, int], int]:
-        """What workers that ended may have spent, by scope, who, and from when to when. Blocks."""
+    def lost(self) -> Mapping[tuple[str, str, str, int, int], int]:
+        """What workers that ended may have spent, by what tells counters apart. Blocks."""
 
 
 class Period(NamedTuple):
@@ -60,13 +61,13 @@ class _Tally:
     def __init__(self, period: Period) -> None:
         self.period = period
         self.after = 0
-        self.sums: Counter[tuple[str, str]] = Counter()  # by scope and who it is
+        self.sums: Counter[tuple[str, str, str]] = Counter()  # by scope, tenant and who it is
 
     def add(self, rows: list[SpendRow]) -> None:
         for row in rows:
             for scope, of in zip(_SCOPES, row[:5], strict=True):
                 if of is not None:
-                    self.sums[scope, of] += row.nano_usd
+                    self.sums[scope, tenant_of(scope, row.tenant), of] += row.nano_usd
 
 
 class Spent:
@@ -76,7 +77,7 @@ class Spent:
         """Read this ledger; without one nothing is ever known."""
         self._ledger = ledger
         self._tallies: dict[tuple[str, str], _Tally] = {}  # by kind of period and timezone
-        self._lost: Mapping[tuple[str, str, int, int], int] = {}
+        self._lost: Mapping[tuple[str, str, str, int, int], int] = {}
 
     def refresh(self, program: Program, now_us: int) -> None:
         """Add what was written to the ledger since the last time; blocks.
@@ -130,16 +131,28 @@ class Spent:
         if tally is None or tally.period.from_us > period.from_us:
             return None, "the ledger was not read yet"
         # A new period has begun since the last refresh: nothing of it is spent.
-        used = tally.sums[budget.scope, of] if tally.period == period else 0
-        used += self._lost.get((budget.scope, of, *period), 0)
+        tenant = tenant_of(budget.scope, request.caller.tenant)
+        used = tally.sums[budget.scope, tenant, of] if tally.period == period else 0
+        used += self._lost.get((budget.scope, tenant, of, *period), 0)
         return (used if part == "used" else budget.limit_nano_usd - used), None
 
 
 NOTHING_SPENT = Spent()
 
 
+# The period that was last asked for, by kind and zone: nearly every question is about the same.
+_latest: dict[tuple[str, str], Period] = {}
+
+
 def period_of(kind: str, at_us: int, timezone: str) -> Period:
     """The day, week (from Monday) or month that an instant lies in, on the zone's own calendar."""
+    period = _latest.get((kind, timezone))
+    if period is None or not period.from_us <= at_us < period.to_us:
+        period = _latest[kind, timezone] = _worked_out(kind, at_us, timezone)
+    return period
+
+
+def _worked_out(kind: str, at_us: int, timezone: str) -> Period:
     zone = ZoneInfo(timezone)
     day = (_EPOCH + timedelta(microseconds=at_us)).astimezone(zone).date()
     match kind:
@@ -156,6 +169,14 @@ def period_of(kind: str, at_us: int, timezone: str) -> Period:
         for one in (first, after)
     )
     return Period(from_us, to_us)
+
+
+def tenant_of(scope: str, tenant: str) -> str:
+    """Whose a counter of a scope is that a caller of this tenant counts against; "" where nobody's.
+
+    Teams and users are names within a tenant; tenants, keys and models are unique as they are.
+    """
+    return tenant if scope in _WITHIN_TENANT else ""
 
 
 def who(scope: str, caller: Caller, target: str) -> str | None:

@@ -1,6 +1,6 @@
 """How budgets are at this moment, as data: `turnout budget` and `GET /v1/budgets`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from turnout.dsl.core import Budget
@@ -10,7 +10,7 @@ from .books import Books, Standing
 from .costs import permille, projected, told_instant
 from .counter import Counter, ceiling_of
 from .request import Caller
-from .spent import Period, period_of, who
+from .spent import Period, period_of, tenant_of, who
 
 
 class Spenders(Protocol):
@@ -21,8 +21,8 @@ class Spenders(Protocol):
 
     def spent(
         self, scope: str, stretch: Period, after: int, last: int
-    ) -> list[tuple[str, int, int]]:
-        """Who has spent how much (settled, unconfirmed). Blocks. Raises: StoreError."""
+    ) -> list[tuple[str, str, int, int]]:
+        """Tenant (of a team or user), who, settled, unconfirmed. Blocks. Raises: StoreError."""
 
 
 def of_everybody(
@@ -33,21 +33,23 @@ def of_everybody(
     Blocks: a second for a million ledger rows in the stretch. Raises: StoreError.
     """
     last = spenders.last()
-    read: dict[tuple[str, str], dict[str, Standing]] = {}  # thousands of budgets may be alike in it
+    # By scope and period, in which thousands of budgets may be alike; then by who, and tenant.
+    read: dict[tuple[str, str], dict[tuple[str, str], Standing]] = {}
     found = []
     for budget in budgets:
         key = (budget.scope, budget.period)
         stretch = period_of(budget.period, now_us, timezone)
         if key not in read:
-            read[key] = {one.who: one for one in books.known(budget.scope, *stretch)}
-            for name, settled, unconfirmed in spenders.spent(budget.scope, stretch, 0, last):
-                if name not in read[key]:
-                    sums = (settled, unconfirmed, 0)
-                    read[key][name] = Standing(budget.scope, name, *stretch, *sums)
+            read[key] = {(one.who, one.tenant): one for one in books.known(budget.scope, *stretch)}
+            spent = spenders.spent(budget.scope, stretch, 0, last)
+            for tenant, name, settled, unconfirmed in spent:
+                if (name, tenant) not in read[key]:
+                    one = Standing(budget.scope, tenant, name, *stretch, settled, unconfirmed, 0)
+                    read[key][name, tenant] = one
         counters = read[key]
         if budget.of is not None:
-            untouched = Standing(budget.scope, budget.of, *stretch, 0, 0, 0)
-            counters = {budget.of: counters.get(budget.of, untouched)}
+            untouched = Standing(budget.scope, "", budget.of, *stretch, 0, 0, 0)
+            counters = _named(budget, counters) or {(budget.of, ""): untouched}
         found += [told(budget, one, now_us) for _, one in sorted(counters.items())]
     return found
 
@@ -65,7 +67,17 @@ def of_caller(
         if name is not None and budget.of in (None, name):
             stretch = period_of(budget.period, now_us, timezone)
             counters.append(
-                (budget, Counter(budget.scope, name, *stretch, _ceiling(budget), budget.name))
+                (
+                    budget,
+                    Counter(
+                        budget.scope,
+                        tenant_of(budget.scope, caller.tenant),
+                        name,
+                        *stretch,
+                        _ceiling(budget),
+                        budget.name,
+                    ),
+                )
             )
     standings = books.standings([counter for _, counter in counters])
     return [told(budget, one, now_us) for (budget, _), one in zip(counters, standings, strict=True)]
@@ -74,8 +86,9 @@ def of_caller(
 def told(budget: Budget, one: Standing, now_us: int) -> dict[str, Any]:
     """A budget and how it is.
 
-    Shape: `{name scope who period limit rejects_at settled unconfirmed reserved left percent
+    Shape: `{name scope tenant who period limit rejects_at settled unconfirmed reserved left percent
     projected from resets_at}`. Money is decimal USD; `rejects_at` None where it only alerts.
+    `tenant` is whose team or user it is, None for other scopes.
     `reserved` is on lease to workers: what their requests have set aside, and what these have free.
     `left` is what nobody has spent, may have spent or holds, below 0 where more was spent.
     """
@@ -85,6 +98,7 @@ def told(budget: Budget, one: Standing, now_us: int) -> dict[str, Any]:
     return {
         "name": budget.name,
         "scope": one.scope,
+        "tenant": one.tenant or None,
         "who": one.who,
         "period": budget.period,
         "limit": format_usd(budget.limit_nano_usd),
@@ -98,6 +112,22 @@ def told(budget: Budget, one: Standing, now_us: int) -> dict[str, Any]:
         "from": told_instant(one.from_us),
         "resets_at": told_instant(one.to_us),
     }
+
+
+def is_of(one: Mapping[str, Any], tenant: str) -> bool:
+    """Whether a budget as `told` is a tenant's, or that of a team or user of it."""
+    return bool(one["tenant"] == tenant or (one["scope"], one["who"]) == ("tenant", tenant))
+
+
+def _named(
+    budget: Budget, counters: Mapping[tuple[str, str], Standing]
+) -> dict[tuple[str, str], Standing]:
+    """The counters that a budget with `of` is of: of a team or user, each tenant's of that name."""
+    of = budget.of or ""
+    if tenant_of(budget.scope, of):
+        return {key: one for key, one in counters.items() if one.who == of}
+    # Thousands of budgets may each name another: no search.
+    return {(of, ""): counters[of, ""]} if (of, "") in counters else {}
 
 
 def _ceiling(budget: Budget) -> int:

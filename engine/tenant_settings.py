@@ -26,6 +26,7 @@ from .accounts import Account
 MOST_BUDGETS = 50
 NAME_CHARS = 128
 _MOST = 10**15
+_MOST_NANO_USD = 10**18  # a billion dollars; counters and their sums have 63 bits
 _PERIODS = ("day", "week", "month")
 _ALLOWANCE = re.compile(r"(\S+?)\s*/\s*([A-Za-z]+)")
 # What else is written for some of the words.
@@ -98,6 +99,9 @@ def _amount(value: object) -> tuple[int, Literal["day", "week", "month"]]:
         raise _wrong(str(problem)) from None
     if kind is not Type.MONEY or nano_usd <= 0:
         raise _wrong(f"it is no amount of money above 0: {help}")
+    if nano_usd > _MOST_NANO_USD:
+        most = format_value(_MOST_NANO_USD, Type.MONEY)
+        raise _wrong(f"it is more than can be counted: write at most `{most}`")
     return nano_usd, cast(Literal["day", "week", "month"], parts[2])
 
 

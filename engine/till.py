@@ -6,6 +6,8 @@ is what may be spent at all, and what a client is told where that is not enough.
 
 import time
 from collections.abc import Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from turnout.dsl.core import Budget, Program
 from turnout.dsl.schema import Target
@@ -122,14 +124,17 @@ class Till:
         self.refused_by = exceeded.counter
         left = max(exceeded.left_nano_usd, 0)
         told = (
-            f"the budget `{exceeded.counter.budget}` has {format_usd(left)} left, and this request "
-            f"may cost up to {format_usd(most)}"
+            f"the budget `{exceeded.counter.budget}` has ${format_usd(left)} left, and this "
+            f"request may cost up to ${format_usd(most)}"
         )
         fits = output_that_fits(target, self._request, self._sets, left)
         if fits is not None:
             told += f"; with `max_tokens` of {fits} or less it would fit"
         elif exceeded.is_reserved:
             told += "; other requests have the rest of it reserved"
+        zone = self._program.timezone
+        anew = datetime.fromtimestamp(exceeded.counter.to_us / 1e6, ZoneInfo(zone))
+        told += f"; the budget starts anew on {anew:%Y-%m-%d %H:%M} {zone}"
         return KeptOut(Fault.BUDGET, told)
 
     def _now_us(self) -> int:

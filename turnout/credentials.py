@@ -9,12 +9,12 @@ import os
 import selectors
 import shlex
 import signal
+import stat
 import subprocess
 import threading
 import time
 from collections.abc import Mapping
 from enum import Enum
-from pathlib import Path
 from typing import IO
 
 COMMAND_S = 10.0
@@ -108,7 +108,13 @@ def read(environment: Mapping[str, str], name: str, commands: Commands) -> str |
 
 def _in_file(name: str, file: str) -> str:
     try:
-        with Path(file).open("rb") as opened:
+        # Opening a pipe that nobody writes to would wait for ever.
+        with open(file, "rb", opener=_at_once) as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise Unreadable(
+                    f"`{name}_FILE` names what is no file, `{file}`: write the path of a regular "
+                    f"file, or a command in `{name}_COMMAND`"
+                )
             text = opened.read(MOST_BYTES + 1)
         if len(text) > MOST_BYTES:
             raise Unreadable(f"`{name}_FILE` names a file that is no key, `{file}`: it is too long")
@@ -118,6 +124,10 @@ def _in_file(name: str, file: str) -> str:
         raise Unreadable(
             f"`{name}_FILE` names a file that cannot be read, `{file}`: {reason}"
         ) from None
+
+
+def _at_once(file: str, flags: int) -> int:
+    return os.open(file, flags | os.O_NONBLOCK)
 
 
 def printed(variable: str, line: str, patience_s: float = COMMAND_S) -> str:
@@ -169,6 +179,11 @@ def printed(variable: str, line: str, patience_s: float = COMMAND_S) -> str:
         raise Unreadable(f"`{variable}` printed what is not UTF-8 text") from None
     if not text:
         raise Unreadable(f"`{variable}` ended well and printed nothing")
+    if any(map(str.isspace, text)):
+        raise Unreadable(
+            f"`{variable}` printed white space within the key: it may print the key alone (no "
+            "shell reads it, so `;`, `|` and `$…` do nothing: `sh -c '…'` is one)"
+        )
     return text
 
 

@@ -379,6 +379,7 @@ def assemble(
         tenants=Tenants(stored, lambda: gateway.live.program, audit),
         spendings=LedgerSums(database),
         books=SqlBooks(database),
+        spenders=AlertBook(database),
     )
     _check_callable(settings, gateway.live)
     prober = Prober(lambda: gateway.live, breakers, board or Alone(), settings.probe_us)

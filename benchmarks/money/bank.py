@@ -14,6 +14,7 @@ class Held:
     """A counter: what the ledger had of it, and what leases hold of it beside."""
 
     scope: str
+    tenant: str
     who: str
     from_us: int
     to_us: int
@@ -61,7 +62,7 @@ class Books:
 
 _SUM = """
 select coalesce(sum(cost_nano_usd + unconfirmed_nano_usd), 0) from ledger
-where payer = 'gateway' and time_us >= ? and time_us < ? and {} = ?
+where payer = 'gateway' and time_us >= ? and time_us < ? and {} = ? and ? in ('', tenant)
 """
 _COLUMNS = {"tenant": "tenant", "team": "team", "user": "user", "key": "key_id", "model": "target"}
 
@@ -73,7 +74,7 @@ def books(gateway: GatewayProcess) -> Books:
         database.execute("begin")
         _read_ledger(database, found)
         rows = database.execute(
-            "select id, scope, who, from_us, to_us, settled_nano_usd, unconfirmed_nano_usd "
+            "select id, scope, tenant, who, from_us, to_us, settled_nano_usd, unconfirmed_nano_usd "
             "from counters order by id"
         ).fetchall()
         for number, *rest in rows:
@@ -81,7 +82,7 @@ def books(gateway: GatewayProcess) -> Books:
             held.reserved, held.lost = _leased(database, number)
             found.counters.append(held)
             column = f'"{_COLUMNS[held.scope]}"'
-            asked = (held.from_us, held.to_us, held.who)
+            asked = (held.from_us, held.to_us, held.who, held.tenant)
             found.sums.append(int(database.execute(_SUM.format(column), asked).fetchone()[0]))
         found.leases = int(database.execute("select count(*) from leases").fetchone()[0])
     return found

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, literal, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from turnout.engine.alerts import Alert, Message
-from turnout.engine.spent import Period
+from turnout.engine.spent import Period, tenant_of
 
 from .database import Database
 from .tables import ALERTS, COUNTERS, HOLDERS, LEASES, LEDGER
@@ -35,14 +35,20 @@ class AlertBook:
 
     def spent(
         self, scope: str, stretch: Period, after: int, last: int
-    ) -> list[tuple[str, int, int]]:
-        """Who has spent how much (settled, unconfirmed) in ledger rows after one, up to another.
+    ) -> list[tuple[str, str, int, int]]:
+        """Who, of which tenant, has spent how much in ledger rows after one, up to another.
 
         Cost: the first time the rows of the stretch, a second per million; then those that are new.
         """
         who = _WHO[scope]
+        tenant = LEDGER.c.tenant if tenant_of(scope, "any") else literal("")
         statement = (
-            select(who, func.sum(LEDGER.c.cost_nano_usd), func.sum(LEDGER.c.unconfirmed_nano_usd))
+            select(
+                tenant.label("of"),
+                who,
+                func.sum(LEDGER.c.cost_nano_usd),
+                func.sum(LEDGER.c.unconfirmed_nano_usd),
+            )
             .where(
                 LEDGER.c.time_us >= stretch.from_us,
                 LEDGER.c.time_us < stretch.to_us,
@@ -51,18 +57,19 @@ class AlertBook:
                 who.is_not(None),
                 who != "",
             )
-            .group_by(who)
+            .group_by("of", who)
         )
         if after:  # without it the index of times serves better than that of rows
             statement = statement.where(LEDGER.c.id > after)
         with self._database.reading() as reading:
-            return [(name, int(a), int(b)) for name, a, b in reading.execute(statement)]
+            return [(of, name, int(a), int(b)) for of, name, a, b in reading.execute(statement)]
 
-    def lost(self) -> list[tuple[str, str, Period, int]]:
-        """What leases of ended workers may have been spent: scope, who, stretch, nano-USD."""
+    def lost(self) -> list[tuple[str, str, str, Period, int]]:
+        """What leases of ended workers may have been spent; see `Bulletin`."""
         statement = (
             select(
                 COUNTERS.c.scope,
+                COUNTERS.c.tenant,
                 COUNTERS.c.who,
                 COUNTERS.c.from_us,
                 COUNTERS.c.to_us,
@@ -74,8 +81,8 @@ class AlertBook:
         )
         with self._database.reading() as reading:
             return [
-                (scope, who, Period(from_us, to_us), nano_usd)
-                for scope, who, from_us, to_us, nano_usd in reading.execute(statement)
+                (scope, tenant, who, Period(from_us, to_us), nano_usd)
+                for scope, tenant, who, from_us, to_us, nano_usd in reading.execute(statement)
             ]
 
     def post(self, alerts: Sequence[tuple[Alert, bytes]], now_us: int, is_sent: bool) -> list[bool]:
@@ -86,6 +93,7 @@ class AlertBook:
                     insert(ALERTS)
                     .values(
                         scope=alert.scope,
+                        tenant=alert.tenant,
                         who=alert.who,
                         from_us=alert.stretch.from_us,
                         to_us=alert.stretch.to_us,

@@ -168,19 +168,19 @@ def _rooms(reading: Connection, stretches: Sequence[Stretch]) -> dict[Stretch, R
     """How counters are; those that have no row are unspent here."""
     rooms = dict.fromkeys(stretches, Room(None, 0, 0, 0))
     rows = reading.exec_driver_sql(
-        "SELECT c.scope, c.who, c.from_us, c.to_us, c.id,"
+        "SELECT c.scope, c.tenant, c.who, c.from_us, c.to_us, c.id,"
         " c.settled_nano_usd + c.unconfirmed_nano_usd,"
         " coalesce(sum(l.nano_usd) FILTER (WHERE h.id IS NULL OR h.lost_us IS NOT NULL), 0),"
         " coalesce(sum(l.nano_usd) FILTER (WHERE h.id IS NOT NULL AND h.lost_us IS NULL), 0)"
         " FROM json_each(?) AS w CROSS JOIN counters AS c"
-        " ON c.scope = w.value ->> 0 AND c.who = w.value ->> 1"
-        " AND c.from_us = w.value ->> 2 AND c.to_us = w.value ->> 3"
+        " ON c.scope = w.value ->> 0 AND c.tenant = w.value ->> 1 AND c.who = w.value ->> 2"
+        " AND c.from_us = w.value ->> 3 AND c.to_us = w.value ->> 4"
         " LEFT JOIN leases AS l ON l.counter = c.id LEFT JOIN holders AS h ON h.id = l.holder"
         " GROUP BY c.id",
         (json.dumps(stretches),),
     )
-    for scope, who, from_us, to_us, number, used, lost, leased in rows:
-        rooms[scope, who, from_us, to_us] = Room(number, 0, used + lost, leased)
+    for scope, tenant, who, from_us, to_us, number, used, lost, leased in rows:
+        rooms[scope, tenant, who, from_us, to_us] = Room(number, 0, used + lost, leased)
     return rooms
 
 

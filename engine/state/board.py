@@ -15,6 +15,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from turnout.engine.folder import make_closed
+
 from .told import Teller, Told, open_file
 
 FOLDER = "run"

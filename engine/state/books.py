@@ -9,21 +9,30 @@ from turnout.engine.bank import TERM_US, Stretch
 from turnout.engine.books import (
     CORRECTION,
     RECONCILED,
+    Correction,
     Drift,
+    Loss,
     LostLease,
     Standing,
     Unconfirmed,
+    losses_of,
 )
 from turnout.engine.boot import boot_id, boot_us
 from turnout.engine.counter import Counter
 from turnout.engine.ledger import Entry
 from turnout.engine.purse import Slip
 
-from .counters import COLUMN, counted, sums_of, take_off
+from .counters import counted, sums_of, take_off
 from .database import Database
 
 _ENTRY = ", ".join(f'"{name}"' for name in Entry._fields)
 _ENTRY_OF_L = ", ".join(f'l."{name}"' for name in Entry._fields)
+# The tenant that a counter is of; of a model's none is known.
+_WHOSE = (
+    "CASE c.scope WHEN 'tenant' THEN c.who"
+    " WHEN 'key' THEN coalesce((SELECT k.tenant FROM keys AS k WHERE k.id = c.who), '')"
+    " ELSE c.tenant END"
+)
 # Who has not renewed in time is lost, whether or not a living worker has found that out.
 _LIVES = "h.lost_us IS NULL AND h.boot = ? AND h.heartbeat_us >= ?"
 
@@ -72,10 +81,10 @@ class SqlBooks:
                 )
         return [drift for _, drift in drifts]
 
-    def lost_leases(self) -> list[LostLease]:
+    def losses(self) -> list[Loss]:
         """What lost holders have, oldest first."""
         with self._database.reading() as reading:
-            return self._lost(reading, "1", ())
+            return losses_of(self._lost(reading, "1", ()))
 
     def unconfirmed(self, since_us: int = 0, tenant: str | None = None) -> list[Unconfirmed]:
         """The rows with unconfirmed spend that the gateway may have to pay, oldest first."""
@@ -92,59 +101,44 @@ class SqlBooks:
             found = _unconfirmed(bank, "l.id = ?", (number,))
             if not found:
                 raise LookupError(f"row {number} of the ledger has nothing unconfirmed")
-            entry = found[0].entry
-            # Attempts count from 1; corrections of one, and of its fellows, go the other way.
-            lowest = bank.exec_driver_sql(
-                "SELECT min(attempt) FROM ledger WHERE request = ? AND hop = ?",
-                (entry.request, entry.hop),
-            ).scalar_one()
-            return _append(
-                bank,
-                entry._replace(
-                    attempt=min(int(lowest), 0) - 1,
-                    tokens_in=None,
-                    tokens_out=None,
-                    tokens_cached=None,
-                    tokens_cache_write=None,
-                    tokens_reasoning=None,
-                    usage_source=RECONCILED,
-                    cost_nano_usd=cost_nano_usd,
-                    unconfirmed_nano_usd=-found[0].left_nano_usd,
-                    outcome="ok",
-                    fault=None,
-                    kind=CORRECTION,
-                    corrects=number,
-                ),
-            )
+            change = (found[0].entry, cost_nano_usd, -found[0].left_nano_usd)
+            return _correct(bank, number, *change)
 
-    def settle_lost(self, lost: LostLease, cost_nano_usd: int) -> int:
-        """Say what a lost lease has cost. Raises: LookupError."""
+    def correction(self, number: int) -> Correction:
+        """What a correction says by now. Raises: LookupError."""
+        with self._database.reading() as reading:
+            return _correction(reading, number)
+
+    def correct_again(self, number: int, cost_nano_usd: int) -> int:
+        """Say anew what a correction has said. Raises: LookupError."""
         with self._database.writing() as bank:
-            there = self._lost(bank, "l.holder = ? AND l.counter = ?", (lost.holder, lost.counter))
+            found = _correction(bank, number)
+            change = (found.entry, cost_nano_usd - found.cost_nano_usd, 0)
+            return _correct(bank, found.number, *change)
+
+    def settle_lost(self, loss: Loss, cost_nano_usd: int) -> int:
+        """Say what a lost holder has spent. Raises: LookupError."""
+        with self._database.writing() as bank:
+            left = losses_of(self._lost(bank, "l.holder = ?", (loss.holder,)))
+            there = [one for one in left if one.tenant == loss.tenant]
             if not there:
-                raise LookupError(f"nothing is left of what `{lost.holder}` had")
+                raise LookupError(f"nothing is left of what `{loss.holder}` had")
             now = there[0]
-            at_us = min(max(now.lost_us, now.from_us), now.to_us - 1)
-            others = [
-                Slip(one.holder, one.counter, min(cost_nano_usd, one.nano_usd))
-                for one in self._lost(bank, "l.holder = ?", (lost.holder,))
-                if (one.scope, one.who) == (now.scope, now.who)
-                and one.from_us <= at_us < one.to_us
-                and one.counter != now.counter
-            ]
-            take_off(bank, [Slip(now.holder, now.counter, now.nano_usd), *others])
-            whose = {one: now.who if one == now.scope else None for one in COLUMN}
+            spent = [Slip(one.holder, one.counter, one.nano_usd) for one in now.leases]
+            spent += [Slip(one.holder, one.counter, cost_nano_usd) for one in now.follow]
+            take_off(bank, spent)
+            sure = min(cost_nano_usd, now.nano_usd)
             entry = Entry(
-                time_us=at_us,
-                request=f"lease:{now.holder}:{now.counter}",
+                time_us=_within(now),
+                request=now.id,
                 hop=0,
                 attempt=-self._now_us(),
-                tenant=whose["tenant"] or "",
-                team=whose["team"],
-                user=whose["user"],
-                key_id=whose["key"],
+                tenant=now.tenant or "",
+                team=now.of("team", sure),
+                user=now.of("user", sure),
+                key_id=now.of("key", sure),
                 model="",
-                target=whose["model"] or "",
+                target=now.of("model", sure) or "",
                 upstream_model="",
                 rule=None,
                 policy="",
@@ -163,7 +157,7 @@ class SqlBooks:
             return _append(bank, entry)
 
     def _standing(self, reading: Connection, stretch: Stretch) -> Standing:
-        where = "c.scope = ? AND c.who = ? AND c.from_us = ? AND c.to_us = ?"
+        where = "c.scope = ? AND c.tenant = ? AND c.who = ? AND c.from_us = ? AND c.to_us = ?"
         found = self._standings(reading, where, stretch)
         return found[0] if found else Standing(*stretch, *sums_of(reading, stretch), 0)
 
@@ -172,22 +166,23 @@ class SqlBooks:
     ) -> list[Standing]:
         alive = self._alive()
         rows = reading.exec_driver_sql(
-            "SELECT c.scope, c.who, c.from_us, c.to_us, c.settled_nano_usd, c.unconfirmed_nano_usd,"
+            "SELECT c.scope, c.tenant, c.who, c.from_us, c.to_us,"
+            " c.settled_nano_usd, c.unconfirmed_nano_usd,"
             f" coalesce(sum(l.nano_usd) FILTER (WHERE NOT coalesce({_LIVES}, 0)), 0),"
             f" coalesce(sum(l.nano_usd) FILTER (WHERE {_LIVES}), 0)"
             " FROM counters AS c LEFT JOIN leases AS l ON l.counter = c.id"
             f" LEFT JOIN holders AS h ON h.id = l.holder WHERE {where}"
-            " GROUP BY c.id ORDER BY c.who",
+            " GROUP BY c.id ORDER BY c.who, c.tenant",
             (*alive, *alive, *given),
         )
         return [
-            Standing(scope, who, from_us, to_us, settled, unconfirmed + lost, leased)
-            for scope, who, from_us, to_us, settled, unconfirmed, lost, leased in rows
+            Standing(scope, tenant, who, from_us, to_us, settled, unconfirmed + lost, leased)
+            for scope, tenant, who, from_us, to_us, settled, unconfirmed, lost, leased in rows
         ]
 
     def _lost(self, reading: Connection, where: str, given: tuple[object, ...]) -> list[LostLease]:
         rows = reading.exec_driver_sql(
-            "SELECT l.holder, l.counter, c.scope, c.who, c.from_us, c.to_us, l.nano_usd,"
+            f"SELECT l.holder, l.counter, c.scope, {_WHOSE}, c.who, c.from_us, c.to_us, l.nano_usd,"
             " coalesce(h.lost_us, ?) FROM leases AS l JOIN counters AS c ON c.id = l.counter"
             " LEFT JOIN holders AS h ON h.id = l.holder"
             f" WHERE l.nano_usd > 0 AND NOT coalesce({_LIVES}, 0) AND {where}"
@@ -198,6 +193,60 @@ class SqlBooks:
 
     def _alive(self) -> tuple[str, int]:
         return self._boot(), self._since_boot_us() - TERM_US
+
+
+def _within(loss: Loss) -> int:
+    """When a loss was, within the stretches of all its leases, or else of the largest."""
+    from_us = max(one.from_us for one in loss.leases)
+    to_us = min(one.to_us for one in loss.leases)
+    if from_us >= to_us:
+        largest = max(loss.leases, key=lambda one: one.nano_usd)
+        from_us, to_us = largest.from_us, largest.to_us
+    return min(max(loss.lost_us, from_us), to_us - 1)
+
+
+def _correct(
+    bank: Connection, number: int, entry: Entry, cost_nano_usd: int, unconfirmed_nano_usd: int
+) -> int:
+    """Append a correction of a row; its number."""
+    # Attempts count from 1; corrections of one, and of its fellows, go the other way.
+    lowest = bank.exec_driver_sql(
+        "SELECT min(attempt) FROM ledger WHERE request = ? AND hop = ?", (entry.request, entry.hop)
+    ).scalar_one()
+    return _append(
+        bank,
+        entry._replace(
+            attempt=min(int(lowest), 0) - 1,
+            tokens_in=None,
+            tokens_out=None,
+            tokens_cached=None,
+            tokens_cache_write=None,
+            tokens_reasoning=None,
+            usage_source=RECONCILED,
+            cost_nano_usd=cost_nano_usd,
+            unconfirmed_nano_usd=unconfirmed_nano_usd,
+            outcome="ok",
+            fault=None,
+            kind=CORRECTION,
+            corrects=number,
+        ),
+    )
+
+
+def _correction(reading: Connection, number: int) -> Correction:
+    """A correction, or the one that it says anew. Raises: LookupError."""
+    said_anew = f"SELECT corrects FROM ledger WHERE id = ? AND kind = '{CORRECTION}'"
+    row = reading.exec_driver_sql(
+        "SELECT l.id, l.cost_nano_usd + coalesce(sum(c.cost_nano_usd), 0),"
+        f" {_ENTRY_OF_L}"
+        " FROM ledger AS l LEFT JOIN ledger AS c ON c.request = l.request AND c.corrects = l.id"
+        f" WHERE l.kind = '{CORRECTION}' AND l.id IN (?, ({said_anew})) GROUP BY l.id"
+        " ORDER BY l.id LIMIT 1",
+        (number, number),
+    ).one_or_none()
+    if row is None:
+        raise LookupError(f"row {number} of the ledger is no correction")
+    return Correction(row[0], Entry(*row[2:]), row[1])
 
 
 def _append(bank: Connection, entry: Entry) -> int:
@@ -226,15 +275,15 @@ def _drifts(reading: Connection, now_us: int) -> list[tuple[int, Drift]]:
     Of those that are, the ledger's rows may have been trimmed.
     """
     rows = reading.exec_driver_sql(
-        "SELECT id, scope, who, from_us, to_us, settled_nano_usd, unconfirmed_nano_usd"
+        "SELECT id, scope, tenant, who, from_us, to_us, settled_nano_usd, unconfirmed_nano_usd"
         " FROM counters WHERE to_us > ? ORDER BY id",
         (now_us,),
     ).all()
     found = []
     for number, *stretch, settled, unconfirmed in rows:
-        scope, who, from_us, to_us = stretch
-        sums = sums_of(reading, (scope, who, from_us, to_us))
+        scope, tenant, who, from_us, to_us = stretch
+        sums = sums_of(reading, (scope, tenant, who, from_us, to_us))
         if (settled, unconfirmed) != sums:
-            drift = Drift(scope, who, from_us, to_us, settled, unconfirmed, *sums)
+            drift = Drift(scope, tenant, who, from_us, to_us, settled, unconfirmed, *sums)
             found.append((number, drift))
     return found

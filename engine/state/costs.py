@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, func, literal, null, select
 
 from turnout.engine.costs import Cell, Sums
-from turnout.engine.spent import Period
+from turnout.engine.spent import Period, tenant_of
 
 from .database import Database
 from .rows import column_text
@@ -39,17 +39,26 @@ class LedgerSums:
         """The sums of each stretch, all of one moment."""
         # A row of what a worker that ended may have spent is of one scope: its tenant may be empty.
         name: ColumnElement[Any] = null() if by is None else func.nullif(_COLUMNS[by], "")
-        groups = [LEDGER.c.payer] if by is None else [LEDGER.c.payer, name]
+        groups: list[ColumnElement[Any]] = (
+            [LEDGER.c.payer] if by is None else [LEDGER.c.payer, name]
+        )
+        # A team or user is one within its tenant.
+        tenant: ColumnElement[Any] = null()
+        if by is not None and tenant_of(by, "any"):
+            tenant = func.nullif(LEDGER.c.tenant, "")
+            groups.append(tenant)
         wanted = [_COLUMNS[column] == column_text(who) for column, who in filters.items()]
         found: list[Cell] = []
         with self._database.reading() as reading:
             for at, stretch in enumerate(stretches):
                 within = (LEDGER.c.time_us >= stretch.from_us, LEDGER.c.time_us < stretch.to_us)
                 statement = (
-                    select(name, LEDGER.c.payer, *_SUMS).where(*within, *wanted).group_by(*groups)
+                    select(tenant, name, LEDGER.c.payer, *_SUMS)
+                    .where(*within, *wanted)
+                    .group_by(*groups)
                 )
-                for called, payer, *sums in reading.execute(statement):
-                    found.append(Cell(at, called, payer, Sums(*map(int, sums))))
+                for of, called, payer, *sums in reading.execute(statement):
+                    found.append(Cell(at, called, payer, Sums(*map(int, sums)), of))
         return found
 
     def tenants(self, stretch: Period) -> list[str]:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from turnout.engine.bank import Stretch
 from turnout.engine.ledger import Entry
 from turnout.engine.purse import Slip
+from turnout.engine.spent import tenant_of
 
 # Columns of the ledger, by the scope of the counters that they are summed up in.
 COLUMN = {
@@ -35,14 +36,14 @@ def counted(bank: Connection, rows: Iterable[Entry]) -> None:
     ]
     if not paid:
         return
-    by_who: dict[tuple[str, str], list[Entry]] = {}
+    by_who: dict[tuple[str, str, str], list[Entry]] = {}
     for row in paid:
         for of in _whose(row):
             by_who.setdefault(of, []).append(row)
     found = bank.exec_driver_sql(
-        "SELECT c.id, c.scope, c.who, c.from_us, c.to_us FROM json_each(?) AS w"
+        "SELECT c.id, c.scope, c.tenant, c.who, c.from_us, c.to_us FROM json_each(?) AS w"
         " CROSS JOIN counters AS c"
-        " ON c.scope = w.value ->> 0 AND c.who = w.value ->> 1"
+        " ON c.scope = w.value ->> 0 AND c.tenant = w.value ->> 1 AND c.who = w.value ->> 2"
         " AND c.from_us <= ? AND c.to_us > ?",
         (
             json.dumps(list(by_who)),
@@ -51,8 +52,8 @@ def counted(bank: Connection, rows: Iterable[Entry]) -> None:
         ),
     ).all()
     sums = []
-    for number, scope, who, from_us, to_us in found:
-        its = [row for row in by_who[scope, who] if from_us <= row.time_us < to_us]
+    for number, scope, tenant, who, from_us, to_us in found:
+        its = [row for row in by_who[scope, tenant, who] if from_us <= row.time_us < to_us]
         settled = sum(row.cost_nano_usd for row in its)
         unconfirmed = sum(row.unconfirmed_nano_usd for row in its)
         if settled or unconfirmed:
@@ -88,23 +89,24 @@ def take_off(bank: Connection, slips: Iterable[Slip]) -> None:
 
 def make_counters(bank: Connection, stretches: Iterable[Stretch]) -> None:
     """Make counters that there are not yet, from what the ledger has of them."""
-    for scope, who, from_us, to_us in stretches:
-        settled, unconfirmed = sums_of(bank, (scope, who, from_us, to_us))
+    for stretch in stretches:
         bank.exec_driver_sql(
             "INSERT INTO counters"
-            " (scope, who, from_us, to_us, settled_nano_usd, unconfirmed_nano_usd)"
-            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (scope, who, from_us, to_us, settled, unconfirmed),
+            " (scope, tenant, who, from_us, to_us, settled_nano_usd, unconfirmed_nano_usd)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (*stretch, *sums_of(bank, stretch)),
         )
 
 
 def sums_of(reading: Connection, stretch: Stretch) -> tuple[int, int]:
     """What the ledger has of a counter: settled, and unconfirmed."""
-    scope, who, from_us, to_us = stretch
+    scope, tenant, who, from_us, to_us = stretch
+    within, whose = (" AND tenant = ?", (tenant,)) if tenant_of(scope, tenant) else ("", ())
     row = reading.exec_driver_sql(
         "SELECT coalesce(sum(cost_nano_usd), 0), coalesce(sum(unconfirmed_nano_usd), 0) FROM ledger"
-        f" WHERE {COLUMN[scope]} = ? AND time_us >= ? AND time_us < ? AND payer = 'gateway'",
-        (who, from_us, to_us),
+        f" WHERE {COLUMN[scope]} = ?{within} AND time_us >= ? AND time_us < ?"
+        " AND payer = 'gateway'",
+        (who, *whose, from_us, to_us),
     ).one()
     return int(row[0]), int(row[1])
 
@@ -112,14 +114,17 @@ def sums_of(reading: Connection, stretch: Stretch) -> tuple[int, int]:
 def lost_leases(reading: Connection) -> dict[Stretch, int]:
     """What lost holders have on lease, of each counter."""
     rows = reading.exec_driver_sql(
-        "SELECT c.scope, c.who, c.from_us, c.to_us, sum(l.nano_usd) FROM leases AS l"
+        "SELECT c.scope, c.tenant, c.who, c.from_us, c.to_us, sum(l.nano_usd) FROM leases AS l"
         " JOIN counters AS c ON c.id = l.counter LEFT JOIN holders AS h ON h.id = l.holder"
         " WHERE h.id IS NULL OR h.lost_us IS NOT NULL GROUP BY c.id"
     )
-    return {(scope, who, from_us, to_us): lost for scope, who, from_us, to_us, lost in rows}
+    return {
+        (scope, tenant, who, from_us, to_us): lost
+        for scope, tenant, who, from_us, to_us, lost in rows
+    }
 
 
-def _whose(row: Entry) -> list[tuple[str, str]]:
+def _whose(row: Entry) -> list[tuple[str, str, str]]:
     of = (
         ("tenant", row.tenant),
         ("team", row.team),
@@ -127,4 +132,4 @@ def _whose(row: Entry) -> list[tuple[str, str]]:
         ("key", row.key_id),
         ("model", row.target),
     )
-    return [(scope, who) for scope, who in of if who is not None]
+    return [(scope, tenant_of(scope, row.tenant), who) for scope, who in of if who is not None]

@@ -17,6 +17,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from turnout.engine.folder import make_closed
+
 from .store import StoreError, Unwritable
 from .turns import Turns
 
@@ -104,6 +106,21 @@ def migrate(url: str | URL) -> None:
         raise StoreError(f"`{engine.url.database}` belongs to a newer turnout: {error}") from error
     finally:
         engine.dispose()
+
+
+def check_known(database: Database) -> None:
+    """Check that a file's tables are no newer than this turnout, changing nothing.
+
+    Raises: StoreError.
+    """
+    known = {file.stem[1:].partition("_")[0] for file in _MIGRATIONS.glob("versions/v*.py")}
+    with database.reading() as reading:
+        wanted = "select name from sqlite_master where name = 'alembic_version'"
+        if not reading.exec_driver_sql(wanted).all():
+            return
+        found = set(reading.exec_driver_sql("select version_num from alembic_version").scalars())
+    if newer := sorted(found - known):
+        raise StoreError(f"it belongs to a newer turnout (its tables are `{newer[0]}`)")
 
 
 def _engine(url: str | URL) -> Engine:

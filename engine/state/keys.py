@@ -1,8 +1,9 @@
 """Clients' keys in the database; what is done to them is audited in the same transaction."""
 
 import json
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,10 @@ from .tables import KEYS, TENANTS
 
 _REVISION = "keys"
 _AT_ONCE = 500  # ids in one statement
+_NEVER_OLDER = 2**63
+_MOST_TOLD = 1_000  # ids of rows that are no keys, each told of once
+
+_log = logging.getLogger("turnout.keys")
 
 
 class StoredKeys:
@@ -29,15 +34,20 @@ class StoredKeys:
         """Keep keys in this database."""
         self._database = database
         self._now_us = now_us
+        self._told: set[str] = set()
 
     def find(self, ids: Sequence[str]) -> list[Key]:
-        """The keys of these ids that there are."""
+        """The keys of these ids that there are.
+
+        Here and in `changed` a row that cannot be read is a key that no secret fits, so that it
+        counts as unknown also where it was known before; it is told of once.
+        """
         with self._database.reading() as reading:
             rows: list[Row[Any]] = []
             for start in range(0, len(ids), _AT_ONCE):
                 some = KEYS.c.id.in_(ids[start : start + _AT_ONCE])
                 rows += reading.execute(select(KEYS).where(some)).all()
-        return [_key(row) for row in rows]
+        return self._readable(rows)
 
     def changed(self, after: int, most: int) -> tuple[int, list[Key]]:
         """The number of the last change, and at most so many keys changed after one, newest first.
@@ -50,7 +60,7 @@ class StoredKeys:
                 return number, []
             newest = select(KEYS).where(KEYS.c.changed > after).order_by(KEYS.c.changed.desc())
             rows = reading.execute(newest.limit(most)).all()
-        return number, [_key(row) for row in rows]
+        return number, self._readable(rows)
 
     def all(self, tenant: str | None = None) -> list[Key]:
         """Every key, of a tenant or at all, the oldest first."""
@@ -58,7 +68,22 @@ class StoredKeys:
         if tenant is not None:
             wanted = wanted.where(KEYS.c.tenant == tenant)
         with self._database.reading() as reading:
-            return [_key(row) for row in reading.execute(wanted).all()]
+            return [key for key in self._readable(reading.execute(wanted).all()) if key.digest]
+
+    def _readable(self, rows: Iterable[Row[Any]]) -> list[Key]:
+        """The keys of rows; one row that somebody spoiled keeps no other from being seen."""
+        keys = []
+        for row in rows:
+            try:
+                keys.append(_key(row))
+            except _UNREADABLE:
+                keys.append(_unfit(row))
+                if row.id not in self._told and len(self._told) < _MOST_TOLD:
+                    self._told.add(row.id)
+                    _log.error(
+                        "the key `%s` is refused: its row in the database cannot be read", row.id
+                    )
+        return keys
 
     def tenants(self) -> set[str]:
         """The tenants that were made by themselves, through the admin API."""
@@ -98,7 +123,11 @@ class StoredKeys:
         """
         now_us = self._now_us()
         with self._database.writing() as writing:
-            key = _found(writing, id)
+            try:
+                key = _found(writing, id)
+            except _UNREADABLE:
+                # Workers that have known it from before it was spoiled must see its end.
+                return _ended(writing, id, now_us, actor)
             if key.revoked_us is not None:
                 return key
             key = replace(key, revoked_us=now_us, previous_digest=None, previous_until_us=None)
@@ -110,6 +139,14 @@ def _found(connection: Connection, id: str) -> Key:
     if row is None:
         raise NoSuchKeyError(id)
     return _key(row)
+
+
+def _ended(writing: Connection, id: str, now_us: int, actor: str) -> Key:
+    key = Key(id, "", "", "", 0, revoked_us=now_us, changed=raised(writing, _REVISION))
+    ended = {"revoked_us": now_us, "changed": key.changed}
+    writing.execute(update(KEYS).where(KEYS.c.id == id).values(ended))
+    append_to(writing, [Event(actor, "key.revoke", id)])
+    return key
 
 
 def _written(
@@ -163,10 +200,15 @@ def _row(key: Key) -> dict[str, Any]:
     return {name: getattr(key, name) for name in _COLUMNS} | {"settings": json.dumps(settings)}
 
 
+# What `_key` raises of a row that is none.
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
+
+
 def _key(row: Row[Any]) -> Key:
+    """The key of a row. Raises: one of _UNREADABLE."""
     settings = json.loads(row.settings)
     models = settings.get("models")
-    return Key(
+    key = Key(
         **{name: getattr(row, name) for name in _COLUMNS},
         tier=settings.get("tier"),
         scopes=frozenset(settings["scopes"]),
@@ -174,3 +216,25 @@ def _key(row: Row[Any]) -> Key:
         rpm=settings.get("rpm"),
         tpm=settings.get("tpm"),
     )
+    # SQLite keeps whatever it is given.
+    texts = (key.name, key.tenant, key.digest, *key.scopes, *(models or ()))
+    some_texts = (key.team, key.user, key.tier, key.previous_digest)
+    numbers = (key.created_us, key.changed)
+    some_numbers = (key.expires_us, key.revoked_us, key.previous_until_us, key.rpm, key.tpm)
+    if not (
+        all(isinstance(one, str) for one in texts)
+        and all(one is None or isinstance(one, str) for one in some_texts)
+        and all(isinstance(one, int) for one in numbers)
+        and all(one is None or isinstance(one, int) for one in some_numbers)
+        and not isinstance(settings["scopes"], str)
+        and not isinstance(models, str)
+        and key.digest
+    ):
+        raise ValueError("a column is of another type")
+    return key
+
+
+def _unfit(row: Row[Any]) -> Key:
+    """What stands for a row that cannot be read: no digest is empty, so no secret fits."""
+    changed = row.changed if isinstance(row.changed, int) else _NEVER_OLDER
+    return Key(row.id, "", "", "", 0, changed=changed)

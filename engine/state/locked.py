@@ -11,6 +11,8 @@ import os
 import struct
 from pathlib import Path
 
+from turnout.engine.folder import make_closed
+
 # `struct flock` of Linux: type, whence, start, length, process.
 _FLOCK = struct.Struct("hhqqi4x")
 # Locks of an open file, not of a process: two holders in one process exclude each other too.

@@ -49,7 +49,7 @@ AGAIN_S = 60.0  # before a file that failed is tried again
 _SPINS = 50  # at a lock that another process has, which is seldom held for longer than 20 µs
 _PAUSE_S = 0.001
 _PATIENCE = 250  # such pauses, for a process that was stopped while it had the lock
-_KNOWN = 10_000  # names whose record is remembered
+_KNOWN = 100_000  # names whose record is remembered: another look at all is 2 µs for each
 
 _LEVEL = struct.Struct("<16sQqqqI12x")
 _SAID = struct.Struct("<16sQqqq")  # what of it the checksum is of

@@ -114,8 +114,8 @@ class SqliteStore:
             found = [SpendRow(*row) for row in reading.execute(rows)]
         return max(last or 0, after), found
 
-    def lost(self) -> Mapping[tuple[str, str, int, int], int]:
-        """What workers that ended may have spent, by scope, who, and from when to when."""
+    def lost(self) -> Mapping[tuple[str, str, str, int, int], int]:
+        """What workers that ended may have spent, by what tells counters apart."""
         with self._database.reading() as reading:
             return lost_leases(reading)
 

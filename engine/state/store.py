@@ -63,7 +63,7 @@ class Store(Protocol):
         The number is the last row's there is, `after` itself where nothing was added.
         """
 
-    def lost(self) -> Mapping[tuple[str, str, int, int], int]:
+    def lost(self) -> Mapping[tuple[str, str, str, int, int], int]:
         """What workers that ended may have spent, by scope, who, and from when to when."""
 
     def close(self) -> None:

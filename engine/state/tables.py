@@ -72,8 +72,8 @@ LEDGER = Table(
     Index("ledger_time", "time_us"),
     # For the counters that are made in the middle of their stretch.
     Index("ledger_tenant", "tenant", "time_us"),
-    Index("ledger_team", "team", "time_us", sqlite_where=text("team IS NOT NULL")),
-    Index("ledger_user", "user", "time_us", sqlite_where=text('"user" IS NOT NULL')),
+    Index("ledger_team", "team", "tenant", "time_us", sqlite_where=text("team IS NOT NULL")),
+    Index("ledger_user", "user", "tenant", "time_us", sqlite_where=text('"user" IS NOT NULL')),
     Index("ledger_key", "key_id", "time_us", sqlite_where=text("key_id IS NOT NULL")),
     Index("ledger_target", "target", "time_us"),
     Index("ledger_unconfirmed", "time_us", sqlite_where=text("unconfirmed_nano_usd > 0")),
@@ -116,12 +116,13 @@ COUNTERS = Table(
     METADATA,
     Column("id", _ROW_ID, primary_key=True),
     Column("scope", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
     Column("who", Text, nullable=False),
     Column("from_us", BigInteger, nullable=False),
     Column("to_us", BigInteger, nullable=False),
     Column("settled_nano_usd", BigInteger, nullable=False),
     Column("unconfirmed_nano_usd", BigInteger, nullable=False),
-    UniqueConstraint("scope", "who", "from_us", "to_us", name="counters_stretch"),
+    UniqueConstraint("scope", "tenant", "who", "from_us", "to_us", name="counters_stretch"),
 )
 
 # Worker processes that hold leases. `boot` and `heartbeat_us`: of the clock that counts since the
@@ -208,6 +209,7 @@ ALERTS = Table(
     METADATA,
     Column("id", _ROW_ID, primary_key=True),
     Column("scope", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
     Column("who", Text, nullable=False),
     Column("from_us", BigInteger, nullable=False),
     Column("to_us", BigInteger, nullable=False),
@@ -219,6 +221,7 @@ ALERTS = Table(
     Column("sent_us", BigInteger),
     UniqueConstraint(
         "scope",
+        "tenant",
         "who",
         "from_us",
         "to_us",

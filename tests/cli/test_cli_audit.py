@@ -132,6 +132,50 @@ def test_an_export_that_was_tampered_with_is_found(
     assert said(retimed).startswith("changed: ")  # what people read, too
 
 
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+@pytest.mark.parametrize(
+    ("asked", "was", "now"),
+    [
+        ("", '"whole": true', '"whole": false'),
+        ("--action audit.export", '"whole": false', '"whole": true'),
+        ("", '"rows": 9', '"rows": 8'),
+        ("", '"number": 9', '"number": 8'),
+        ("", '"head": ', '"heed": '),
+    ],
+)
+def test_a_last_line_that_was_changed_is_told_as_such(
+    head: Head, command: Command, form: str, asked: str, was: str, now: str
+) -> None:
+    command(f"turnout audit export {asked} --format {form} -o out")
+    *rows, end = Path("out").read_text(encoding="utf-8").rstrip("\n").split("\n")
+    if form == "csv":
+        was, now = {
+            '"whole": true': (",whole", ",selection"),
+            '"whole": false': (",selection", ",whole"),
+            '"rows": 9': (",9,", ",8,"),
+            '"number": 9': ("#head,9:", "#head,8:"),
+            '"head": ': ("#head,", "#head,,"),
+        }[was]
+    assert was in end
+    forged = "\n".join([*rows, end.replace(was, now)]) + "\n"
+    Path("forged").write_text(forged, encoding="utf-8")
+    ran = command("turnout audit verify forged")
+    assert ran.status == 1
+    assert "says where the log ended, and was changed" in ran.out
+    assert ran.out.startswith("changed: line ")
+
+
+def test_what_an_event_leaves_open_is_not_listed(
+    head: Head, command: Command, tmp_path: Path
+) -> None:
+    database = open_database(tmp_path)
+    AuditLog(database).append(
+        [Event("file", "policy.load", "p.yml", detail={"shadow": None, "revision": 2})]
+    )
+    database.close()
+    assert command("turnout audit list --limit 1").out.endswith("done  revision 2\n")
+
+
 def test_a_selection_is_exported_and_its_rows_are_checked(head: Head, command: Command) -> None:
     ran = command("turnout audit export --action audit.export --since 1h -o some")
     assert ran.status == 0
@@ -216,10 +260,37 @@ def test_a_dry_run_says_what_goes_and_removes_nothing(
     assert (ran.status, ran.err) == (0, "")
     assert "pulses              1 removed" in ran.out
     assert "ledger     kept for ever" in ran.out
+    assert ran.out.splitlines()[0] == (
+        "by TURNOUT_KEEP_LEDGER_DAYS=0 (set), TURNOUT_KEEP_JOURNAL_DAYS=30 (default), "
+        "TURNOUT_KEEP_AUDIT_DAYS=90 (default)"
+    )
     with sqlite3.connect(tmp_path / FILE) as database:
         assert database.execute("select count(*) from pulses").fetchone() == (0,)
     assert command("turnout audit verify").status == 0
     assert " cli  trim.run  records  done  " in command("turnout audit list --limit 1").out
+
+
+def test_a_dry_run_leaves_the_tables_of_an_older_turnout(command: Command, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.execute("create table decisions (id text)")
+    before = (tmp_path / FILE).read_bytes()
+    ran = command(f"turnout trim --dry-run --journal {tmp_path}")
+    assert (ran.status, ran.out) == (2, "")
+    assert "help: it is of an older turnout" in ran.err
+    assert (tmp_path / FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "line", ["audit export", "audit list", "audit verify", "trim --dry-run", "trim"]
+)
+def test_a_database_of_a_newer_turnout_is_refused(
+    head: Head, command: Command, tmp_path: Path, line: str
+) -> None:
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.execute("update alembic_version set version_num = '9999'")
+    ran = command(f"turnout {line} --journal {tmp_path}")
+    assert (ran.status, ran.out) == (2, "")
+    assert "belongs to a newer turnout" in ran.err
 
 
 @pytest.mark.parametrize("days", ["34", "-1", "a", "1.5"])

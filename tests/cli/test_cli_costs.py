@@ -4,13 +4,17 @@ import csv
 import io
 import json
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from turnout.engine.state.database import FILE
+from turnout.engine.bank import Ask
+from turnout.engine.counter import Counter
+from turnout.engine.state.bank import SqlBank
+from turnout.engine.state.database import FILE, Database, url_of_file
 
 from .conftest import Ran
 from .spent import keep_ledger
@@ -161,6 +165,55 @@ def test_what_it_was_is_appended_and_nothing_is_edited(
     assert audited == [("cli", "budget.correct", "4")]
 
 
+def test_what_was_charged_over_its_maximum_or_wrongly_can_be_said_anew(
+    here: Path, command: Callable[[str], Ran]
+) -> None:
+    ran = command("turnout budget reconcile --over --charge 4=$5")
+    assert "4 charged with $5, of $0.25 at most: row 8 of the ledger" in ran.out
+    ran = command("turnout budget reconcile --charge 8=$0.1")
+    assert "8 charged with $0.1, $5 before: row 9 of the ledger" in ran.out
+    assert "9 released, $0.1 before: row 10" in command("turnout budget reconcile --release 9").out
+    assert ledger(here) == [
+        ("correction", 4, 5_000_000_000, -250_000_000),
+        ("correction", 8, -4_900_000_000, 0),
+        ("correction", 8, -100_000_000, 0),
+    ]
+
+
+def test_a_killed_worker_is_one_item_and_one_row_and_told_beside_the_costs(
+    here: Path, command: Callable[[str], Ran]
+) -> None:
+    home = here / "home"
+    database = Database(url_of_file(home / FILE))
+    try:
+        bank, now_us = SqlBank(database), time.time_ns() // 1_000
+        holder = bank.join()
+        whose = [("tenant", "", "acme"), ("team", "acme", "ads"), ("user", "acme", "eve")]
+        counters = [Counter(*one, now_us - 9, now_us + 10**9, 10**9, "b") for one in whose]
+        bank.lease(holder, [Ask(tuple(counters), 12_950_000)], {})
+        with database.writing() as writing:
+            writing.exec_driver_sql("UPDATE holders SET lost_us = ?", (now_us,))
+    finally:
+        database.close()
+    id = f"lease:{holder}:acme"
+    told = command("turnout budget reconcile --dry-run --tenant acme").out
+    assert "unconfirmed: 1 attempt and 1 killed worker, $0.26295 at most" in told
+    assert f"{id}  " in told and "tenant acme, team ads, user eve" in told
+    assert "+ $0.01295 that a killed worker may have spent" in command("turnout costs").out
+    assert "killed" not in command("turnout costs --tenant beta").out
+    assert "killed" not in command(f"turnout costs {JANUARY}").out
+    said = json.loads(command("turnout costs --user eve --format json").out)
+    assert said["lost"] == "0.01295"
+    assert command(f"turnout budget reconcile --charge {id}=$5").status == 2
+    assert command(f"turnout budget reconcile --charge {id}=$0.01").status == 0
+    with sqlite3.connect(home / FILE) as connection:
+        rows = connection.execute(
+            'SELECT tenant, team, "user", cost_nano_usd FROM ledger WHERE id > 7'
+        ).fetchall()
+    assert rows == [("acme", "ads", "eve", 10_000_000)]
+    assert "killed" not in command("turnout costs").out
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -169,7 +222,8 @@ def test_what_it_was_is_appended_and_nothing_is_edited(
         ("--charge 4", "write `--charge 4=$0.02`"),
         ("--charge 4=lots", "`lots` is no amount"),
         ("--charge 4=-1", "is no amount"),
-        ("--charge 4=$1 --release 4", "said twice"),
+        ("--charge 4=$0.1 --release 4", "said twice"),
+        ("--charge 4=$0.26", "`4` has cost $0.25 at most, not $0.26"),
         ("--release-all", "go together"),
         ("--bill missing.csv", "cannot be read"),
         ("--bill routing.yml", "has not the columns"),

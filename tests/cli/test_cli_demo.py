@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from turnout.adapters import PROVIDERS
-from turnout.cli.demo import PLAYED, sample_policy
+from turnout.cli.demo import PLAYED, not_looked_at, sample_policy
 from turnout.engine.policy import Policy
 
 
@@ -53,3 +53,17 @@ def test_a_policy_that_does_not_compile_is_refused_with_its_findings(
     ran = command(f"turnout demo --port 0 --policy {tmp_path / 'mine.yml'}")
     assert ran.status == 1
     assert "openai/gpt4o" in ran.err
+
+
+def test_what_the_demo_does_not_look_at_is_said_at_its_start(
+    command: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TURNOUT_HOME", str(tmp_path / "file"))
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TURNOUT_AUTH", "keys")
+    ran = command("turnout demo --port 0")
+    said = "turnout: the demo asks for no keys: TURNOUT_AUTH is not looked at"
+    assert ran.err.splitlines()[0] == said
+    assert not_looked_at({"TURNOUT_AUTH": "off", "TURNOUT_TENANT_ID": "acme"}) == []
+    (line,) = not_looked_at({"TURNOUT_POLICY": "mine.yml", "TURNOUT_WORKERS": "4"})
+    assert line.endswith(": TURNOUT_POLICY, TURNOUT_WORKERS are not looked at")

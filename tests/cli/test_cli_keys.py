@@ -112,10 +112,47 @@ def test_a_tenant_of_the_policy_at_hand_is_known(
     assert turnout("create --tenant globez --as-written").status == 0
 
 
+def test_models_that_nobody_knows_are_warned_of_and_the_key_is_made(
+    turnout: Callable[[str], Ran], tmp_path: Path
+) -> None:
+    known = "gpt-4o,openai/*,*/llama-3-8b,*,openai/gpt-4o"
+    unknown = "foo,openai/nosuch,house/*,house-big"
+    ran = turnout(f"create --tenant acme --models '{known},{unknown}'")
+    assert (ran.status, f"models   {known},{unknown}" in ran.out) == (0, True)
+    warned = [line.split("`")[1] for line in ran.err.splitlines() if "warning" in line]
+    assert warned == unknown.split(",")
+    assert "grants nothing" in ran.err
+    (tmp_path / "routing.yml").write_text(
+        'providers: {house: {kind: openai, base_url: "http://127.0.0.1:1/v1"}}\n'
+        "targets: {house/big: {price: 0}}\nmodels: {house-big: house/big}\n"
+        "routing_policy:\n  - {name: r, route: house/big}\n"
+    )
+    ran = turnout("create --tenant acme --models house/*,house/big,house-big,openai/*")
+    assert (ran.status, ran.err) == (0, "")
+
+
 def test_a_folder_that_cannot_be_is_told(
     turnout: Callable[[str], Ran], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TURNOUT_HOME", "/dev/null/x")
-    ran = turnout("list")
+    ran = turnout("create --tenant acme")
     assert ran.status == 2
     assert "cannot be read or written" in ran.err
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["keys list", "keys revoke key_x", "keys rotate key_x", "tenants list", "tenants remove acme"],
+)
+def test_reading_makes_no_database_in_a_wrong_folder(
+    command: Callable[[str], Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str
+) -> None:
+    wrong = tmp_path / "wrong"
+    monkeypatch.setenv("TURNOUT_HOME", str(wrong))
+    monkeypatch.delenv("TURNOUT_POLICY", raising=False)
+    monkeypatch.chdir(tmp_path)
+    ran = command(f"turnout {line}")
+    assert (ran.status, ran.out) == (2, "")
+    assert f"there is no database `{wrong / 'turnout.db'}`" in ran.err
+    assert "TURNOUT_HOME" in ran.err
+    assert not wrong.exists()

@@ -107,7 +107,7 @@ def test_who_was_refused_by_a_budget_is_in_the_audit_log_once_a_minute(
     detail = json.loads(first[3])
     reason = detail.pop("reason")
     assert detail == {"code": "budget_exceeded", "budget": "tiny", "of": "tenant default"}
-    assert "the budget `tiny` has 0.000001 left" in reason
+    assert "the budget `tiny` has $0.000001 left" in reason
     assert json.loads(others[3])["more"] == 2
 
 

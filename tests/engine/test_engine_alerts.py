@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from turnout.dsl.core import Budget
 from turnout.dsl.source import Source, Span
-from turnout.engine.alerts import Alert, Alerts, Used, Watched, due
+from turnout.engine.alerts import Alert, Alerts, Used, Watched, due, text_of
 from turnout.engine.board import Alone
 from turnout.engine.spent import Period, period_of
 from turnout.engine.state.alerts import AlertBook
@@ -60,12 +61,12 @@ def test_thresholds_are_those_that_are_written_else_50_80_and_100_per_cent(
     steps: tuple[tuple[int, str], ...], cents: int, expected: list[str]
 ) -> None:
     # At its end a stretch has no projection.
-    found = due(budget(*steps), "acme", DAY, Used(cents * USD // 100, 0), DAY.to_us)
+    found = due(budget(*steps), ("", "acme"), DAY, Used(cents * USD // 100, 0), DAY.to_us)
     assert whats(found) == expected
 
 
 def test_what_may_have_been_spent_counts() -> None:
-    assert whats(due(budget(), "acme", DAY, Used(3 * USD, 2 * USD), DAY.to_us)) == ["50%"]
+    assert whats(due(budget(), ("", "acme"), DAY, Used(3 * USD, 2 * USD), DAY.to_us)) == ["50%"]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_an_overrun_is_projected_once_enough_is_known(
     hours: int, cents: int, is_said: bool
 ) -> None:
     at_us = DAY.from_us + hours * 3_600_000_000
-    found = due(budget(), "acme", DAY, Used(cents * USD // 100, 0), at_us)
+    found = due(budget(), ("", "acme"), DAY, Used(cents * USD // 100, 0), at_us)
     assert ("projected" in whats(found)) is is_said
 
 
@@ -93,8 +94,8 @@ def test_whoever_spends_more_passes_no_fewer_thresholds(
     spent: int, more: int, share: float
 ) -> None:
     at_us = DAY.from_us + int(DAY_US * share)
-    first = set(whats(due(budget(), "acme", DAY, Used(spent, 0), at_us)))
-    second = set(whats(due(budget(), "acme", DAY, Used(spent, more), at_us)))
+    first = set(whats(due(budget(), ("", "acme"), DAY, Used(spent, 0), at_us)))
+    second = set(whats(due(budget(), ("", "acme"), DAY, Used(spent, more), at_us)))
     assert first - {"projected"} <= second
     assert "projected" not in first or second & {"projected", "100%"}
 
@@ -268,7 +269,7 @@ async def test_what_leases_of_ended_workers_may_have_spent_counts(watch: Watch) 
     watch.clock.us = DAY.to_us - 1_000_000
     spend(watch.file, 3)
     with sqlite3.connect(watch.file) as connection:
-        connection.execute("INSERT INTO counters VALUES (7, 'tenant', 'acme', ?, ?, 0, 0)", DAY)
+        connection.execute("INSERT INTO counters VALUES (7, 'tenant', '', 'acme', ?, ?, 0, 0)", DAY)
         connection.execute("INSERT INTO holders VALUES ('a', 'boot', 0, 0, 1)")
         connection.execute("INSERT INTO leases VALUES ('a', 7, ?)", (2 * USD,))
     assert await watch.told() == ["acme 50%"]
@@ -289,6 +290,7 @@ async def test_a_message_says_all_there_is_to_know(watch: Watch) -> None:
         "resets at 2026-11-19T00:00:00Z",
         "budget": "daily",
         "scope": "tenant",
+        "tenant": None,
         "who": "acme",
         "what": "threshold",
         "share": "50%",
@@ -407,3 +409,36 @@ async def test_watching_goes_on_beside_until_cancelled(watch: Watch) -> None:
 
 def test_a_stretch_is_one_of_the_budget_s_own() -> None:
     assert DAY == Period(NOON - DAY_US // 2, NOON + DAY_US // 2)
+
+
+def test_a_small_projection_is_not_rounded_to_cents() -> None:
+    small = Alert(
+        "team", "acme", "search", DAY, "b", 10_000_000, "projected", Used(9, 0), 11_676_123
+    )
+    told = {}
+    for ahead in (11_676_123, 123_999_999, 61_500, 12_345_678_901):
+        text = text_of(small._replace(projected_nano_usd=ahead))
+        told[ahead] = text.partition("spent, ")[2].partition(" projected")[0]
+    assert list(told.values()) == ["$0.0116", "$0.12", "$0.0000615", "$12.34"]
+
+
+@pytest.mark.parametrize("of", [None, "search"])
+async def test_a_team_is_told_of_with_its_tenant_and_its_namesake_is_not(
+    tmp_path: Path, of: str | None
+) -> None:
+    daily = replace(budget((10_000, "alert")), scope="team", of=of)
+    watch = Watch(tmp_path, daily)
+    for tenant, usd in (("acme", 11), ("beta", 4)):
+        spend(watch.file, usd, tenant)
+    with sqlite3.connect(watch.file) as connection:
+        connection.execute("UPDATE ledger SET team = 'search'")
+    assert await watch.told() == ["search 100%"]
+    said = orjson.loads(watch.messenger.bodies[0])
+    assert said["tenant"] == "acme"
+    assert "of the team `search` of the tenant `acme` has reached" in said["text"]
+    spend(watch.file, 7, "beta")
+    with sqlite3.connect(watch.file) as connection:
+        connection.execute("UPDATE ledger SET team = 'search'")
+    assert await watch.told() == ["search 100%"]
+    assert orjson.loads(watch.messenger.bodies[1])["tenant"] == "beta"
+    watch.database.close()

@@ -4,13 +4,16 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from turnout.engine.bank import TERM_US, Ask, Held, LostHolder
 from turnout.engine.books import Drift
 from turnout.engine.counter import Counter
-from turnout.engine.purse import Slip
+from turnout.engine.purse import Exceeded, Slip
 from turnout.engine.record import MIRROR_HOP, Late
 from turnout.engine.state.database import FILE
 from turnout.engine.state.store import Group
@@ -194,20 +197,85 @@ def test_a_correction_is_appended_and_moves_its_counters(vault: Vault) -> None:
     ]
 
 
-def test_a_lost_lease_is_charged_or_released_with_a_row(vault: Vault) -> None:
-    day = ACME._replace(from_us=NOW_US - 10**6, to_us=NOW_US + 10**6)
+def lost(vault: Vault, *asks: Ask) -> None:
+    """Let a worker end that had these leases."""
     bank = vault.bank()
-    bank.lease(bank.join(), [Ask((ACME, day), 10 * W)], {})
+    bank.lease(bank.join(), asks, {})
     vault.wait(2 * TERM_US / 1e6)
     bank.reap()
-    month, of_day = vault.books.lost_leases()
-    vault.books.settle_lost(of_day, 3 * W)  # was spent on the day, and so in the month
-    assert used(vault, ("tenant", "acme")) == [(3 * W, 7 * W)]
-    vault.books.settle_lost(month, 0)
-    assert used(vault, ("tenant", "acme")) == [(3 * W, 0)]
-    assert vault.books.lost_leases() == [] and vault.books.recount() == []
+
+
+def corrections(vault: Vault) -> list[tuple[object, ...]]:
+    with vault.database.reading() as reading:
+        return [
+            tuple(row)
+            for row in reading.exec_driver_sql(
+                'SELECT tenant, team, "user", target, cost_nano_usd, corrects FROM ledger'
+                " WHERE kind = 'correction' ORDER BY id"
+            )
+        ]
+
+
+TEAM = counter("team", "search", 100 * W)
+ANA, BOB = counter("user", "ana", 100 * W), counter("user", "bob", 100 * W)
+GPT = counter("model", "openai/gpt-4o", 100 * W)
+
+
+def test_what_a_lost_worker_had_is_one_loss_and_one_row_however_many_counters_it_was_of(
+    vault: Vault,
+) -> None:
+    day = ACME._replace(from_us=NOW_US - 10**6, to_us=NOW_US + 10**6)
+    lost(vault, Ask((ACME, day, TEAM, ANA, GPT), 10 * W))
+    (loss,) = vault.books.losses()
+    assert (loss.tenant, loss.nano_usd, len(loss.leases)) == ("acme", 10 * W, 5)
+    vault.books.settle_lost(loss, 3 * W)
+    assert corrections(vault) == [("acme", "search", "ana", "openai/gpt-4o", 3 * W, None)]
+    names = ("tenant", "acme"), ("team", "search"), ("user", "ana"), ("model", "openai/gpt-4o")
+    assert used(vault, *names) == [(3 * W, 0)] * 4
+    assert vault.books.losses() == [] and vault.books.recount() == [] and not vault.leases()
     with pytest.raises(LookupError):
-        vault.books.settle_lost(month, 0)
+        vault.books.settle_lost(loss, 0)
+
+
+def test_a_loss_is_of_a_user_only_where_no_other_can_have_spent_it(vault: Vault) -> None:
+    lost(vault, Ask((ACME, ANA), 4 * W), Ask((ACME, BOB), 5 * W), Ask((ACME, TEAM), 2 * W))
+    (loss,) = vault.books.losses()
+    assert loss.nano_usd == 11 * W
+    vault.books.settle_lost(loss, 11 * W)
+    assert corrections(vault) == [("acme", None, None, "", 11 * W, None)]
+    assert used(vault, ("tenant", "acme"), ("user", "ana")) == [(11 * W, 0), (0, 0)]
+
+
+def test_losses_of_several_tenants_are_told_apart_and_models_follow_them(vault: Vault) -> None:
+    other = counter("tenant", "other", 100 * W)
+    lost(vault, Ask((ACME, GPT), 4 * W), Ask((other, GPT), 6 * W))
+    first, second = vault.books.losses()
+    assert [(one.tenant, one.nano_usd) for one in (first, second)] == [
+        ("acme", 4 * W),
+        ("other", 6 * W),
+    ]
+    vault.books.settle_lost(first, W)
+    assert used(vault, ("model", "openai/gpt-4o")) == [(0, 9 * W)]
+    vault.books.settle_lost(vault.books.losses()[0], 0)
+    assert used(vault, ("tenant", "acme"), ("tenant", "other")) == [(W, 0), (0, 0)]
+    assert not vault.leases() and vault.books.recount() == []
+
+
+def test_a_correction_can_be_said_anew_and_again(vault: Vault) -> None:
+    lost(vault, Ask((ACME,), 4 * W))
+    number = vault.books.settle_lost(vault.books.losses()[0], 3 * W)
+    again = vault.books.correct_again(number, W)
+    vault.books.correct_again(again, 2 * W)
+    assert [row[4:] for row in corrections(vault)] == [
+        (3 * W, None),
+        (-2 * W, number),
+        (W, number),
+    ]
+    assert used(vault, ("tenant", "acme")) == [(2 * W, 0)] and vault.books.recount() == []
+    assert vault.books.correction(again).cost_nano_usd == 2 * W
+    vault.store.write(Group([paid("a", W)]))
+    with pytest.raises(LookupError):
+        vault.books.correct_again(again + 2, 0)
 
 
 def test_many_users_have_counters_of_their_own(vault: Vault) -> None:
@@ -218,10 +286,65 @@ def test_many_users_have_counters_of_their_own(vault: Vault) -> None:
     assert len(rooms) == 91
     with vault.database.writing() as writing:
         writing.exec_driver_sql(
-            "INSERT INTO counters (scope, who, from_us, to_us, settled_nano_usd,"
-            " unconfirmed_nano_usd) VALUES (?, ?, ?, ?, 0, 0)",
+            "INSERT INTO counters (scope, tenant, who, from_us, to_us, settled_nano_usd,"
+            " unconfirmed_nano_usd) VALUES (?, ?, ?, ?, ?, 0, 0)",
             [one.stretch for one in users[90:]],
         )
     vault.store.write(Group([paid(f"r{n}", 2, user=f"u{n}") for n in range(200)]))
     known = vault.books.known("user", ACME.from_us, ACME.to_us)
     assert sum(one.settled_nano_usd for one in known) == 400 and len(known) == 3_000
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["acme", "beta"]),
+            st.sampled_from([None, "search", "ads"]),
+            st.sampled_from([None, "ana"]),
+            st.integers(1, 9),
+            st.booleans(),
+        ),
+        max_size=12,
+    )
+)
+def test_tenants_with_teams_and_users_of_the_same_names_share_no_counter(
+    calls: list[tuple[str, str | None, str | None, int, bool]],
+) -> None:
+    with TemporaryDirectory() as folder:
+        vault = Vault(Path(folder))
+        bank, holder = vault.bank(), vault.bank().join()
+        for number, (tenant, team, user, cost, is_leased) in enumerate(calls):
+            of = [
+                counter(scope, who, 1_000, tenant)
+                for scope, who in (("tenant", tenant), ("team", team), ("user", user))
+                if who is not None
+            ]
+            slips = []
+            if is_leased:
+                rooms = bank.lease(holder, [Ask(tuple(of), 10)], {})
+                slips = [Slip(holder, rooms[one.stretch].number or 0, 10) for one in of]
+            record = paid(f"r{number}", cost, tenant=tenant, team=team, user=user)
+            vault.store.write(Group([record], slips={record.id: slips}))
+        wanted: dict[tuple[str, str, str], int] = {}
+        for tenant, team, user, cost, _ in calls:
+            for scope, who in (("team", team), ("user", user)):
+                if who is not None:
+                    wanted[scope, tenant, who] = wanted.get((scope, tenant, who), 0) + cost
+        for (scope, tenant, who), cost in wanted.items():
+            told = vault.books.standings([counter(scope, who, 0, tenant)])[0]
+            assert (told.settled_nano_usd, told.reserved_nano_usd) == (cost, 0)
+        assert vault.books.recount() == []
+        vault.close()
+
+
+def test_a_team_that_spends_all_leaves_its_namesake_elsewhere_everything(vault: Vault) -> None:
+    ours, theirs = vault.worker(), vault.worker()
+    acme, beta = (counter("team", "search", 5 * W, tenant) for tenant in ("acme", "beta"))
+    booked = vault.run(ours.book([acme], 5 * W, 0))
+    vault.store.write(vault.group(ours.settle(booked, 5 * W), 5 * W, team="search"))
+    with pytest.raises(Exceeded):
+        vault.run(ours.book([acme], W, 0))
+    for purse in (ours, theirs):
+        rest = vault.run(purse.book([beta], 5 * W // 2, 0))
+        purse.settle(rest, 0)
+    assert vault.books.recount() == []

@@ -455,3 +455,15 @@ def test_whatever_is_asked_the_document_is_the_sum_of_the_ledger(
         )
         assert sum(row["calls"] for row in rows) == len(asked)
         assert sum(Decimal(row["cost"]) * USD for row in rows) == cost
+
+
+def test_teams_of_one_name_are_told_apart_by_their_tenants(ledger: Ledger) -> None:
+    ledger.add("2026-11-10T10:00", 4)
+    ledger.add("2026-11-10T10:00", 3, tenant="beta")
+    document = ledger.ask(budget("search", "team", "search"), by="team")
+    found = [
+        (row["tenant"], row["name"], row["budget"]["spent"])
+        for row in document["rows"]  # type: ignore[attr-defined]
+    ]
+    assert found == [("acme", "search", "0.000000004"), ("beta", "search", "0.000000003")]
+    assert document["total"]["budget"] is None  # type: ignore[index]

@@ -467,7 +467,7 @@ class Failing:
     def spending(self, from_us: int, after: int) -> tuple[int, list[SpendRow]]:
         return after, []
 
-    def lost(self) -> dict[tuple[str, str, int, int], int]:
+    def lost(self) -> dict[tuple[str, str, str, int, int], int]:
         return {}
 
     def close(self) -> None:

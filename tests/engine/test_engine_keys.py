@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from turnout.engine import keyring, keys
 from turnout.engine.audit import looks_secret
@@ -29,6 +30,7 @@ from turnout.engine.keys import (
 from turnout.engine.state.database import FILE, open_database
 from turnout.engine.state.keys import StoredKeys
 from turnout.engine.state.store import StoreError
+from turnout.engine.state.tables import KEYS
 
 NOW_US = 1_767_225_600_000_000  # 2026-01-01
 HOUR_US = 3_600_000_000
@@ -401,3 +403,64 @@ def test_a_grace_is_bounded() -> None:
     for wrong in ("", "-1h", "100d", "5", "$5"):
         with pytest.raises(WrongTerms):
             grace_us(wrong)
+
+
+# --- rows that somebody spoiled -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        {"settings": "{"},
+        {"settings": "[]"},
+        {"settings": '{"scopes": [1]}'},
+        {"settings": '{"scopes": "ai:read"}'},
+        {"digest": b"\xff"},
+        {"digest": ""},
+        {"expires_us": "soon"},
+        {"changed": "now"},
+    ],
+    ids=str,
+)
+async def test_a_row_that_cannot_be_read_is_no_key_and_hides_no_revocation(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, spoiled: dict[str, Any]
+) -> None:
+    database = open_database(tmp_path)
+    store = StoredKeys(database)
+    ring = Keyring(store)
+    texts = {}
+    for name in ("broken", "good", "ended"):
+        key, text = new_key({"tenant": "acme", "name": name}, NOW_US)
+        texts[name] = (store.create(key, "cli").id, text)
+    await ring.refresh()
+    broken, ended = texts["broken"][0], texts["ended"][0]
+    assert isinstance(await ring.identify(texts["broken"][1]), Key)
+    await asyncio.to_thread(store.revoke, ended, "cli")
+    with database.writing() as writing:
+        newest = {"changed": 10**6} | spoiled
+        writing.execute(update(KEYS).where(KEYS.c.id == broken).values(newest))
+    with caplog.at_level("ERROR", logger="turnout.keys"):
+        for reading in (ring, Keyring(StoredKeys(database))):
+            await reading.refresh()
+            assert await reading.identify(texts["broken"][1]) is UNKNOWN
+            assert isinstance(await reading.identify(texts["good"][1]), Key)
+            assert await reading.identify(texts["ended"][1]) == Refused(
+                "revoked", reading.get(ended)
+            )
+        assert sorted(key.name for key in store.all()) == ["ended", "good"]
+    assert sum(broken in told for told in caplog.messages) == 2, "once by each store"
+    database.close()
+
+
+async def test_a_key_whose_row_cannot_be_read_can_be_revoked(tmp_path: Path) -> None:
+    database = open_database(tmp_path)
+    store, ring = StoredKeys(database), Keyring(StoredKeys(database))
+    key, text = new_key({"tenant": "acme"}, NOW_US)
+    store.create(key, "cli")
+    await ring.refresh()
+    with database.writing() as writing:
+        writing.execute(update(KEYS).where(KEYS.c.id == key.id).values(settings="{"))
+    store.revoke(key.id, "cli")
+    await ring.refresh()
+    assert await ring.identify(text) is UNKNOWN
+    database.close()

@@ -349,7 +349,8 @@ async def test_what_no_budget_pays_is_unknown_or_dropped_with_the_reason(bench: 
     one = await bench(house, Scripted("groq", []), purse=Empty(), policy=BUDGETED)
     error = await refused(one.gateway.generate(one.request()))
     assert (error.status, error.code) == (402, "budget_exceeded")
-    assert "`own` has 0 left" in one.records[-1].reasons["similar_to(code)"]
+    told = one.records[-1].reasons["similar_to(code)"]
+    assert "`own` has $0 left" in told and "; the budget starts anew on " in told
     one = await bench(home(said("hi"), usable=True), Scripted("groq", []), purse=Empty())
     request = own(one.request(metadata={"how": "copied"}), gateway_pays=True)
     await one.gateway.generate(request)

@@ -49,7 +49,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
                 (NOON, tenant, tenant, team, usd * USD, unconfirmed * USD),
             )
         connection.execute(
-            "INSERT INTO counters VALUES (7, 'tenant', 'acme', ?, ?, ?, ?)",
+            "INSERT INTO counters VALUES (7, 'tenant', '', 'acme', ?, ?, ?, ?)",
             (*DAY, 6 * USD, 1 * USD),
         )
         connection.execute("INSERT INTO leases VALUES (?, 7, ?)", (living, 2 * USD))
@@ -90,7 +90,7 @@ def test_the_ledger_is_read_once_however_many_budgets_there_are(database: Databa
     reads = []
 
     class Book(AlertBook):
-        def spent(self, *of: Any) -> list[tuple[str, int, int]]:
+        def spent(self, *of: Any) -> list[tuple[str, str, int, int]]:
             reads.append(of[0])
             return super().spent(*of)
 
@@ -98,3 +98,18 @@ def test_the_ledger_is_read_once_however_many_budgets_there_are(database: Databa
     found = of_everybody(SqlBooks(database), Book(database), [*BUDGETS, *many], "UTC", NOON)
     assert sorted(reads) == ["model", "team", "tenant"]
     assert {one["who"] for one in found if one["name"].startswith("b")} >= {"t0", "t49", "beta"}
+
+
+def test_a_team_of_another_tenant_is_another_team(database: Database) -> None:
+    books = SqlBooks(database)
+    for named in (None, "ads"):
+        budgets = [budget("team", "team", named)]
+        all_of_them = of_everybody(books, AlertBook(database), budgets, "UTC", NOON)
+        assert [(one["tenant"], one["who"], one["left"]) for one in all_of_them] == [
+            ("acme", "ads", "3")
+        ]
+        left = {
+            tenant: of_caller(books, budgets, "UTC", Caller(tenant, team="ads"), NOON)[0]["left"]
+            for tenant in ("acme", "gamma")
+        }
+        assert left == {"acme": "3", "gamma": "10"}

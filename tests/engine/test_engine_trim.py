@@ -306,6 +306,7 @@ def test_after_a_round_there_is_exactly_what_is_to_be_kept(
                 insert(COUNTERS),
                 {
                     "scope": "tenant",
+                    "tenant": "",
                     "who": "t",
                     "from_us": days_ago(running),
                     "to_us": NOW_US + DAY_US,
@@ -336,6 +337,7 @@ def test_counters_of_ended_stretches_go_with_what_hangs_on_them(database: Databa
                 {
                     "id": number,
                     "scope": "tenant",
+                    "tenant": "",
                     "who": "t",
                     "from_us": days_ago(from_days),
                     "to_us": days_ago(to_days),

@@ -13,6 +13,7 @@ from turnout.engine.counter import Counter
 from turnout.engine.purse import Slip
 from turnout.engine.record import Attempt, DecisionRecord
 from turnout.engine.slices import Slices
+from turnout.engine.spent import tenant_of
 from turnout.engine.state.bank import SqlBank
 from turnout.engine.state.books import SqlBooks
 from turnout.engine.state.database import FILE, Database, open_database, url_of_file
@@ -39,9 +40,9 @@ class Inline(Executor):
         return done
 
 
-def counter(scope: str, who: str, ceiling: int) -> Counter:
+def counter(scope: str, who: str, ceiling: int, tenant: str = "acme") -> Counter:
     """A counter of a long stretch."""
-    return Counter(scope, who, FROM_US, TO_US, ceiling, f"{scope}_{who}")
+    return Counter(scope, tenant_of(scope, tenant), who, FROM_US, TO_US, ceiling, f"{scope}_{who}")
 
 
 class Vault:
@@ -100,6 +101,7 @@ def paid(
     unconfirmed: int = 0,
     tenant: str = "acme",
     user: str | None = None,
+    team: str | None = None,
     target: str = "openai/gpt-4",
     at_us: int = NOW_US,
 ) -> DecisionRecord:
@@ -114,7 +116,7 @@ def paid(
         operation="chat",
         tenant=tenant,
         tier="default",
-        team=None,
+        team=team,
         user=user,
         key_id=None,
         session_hash="",

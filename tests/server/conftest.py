@@ -162,6 +162,9 @@ class StubGateway:
     async def budgets(self, caller: Caller) -> dict[str, Any]:
         return {"object": "budgets", "tenant": caller.tenant, "budgets": []}
 
+    async def all_budgets(self, tenant: str | None) -> dict[str, Any]:
+        return {"object": "budgets", "tenant": tenant or "*", "budgets": []}
+
     async def costs(self, asked: Mapping[str, str]) -> dict[str, Any]:
         return {"object": "costs", "asked": dict(asked)}
 

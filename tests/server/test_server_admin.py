@@ -47,6 +47,26 @@ def error_of(answer: httpx.Response) -> dict[str, Any]:
     return error
 
 
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ('{"rpm": 1, "rpm": 1000}', "rpm"),
+        ('{"rpm": 1, "r\\u0070m": 1000}', "rpm"),
+        ('{"budgets": [{"limit": "$1/day", "limit": "$1000/day"}]}', "limit"),
+    ],
+    ids=str,
+)
+async def test_a_member_that_stands_twice_is_refused_by_its_name(
+    admin: httpx.AsyncClient, body: str, param: str
+) -> None:
+    headers = {"content-type": "application/json"}
+    answer = await admin.put(f"{URL}/acme", content=body, headers=headers)
+    assert answer.status_code == 400
+    assert error_of(answer)["param"] == param
+    assert f"`{param}` stands" in error_of(answer)["message"]
+    assert (await admin.get(f"{URL}/acme")).status_code == 404
+
+
 async def test_what_is_put_is_what_is_shown(admin: httpx.AsyncClient) -> None:
     made = await admin.put(f"{URL}/acme", json=SETTINGS)
     assert made.status_code == 201
@@ -156,3 +176,12 @@ async def test_only_operators_get_in(serve: Serve, tmp_path: Path) -> None:
                 f"{URL}/acme", json=SETTINGS, headers={"authorization": f"Bearer {key}"}
             )
             assert let_in.status_code == 201
+
+
+async def test_another_method_is_told_which_ones_there_are(admin: httpx.AsyncClient) -> None:
+    answer = await admin.patch(f"{URL}/acme", json={"rpm": 5})
+    assert answer.status_code == 405
+    assert error_of(answer)["message"].endswith(
+        "does not take `PATCH`, only DELETE, GET, HEAD, PUT."
+    )
+    assert answer.headers["allow"] == "DELETE, GET, HEAD, PUT"

@@ -31,7 +31,7 @@ def keys(tmp_path: Path) -> Iterator[Keys]:
         ("ana", "?user=bob", None),
         ("full", "?tenant=beta", {"tenant": "beta"}),
         ("full", "?tenant=*", {}),
-        ("full", "", {"tenant": "acme"}),
+        ("full", "", {}),
     ],
 )
 async def test_a_key_is_shown_its_own_spend_and_an_operator_s_all(
@@ -54,3 +54,30 @@ async def test_a_key_is_shown_its_own_spend_and_an_operator_s_all(
         )
     else:
         assert response.json()["asked"] == filters
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "status", "told"),
+    [
+        ("plain", "", 200, "acme"),
+        ("plain", "?tenant=acme", 200, "acme"),
+        ("plain", "?tenant=beta", 403, "insufficient_scope"),
+        ("plain", "?tenant=*", 403, "insufficient_scope"),
+        ("full", "", 200, "*"),
+        ("full", "?tenant=*", 200, "*"),
+        ("full", "?tenant=beta", 200, "beta"),
+        ("full", "?team=search", 400, "unknown_parameter"),
+        ("plain", "?tenant=acme&tenant=beta", 400, "invalid_value"),
+    ],
+)
+async def test_a_key_is_shown_its_own_budgets_and_an_operator_s_all(
+    serve: Any, stub_gateway: Any, keys: Keys, name: str, query: str, status: int, told: str
+) -> None:
+    async with (
+        serving(serve, stub_gateway, keys, Auth.KEYS) as served,
+        httpx.AsyncClient(base_url=served.url) as client,
+    ):
+        response = await client.get(f"/v1/budgets{query}", headers=bearer(keys.texts[name]))
+    body = response.json()
+    assert response.status_code == status
+    assert (body["tenant"] if status == 200 else body["error"]["code"]) == told

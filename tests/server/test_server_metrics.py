@@ -131,12 +131,15 @@ def test_gauges_follow_what_they_show() -> None:
     metrics.stream_opened()
     metrics.stream_opened()
     metrics.stream_closed()
-    metrics.tick(Vitals(waiting=7))
+    metrics.tick(Vitals(waiting=7, reserved_nano_usd=5, unused_nano_usd=3, bookings=2))
     metrics.policy("sha256:old")
     metrics.policy("sha256:new")
     seen = lines(metrics)
     assert seen["turnout_open_streams"] == 1
     assert seen["turnout_journal_queue"] == 7
+    assert seen['turnout_purse_nano_usd{part="reserved"}'] == 5
+    assert seen['turnout_purse_nano_usd{part="free"}'] == 3
+    assert seen["turnout_bookings_waiting"] == 2
     assert 'turnout_policy_info{hash="sha256:old"}' not in seen
     assert seen['turnout_policy_info{hash="sha256:new"}'] == 1
 

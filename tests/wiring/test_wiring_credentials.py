@@ -98,10 +98,24 @@ def test_a_command_that_fails_is_told_by_its_variable_alone(line: str, told: str
     assert raised.value.__cause__ is None
 
 
+def test_a_key_that_is_printed_with_white_space_inside_is_refused() -> None:
+    with pytest.raises(Unreadable, match=r"`A_COMMAND` printed white space .*no shell"):
+        printed("A_COMMAND", "echo a; echo b")
+    with pytest.raises(Unreadable, match=r"`A_COMMAND` printed white space"):
+        printed("A_COMMAND", "printf 'a\\nb'")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_a_file_that_is_no_regular_one_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    file = {"pipe": tmp_path / "pipe", "device": Path("/dev/zero"), "folder": tmp_path}[kind]
+    if kind == "pipe":
+        os.mkfifo(file)
+    with pytest.raises(Unreadable, match="`A_KEY_FILE` names "):
+        credentials.read({"A_KEY_FILE": str(file)}, "A_KEY", Commands())
+
+
 def test_no_shell_reads_a_command(tmp_path: Path) -> None:
-    assert printed("A_KEY_COMMAND", "echo $HOME; touch here > there") == (
-        "$HOME; touch here > there"
-    )
+    assert printed("A_KEY_COMMAND", "echo $HOME;touch>there") == "$HOME;touch>there"
 
 
 @pytest.mark.parametrize("line", ["sleep 60", "sh -c 'echo early; sleep 60'"])

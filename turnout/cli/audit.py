@@ -169,7 +169,8 @@ def _list(arguments: argparse.Namespace) -> int:
         detail = as_data(row)["detail"]  # text where somebody has spoiled it
         more = detail
         if isinstance(detail, dict):
-            more = ", ".join(f"{name} {value}" for name, value in detail.items())
+            known = {name: value for name, value in detail.items() if value is not None}
+            more = ", ".join(f"{name} {value}" for name, value in known.items())
         words = (str(row.number), at, row.actor, row.action, row.object, row.outcome, more)
         print(printable("  ".join(word for word in words if word)))
     return 0
@@ -178,12 +179,13 @@ def _list(arguments: argparse.Namespace) -> int:
 @contextmanager
 def _log_of(place: str) -> "Iterator[AuditLog]":
     from turnout.engine.state.audit import AuditLog
-    from turnout.engine.state.database import Database, url_of_file
+    from turnout.engine.state.database import Database, check_known, url_of_file
     from turnout.engine.state.store import StoreError
 
     file, shown = file_of(place)
     database = Database(url_of_file(file))
     try:
+        check_known(database)
         yield AuditLog(database)
     except StoreError as error:
         help = None

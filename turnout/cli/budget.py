@@ -11,9 +11,11 @@ leave *unconfirmed* spend, at worst case, which budgets count until somebody say
   turnout budget reconcile --release-all --older-than 1d
 
 `reconcile` sets counters right where they differ from the ledger, and lists what is unconfirmed
-with its id. `--bill` reads a CSV file with the columns `id` (or `request`, the `x-request-id`) and
-`cost` in dollars. Nothing is edited: a correction is a row of the ledger of its own, and is noted
-in the audit log. The gateway may run meanwhile.
+with its id. What a killed worker may have spent is one line for each tenant. Nothing is charged
+with more than it can have cost, unless `--over` says so; the number of a correction says anew what
+it has said (`--charge 20=$0.01`). `--bill` reads a CSV file with the columns `id` (or `request`,
+the `x-request-id`) and `cost` in dollars. Nothing is edited: a correction is a row of the ledger of
+its own, and is noted in the audit log. The gateway may run meanwhile.
 """
 
 import argparse
@@ -54,6 +56,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     reconcile.add_argument(
         "--charge", nargs="+", default=[], metavar="ID=$AMOUNT", help="these have cost so much"
+    )
+    reconcile.add_argument(
+        "--over", action="store_true", help="also where it is more than it can have been"
     )
     reconcile.add_argument("--bill", metavar="FILE", help="a CSV file says what they have cost")
     reconcile.add_argument(
@@ -124,7 +129,7 @@ def _lines(found: Sequence[Mapping[str, Any]], zone: str, palette: Palette) -> I
         style = "strong" if at == 0 else _style(found[at - 1])
         yield palette.paint(style, line) if style else line
     yield ""
-    yield f"stretches begin at midnight of {zone}; `left` leaves out what workers have reserved"
+    yield f"stretches begin at midnight of {zone}; `left` is less what workers have reserved"
 
 
 def _style(one: Mapping[str, Any]) -> str:
@@ -138,7 +143,8 @@ def _cells(one: Mapping[str, Any]) -> tuple[str, ...]:
     projected = one["projected"]
     return (
         printable(one["name"]),
-        f"{one['scope']} {printable(one['who'])}",
+        f"{one['scope']} {printable(one['who'])}"
+        + (f" of {printable(one['tenant'])}" if one["tenant"] is not None else ""),
         f"${one['limit']}/{one['period']}",
         f"${one['settled']}",
         *("-" if one[part] == "0" else f"${one[part]}" for part in ("unconfirmed", "reserved")),

@@ -64,6 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what was spent."""
+    from turnout.engine.state.books import SqlBooks
     from turnout.engine.state.costs import LedgerSums
 
     names = ("by", "month", "since", "until", "limit", *FILTERS)
@@ -76,7 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
             question = ask(written, timezone, time.time_ns() // 1_000)
         except Unclear as unclear:
             raise CommandError(f"`--{unclear.param}`: {unclear.message}") from None
-        document = statement(question, here.budgets, LedgerSums(here.database))
+        losses = SqlBooks(here.database).losses()
+        document = statement(question, here.budgets, LedgerSums(here.database), losses)
     if arguments.format == "json":
         print(json.dumps(document, indent=2, ensure_ascii=False))
     elif arguments.format == "csv":
@@ -93,7 +95,15 @@ def _print_csv(document: Mapping[str, Any]) -> None:
     """The rows, those that callers paid last; no total, so that columns can be added up."""
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(
-        ("date", document["by"], "payer", "calls", *(f"tokens_{name}" for name in _TOKENS), *_MONEY)
+        (
+            "date",
+            document["by"],
+            *_tenant(document),
+            "payer",
+            "calls",
+            *(f"tokens_{name}" for name in _TOKENS),
+            *_MONEY,
+        )
     )
     for row in (*document["rows"], *document["caller_paid"]["rows"]):
         budget = row["budget"] or {}
@@ -101,6 +111,7 @@ def _print_csv(document: Mapping[str, Any]) -> None:
             (
                 row["date"],
                 _for_a_sheet(row["name"] or ""),
+                *(_for_a_sheet(row[name] or "") for name in _tenant(document)),
                 row["payer"],
                 row["calls"],
                 *(row["tokens"][name] for name in _TOKENS),
@@ -111,6 +122,11 @@ def _print_csv(document: Mapping[str, Any]) -> None:
                 row["projected"] or "",
             )
         )
+
+
+def _tenant(document: Mapping[str, Any]) -> Sequence[str]:
+    """The column of tenants, where rows are of names within one."""
+    return ("tenant",) if document["by"] in ("team", "user") else ()
 
 
 def _for_a_sheet(text: str) -> str:
@@ -129,13 +145,17 @@ def lines(document: Mapping[str, Any], palette: Palette) -> Iterator[str]:
     theirs = document["caller_paid"]["rows"]
     if not document["rows"] and not theirs:
         yield "nothing was spent"
-        return
     if document["rows"]:
         yield from _table(document, document["rows"], document["total"], palette)
     if theirs:
         yield ""
         yield palette.paint("strong", "paid by callers with keys of their own")
         yield from _table(document, theirs, document["caller_paid"]["total"], palette)
+    if document["lost"] != "0":
+        yield ""
+        yield (
+            f"+ ${document['lost']} that a killed worker may have spent: `turnout budget reconcile`"
+        )
     if document["more"]:
         yield ""
         yield f"{document['more']} more rows: `--limit` shows more of them"
@@ -148,13 +168,13 @@ def _table(
     palette: Palette,
 ) -> Iterator[str]:
     by = document["by"]
-    names = [] if by == "day" else [by]
+    names = [] if by == "day" else [*_tenant(document), by]
     ours = total["payer"] == "gateway"
     heads = ["date", *names, "calls", "tokens in", "tokens out", "cost"]
     heads += ["unconfirmed", "budget", "used", "projected"] if ours else []
     table = [heads, *(_cells(row, names, ours) for row in rows)]
     if len(rows) > 1 or by == "day" or document["more"]:
-        table.append(_cells({**total, "date": "total", "name": ""}, names, ours))
+        table.append(_cells({**total, "date": "total", "name": "", "tenant": ""}, names, ours))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     words = 1 + len(names)
     for at, cells in enumerate(table):
@@ -167,8 +187,8 @@ def _table(
 
 
 def _cells(row: Mapping[str, Any], names: Sequence[str], ours: bool) -> list[str]:
-    name = row["name"]
-    cells = [row["date"], *([printable(name) if name is not None else "-"] if names else [])]
+    told = [row["tenant"] if name == "tenant" and len(names) > 1 else row["name"] for name in names]
+    cells = [row["date"], *("-" if one is None else printable(one) for one in told)]
     cells += [_count(row["calls"])]
     cells += [_count(row["tokens"][kind]) for kind in ("input", "output")]
     cells += [f"${row['cost']}"]
@@ -187,9 +207,14 @@ def _cells(row: Mapping[str, Any], names: Sequence[str], ours: bool) -> list[str
 
 
 def cents(amount: str) -> str:
-    """A projected amount of dollars: in whole cents, where there are some; it is a guess anyway."""
+    """A projected amount of dollars: in cents from ten of them on, else with three digits of it."""
     value = Decimal(amount)
-    return f"{value:.2f}" if value >= Decimal("0.01") else amount
+    if value >= Decimal("0.1"):
+        return f"{value:.2f}"
+    if value == 0:
+        return amount
+    rounded = value.quantize(Decimal(1).scaleb(value.adjusted() - 2))
+    return f"{rounded.normalize():f}"
 
 
 def _count(number: int) -> str:

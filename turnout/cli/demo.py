@@ -8,6 +8,8 @@ environment name, nothing leaves this machine. Everything that the demo keeps is
 
 import argparse
 import os
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from . import serve
 
 # All of them: what is not played would be asked at its real address.
 PLAYED = PROVIDERS
+_AUTH = "TURNOUT_AUTH"
+_OF_SERVE = ("TURNOUT_POLICY", "TURNOUT_HOST", "TURNOUT_PORT", "TURNOUT_WORKERS")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,10 +37,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; the simulated providers end with it."""
+    for line in not_looked_at(os.environ):
+        print(f"turnout: {line}", file=sys.stderr)
 
     def work(stop: Stop) -> int:
         settings = Settings.load(
-            os.environ | {"TURNOUT_AUTH": "off"},  # no key is needed, whatever else runs here
+            os.environ | {_AUTH: "off"},  # no key is needed, whatever else runs here
             policy=arguments.policy or str(sample_policy()),
             host=arguments.host,
             port=arguments.port,
@@ -54,6 +60,20 @@ def run(arguments: argparse.Namespace) -> int:
             return serve.serve(replace(settings, played=played), stop)
 
     return serve.until_stopped(work)
+
+
+def not_looked_at(environment: Mapping[str, str]) -> list[str]:
+    """What the environment asks for that would hold for `serve`, a line for each reason."""
+
+    def told(why: str, names: Sequence[str]) -> list[str]:
+        given = [name for name in names if environment.get(name, "").strip()]
+        are = "is" if len(given) == 1 else "are"
+        return [f"the demo {why}: {', '.join(given)} {are} not looked at"] if given else []
+
+    return [
+        *told("asks for no keys", [] if environment.get(_AUTH) == "off" else [_AUTH]),
+        *told("goes by its own flags and runs one worker", _OF_SERVE),
+    ]
 
 
 def sample_policy() -> Path:

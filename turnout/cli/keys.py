@@ -8,13 +8,17 @@
 Works on the database under TURNOUT_HOME (by default ~/.turnout), whether a gateway runs or not; one
 that does sees a change within a second. A key is printed once, when it is made, and kept as a hash:
 who loses it rotates it. `--models` bounds what may answer: targets (`openai/gpt-4o`, `openai/*`) or
-names that clients ask for.
+names that clients ask for; what nobody here knows is warned of.
 """
+
+# Over 300 lines because the four actions share what they read and how they print it.
 
 import argparse
 import json
 import os
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +28,7 @@ from turnout.engine.keys import NoSuchKeyError, RevokedError, digest_of, new_tex
 from turnout.engine.state.store import StoreError
 
 from .dispatch import FINDINGS, CommandError
+from .recorded import check_there
 from .report import printable
 
 if TYPE_CHECKING:
@@ -113,12 +118,15 @@ def _create(arguments: argparse.Namespace, home: Path) -> int:
     keys = _open(home)
     if not arguments.as_written:
         _check_tenant(key.tenant, keys, home)
+    for warning in _unknown(key.models or ()):
+        print(f"turnout: warning: {warning}", file=sys.stderr)
     _print_new(keys.create(key, _ACTOR), text, arguments.format)
     return 0
 
 
 def _list(arguments: argparse.Namespace, home: Path) -> int:
     now_us = _now_us()
+    check_there(home, "keys")
     found = [
         key
         for key in _open(home).all(arguments.tenant)
@@ -145,13 +153,16 @@ def _list(arguments: argparse.Namespace, home: Path) -> int:
 def _rotate(arguments: argparse.Namespace, home: Path) -> int:
     grace = grace_us(arguments.grace)
     id = _id(arguments)
+    check_there(home, "keys")
     text = new_text(id)
     _print_new(_open(home).rotate(id, digest_of(text), grace, _ACTOR), text, arguments.format)
     return 0
 
 
 def _revoke(arguments: argparse.Namespace, home: Path) -> int:
-    key = _open(home).revoke(_id(arguments), _ACTOR)
+    id = _id(arguments)
+    check_there(home, "keys")
+    key = _open(home).revoke(id, _ACTOR)
     if arguments.format == "json":
         _print_json(shown(key, _now_us()))
     else:
@@ -213,6 +224,34 @@ def _tenants(keys: "StoredKeys", home: Path) -> set[str]:
     except SettingsError:
         pass  # what a gateway would be told is not for this command
     return known
+
+
+def _unknown(models: tuple[str, ...]) -> Iterator[str]:
+    """Entries of a list of models that grant nothing now, as warnings."""
+    if not models:
+        return
+    from turnout.dsl.diagnostic import PolicyError
+    from turnout.engine.names import Names
+    from turnout.engine.request import RequestError
+    from turnout.settings import Settings, SettingsError
+    from turnout.wiring import load_program
+
+    # A policy may come that knows it: nothing is refused.
+    try:
+        program = load_program(Settings.load(os.environ))
+    except (OSError, SettingsError, PolicyError):
+        return
+    names = Names(program, program.schema.catalog)
+    for one in models:
+        provider, _, _ = one.partition("/")
+        if "*" in one:
+            if "*" not in provider and provider not in program.providers:
+                yield f"`{printable(one)}` grants nothing: no provider is called so here"
+            continue
+        try:
+            names.resolve(one, lambda: frozenset(program.providers))
+        except RequestError as error:
+            yield f"`{printable(one)}` grants nothing as it is: {printable(error.message)}"
 
 
 def _declared(settings: Any) -> set[str]:

@@ -1,6 +1,8 @@
 """`turnout budget reconcile`: what is unconfirmed, what counters say wrong, and what it was.
 
-An id is the number of a ledger row, or `lease:…` of what a worker that ended had on lease.
+An id is the number of a ledger row, or `lease:…` of what a worker that ended had on lease. A
+correction's own number says anew what it has said.
+Over 300 lines because what can be said, what is done and what is told of it are one table of ids.
 """
 
 import argparse
@@ -23,21 +25,22 @@ from .recorded import duration_us
 from .report import plural, printable
 
 if TYPE_CHECKING:
-    from turnout.engine.books import Books, Drift, LostLease, Unconfirmed
+    from turnout.engine.books import Books, Correction, Drift, Loss, Unconfirmed
 
 _MOST_SHOWN = 50  # of a kind, as text
+_MOST_COUNTERS = 6  # of one lost worker
 
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """Something unconfirmed: a ledger row, or a lost lease."""
+    """Something unconfirmed: a ledger row, or what a lost worker had; or a correction."""
 
     id: str
     time_us: int
     left_nano_usd: int
     about: str
     request: str | None
-    of: "Unconfirmed | LostLease"
+    of: "Unconfirmed | Loss | Correction"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +62,24 @@ def reconcile(arguments: argparse.Namespace, place: str, as_json: bool) -> int:
     with at_hand(place, getattr(arguments, "policy", None)) as here:
         books = SqlBooks(here.database)
         found = _open_ones(books, arguments.tenant)
-        said = _said(arguments, found, now_us)
+        known = {one.id: one for one in found}
+        known |= {one.id: one for one in _corrections(books, arguments, known)}
+        said = _said(arguments, known, found, now_us)
+        rows: dict[str, int] = {}
         drifts = books.recount() if arguments.dry_run else books.repair()
         if not arguments.dry_run:
             audit = AuditLog(here.database)
             try:
                 for drift in drifts:
-                    audit.note(Event("cli", "budget.repair", f"{drift.scope} {drift.who}"))
+                    audit.note(Event("cli", "budget.repair", _whose(drift)))
                 for one in said:
-                    _settle(books, one)
+                    rows[one.one.id] = _settle(books, one)
                     detail: dict[str, str | int | None] = {
                         "cost": format_usd(one.nano_usd),
                         "unconfirmed": format_usd(one.one.left_nano_usd),
                         "request": one.one.request,
                         "by": one.by,
+                        "row": rows[one.one.id],
                     }
                     audit.note(Event("cli", "budget.correct", one.one.id, detail=detail))
             finally:
@@ -80,9 +87,11 @@ def reconcile(arguments: argparse.Namespace, place: str, as_json: bool) -> int:
     done = {one.one.id for one in said}
     left = [one for one in found if one.id not in done]
     if as_json:
-        print(json.dumps(_as_data(arguments, drifts, said, left), indent=2, ensure_ascii=False))
+        print(
+            json.dumps(_as_data(arguments, drifts, said, rows, left), indent=2, ensure_ascii=False)
+        )
     else:
-        print("\n".join(_lines(arguments, drifts, said, left)))
+        print("\n".join(_lines(arguments, drifts, said, rows, left)))
     return 0
 
 
@@ -99,28 +108,52 @@ def _open_ones(books: "Books", tenant: str | None) -> list[_Open]:
         for one in books.unconfirmed(tenant=tenant)
     ]
     found += [
-        _Open(
-            f"lease:{lost.holder}:{lost.counter}",
-            lost.lost_us,
-            lost.nano_usd,
-            f"{lost.scope} {lost.who}, a worker that ended",
-            None,
-            lost,
-        )
-        for lost in books.lost_leases()
-        if tenant is None or (lost.scope, lost.who) == ("tenant", tenant)
+        _Open(loss.id, loss.lost_us, loss.nano_usd, _about(loss), None, loss)
+        for loss in books.losses()
+        if tenant is None or loss.tenant == tenant
     ]
     return found
 
 
-def _settle(books: "Books", said: _Said) -> None:
-    from turnout.engine.books import LostLease
+def _about(loss: "Loss") -> str:
+    counters = dict.fromkeys(f"{one.scope} {one.who}" for one in (*loss.leases, *loss.follow))
+    shown = list(counters)[:_MOST_COUNTERS]
+    if len(counters) > len(shown):
+        shown.append(f"{len(counters) - len(shown)} more")
+    return f"a worker that was killed, the largest of its leases: {', '.join(shown)}"
+
+
+def _corrections(
+    books: "Books", arguments: argparse.Namespace, known: Mapping[str, _Open]
+) -> Iterator[_Open]:
+    """The corrections that are named to be said anew."""
+    for written in (*arguments.release, *(one.rpartition("=")[0] for one in arguments.charge)):
+        if written in known or not (written.isascii() and written.isdecimal()):
+            continue
+        try:
+            found = books.correction(int(written[:18]))
+        except LookupError:
+            continue
+        entry = found.entry
+        about = f"{entry.tenant}, a correction"
+        yield _Open(written, entry.time_us, found.cost_nano_usd, about, entry.request, found)
+
+
+def _whose(one: "Drift") -> str:
+    of = f" of {one.tenant}" if one.tenant else ""
+    return f"{one.scope} {one.who}{of}"
+
+
+def _settle(books: "Books", said: _Said) -> int:
+    """Write it down; the number of the ledger's row."""
+    from turnout.engine.books import Correction, Loss
 
     try:
-        if isinstance(said.one.of, LostLease):
-            books.settle_lost(said.one.of, said.nano_usd)
-        else:
-            books.correct(said.one.of.number, said.nano_usd)
+        if isinstance(said.one.of, Loss):
+            return books.settle_lost(said.one.of, said.nano_usd)
+        if isinstance(said.one.of, Correction):
+            return books.correct_again(said.one.of.number, said.nano_usd)
+        return books.correct(said.one.of.number, said.nano_usd)
     except LookupError:
         raise CommandError(
             f"`{said.one.id}` was settled by somebody else meanwhile; what came before it is done"
@@ -130,14 +163,27 @@ def _settle(books: "Books", said: _Said) -> None:
 # --- what was said of them -----------------------------------------------------------------------
 
 
-def _said(arguments: argparse.Namespace, found: Sequence[_Open], now_us: int) -> list[_Said]:
+def _said(
+    arguments: argparse.Namespace,
+    by_id: Mapping[str, _Open],
+    found: Sequence[_Open],
+    now_us: int,
+) -> list[_Said]:
     """What each is said to have cost. Raises: CommandError."""
-    by_id = {one.id: one for one in found}
+    from turnout.engine.books import Correction
+
     said: dict[str, _Said] = {}
 
     def say(one: _Open, nano_usd: int, by: str) -> None:
         if one.id in said:
             raise CommandError(f"`{printable(one.id)}` is said twice")
+        is_over = nano_usd > one.left_nano_usd and not isinstance(one.of, Correction)
+        if is_over and not arguments.over:
+            raise CommandError(
+                f"`{printable(one.id)}` has cost ${format_usd(one.left_nano_usd)} at most, not "
+                f"${format_usd(nano_usd)}",
+                help="if it really has cost more than was reserved for it, add `--over`",
+            )
         said[one.id] = _Said(one, nano_usd, by)
 
     for id in arguments.release:
@@ -226,6 +272,7 @@ def _as_data(
     arguments: argparse.Namespace,
     drifts: Sequence["Drift"],
     said: Sequence[_Said],
+    rows: Mapping[str, int],
     left: Sequence[_Open],
 ) -> dict[str, Any]:
     return {
@@ -234,6 +281,7 @@ def _as_data(
         "counters": [
             {
                 "scope": one.scope,
+                "tenant": one.tenant or None,
                 "who": one.who,
                 "from": told_instant(one.from_us),
                 "to": told_instant(one.to_us),
@@ -245,7 +293,13 @@ def _as_data(
             for one in drifts
         ],
         "corrected": [
-            {**_open_data(one.one), "cost": format_usd(one.nano_usd), "by": one.by} for one in said
+            {
+                **_open_data(one.one),
+                "cost": format_usd(one.nano_usd),
+                "by": one.by,
+                "row": rows.get(one.one.id),
+            }
+            for one in said
         ],
         "unconfirmed": [_open_data(one) for one in left],
     }
@@ -265,6 +319,7 @@ def _lines(
     arguments: argparse.Namespace,
     drifts: Sequence["Drift"],
     said: Sequence[_Said],
+    rows: Mapping[str, int],
     left: Sequence[_Open],
 ) -> Iterator[str]:
     would = "would be " if arguments.dry_run else ""
@@ -272,7 +327,7 @@ def _lines(
         yield "all counters are as the ledger says"
     for drift in drifts[:_MOST_SHOWN]:
         yield (
-            f"the counter of {drift.scope} {printable(drift.who)} {would}set right: "
+            f"the counter of {printable(_whose(drift))} {would}set right: "
             f"${format_usd(drift.settled_nano_usd)} settled and "
             f"${format_usd(drift.unconfirmed_nano_usd)} unconfirmed, which the ledger has as "
             f"${format_usd(drift.ledger_settled_nano_usd)} and "
@@ -280,15 +335,15 @@ def _lines(
         )
     for one in said[:_MOST_SHOWN]:
         what = f"charged with ${format_usd(one.nano_usd)}" if one.nano_usd else "released"
-        most = format_usd(one.one.left_nano_usd)
-        yield f"{printable(one.one.id)} {would}{what}, of ${most} at most"
+        row = f": row {rows[one.one.id]} of the ledger" if one.one.id in rows else ""
+        yield f"{printable(one.one.id)} {would}{what}, {_before(one.one)}{row}"
     if len(said) > _MOST_SHOWN:
         yield f"and {len(said) - _MOST_SHOWN} more"
     if not left:
         yield "nothing is unconfirmed"
         return
     total = format_usd(sum(one.left_nano_usd for one in left))
-    yield f"unconfirmed: {plural(len(left), 'attempt')}, ${total} at most"
+    yield f"unconfirmed: {_counts(left)}, ${total} at most"
     for open in left[:_MOST_SHOWN]:
         yield (
             f"  {printable(open.id)}  {told_instant(open.time_us)}  at most "
@@ -297,3 +352,18 @@ def _lines(
         )
     if len(left) > _MOST_SHOWN:
         yield f"  and {len(left) - _MOST_SHOWN} more; `--format json` has all"
+
+
+def _before(one: _Open) -> str:
+    from turnout.engine.books import Correction
+
+    told = format_usd(one.left_nano_usd)
+    return f"${told} before" if isinstance(one.of, Correction) else f"of ${told} at most"
+
+
+def _counts(left: Sequence[_Open]) -> str:
+    from turnout.engine.books import Loss
+
+    lost = sum(isinstance(one.of, Loss) for one in left)
+    counts = [(len(left) - lost, "attempt"), (lost, "killed worker")]
+    return " and ".join(plural(number, name) for number, name in counts if number)

@@ -203,6 +203,17 @@ def file_of(place: str) -> tuple[Path, str]:
     return file, shown
 
 
+def check_there(home: Path, what: str) -> None:
+    """Check that a home has a database: reading must not make one. Raises: CommandError."""
+    from turnout.engine.state.database import FILE
+
+    if not (home / FILE).is_file():
+        raise CommandError(
+            f"there are no {what}, as there is no database `{printable(str(home / FILE))}`",
+            help="set TURNOUT_HOME to the folder that the gateway runs with",
+        )
+
+
 def policies_of(store: "SqliteStore") -> Callable[[str], Program | None]:
     """Policies of the past by their digest; None of one that cannot be built again."""
     from turnout.engine.catalog import language_schema

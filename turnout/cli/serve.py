@@ -15,6 +15,7 @@ import argparse
 import os
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -137,6 +138,7 @@ def serve(settings: Settings, stop: Stop) -> int:
     if settings.shadow is not None:
         beside = shadowing(settings, partial(_check_tenant, settings))
     make_home(settings.home)
+    _warn_if_open(settings.home)
     if settings.tls_cert is not None and settings.tls_key is not None:
         _check_certificate(settings.tls_cert, settings.tls_key)
     with _listen(settings) as listening:
@@ -217,6 +219,19 @@ def make_home(home: Path) -> None:
             f"the folder `{home}` cannot be made: {(error.strerror or str(error)).lower()}",
             help="set TURNOUT_HOME to a folder that can be written",
         ) from None
+
+
+def _warn_if_open(home: Path) -> None:
+    """Say so where others on this machine may look into what is kept."""
+    # Not tightened: a mounted volume may belong to somebody else, or be shared on purpose.
+    mode = stat.S_IMODE(home.stat().st_mode)
+    if mode & 0o077:
+        shown = printable(str(home))
+        print(
+            f"turnout: warning: the folder `{shown}` is open to others on this machine (mode "
+            f"{mode:04o}); the files in it are not; to close it: chmod 700 {shown}",
+            file=sys.stderr,
+        )
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -2,6 +2,7 @@
 
   turnout tenants list
   turnout tenants set acme --tier pro --rpm 600 --tpm 200k --budget '$100/month'
+  turnout tenants set acme --team-budget 'search=$0.50/day' --user-budget '$5/month'
   turnout tenants show acme
   turnout tenants remove acme
 
@@ -27,10 +28,12 @@ from turnout.engine.state.store import StoreError
 from turnout.engine.tenants import Tenants
 
 from .dispatch import FINDINGS, INPUT_ERROR, CommandError
+from .recorded import check_there
 from .report import printable
 
 _ACTOR = "cli"
 _FIELDS = ("tier", "region", "rpm", "tpm", "concurrency")
+_PARTS = ("team", "user")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +52,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="LIMIT",
         help="what it may spend, such as $100/month, in place of what it might so far",
     )
+    for scope in _PARTS:
+        put.add_argument(
+            f"--{scope}-budget",
+            metavar="LIMIT",
+            action="append",
+            default=[],
+            help=f"what each {scope} of it may spend, or NAME=LIMIT for one; may be repeated",
+        )
     put.add_argument(
         "--clear", metavar="LIST", help="take these away, with commas: tier,rpm,budgets …"
     )
@@ -77,6 +88,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out one of the four."""
     home = Path(os.environ.get("TURNOUT_HOME", "").strip() or "~/.turnout").expanduser()
     action = {"list": _list, "show": _show, "set": _set, "remove": _remove}
+    if arguments.action != "set":
+        check_there(home, "stored tenants")
     try:
         with _Opened(home, _program(arguments.policy)) as tenants:
             return action[arguments.action](arguments, tenants)
@@ -190,12 +203,13 @@ def _set(arguments: argparse.Namespace, tenants: Tenants) -> int:
 def _wanted(arguments: argparse.Namespace, tenants: Tenants) -> tuple[dict[str, Any], str | None]:
     """The settings that a tenant is to have, and the revision that they are a change of."""
     named = {name: value for name in _FIELDS if (value := getattr(arguments, name)) is not None}
+    budgets = _budgets(arguments)
     if arguments.settings is not None:
-        if named or arguments.budget or arguments.clear:
+        if named or budgets or arguments.clear:
             raise CommandError("`--settings` is all of it: leave out the other options")
         return _read(arguments.settings), None
     cleared = [word.strip() for word in (arguments.clear or "").split(",") if word.strip()]
-    if not (named or arguments.budget or cleared):
+    if not (named or budgets or cleared):
         raise CommandError(
             "nothing is said of the tenant", help="name what to set, such as `--rpm 600`"
         )
@@ -215,13 +229,29 @@ def _wanted(arguments: argparse.Namespace, tenants: Tenants) -> tuple[dict[str, 
     for word in cleared:
         settings.pop(word, None)
     settings |= named
-    if arguments.budget:
-        others = [one for one in settings.get("budgets", ()) if one.get("scope") not in _TENANTS]
-        settings["budgets"] = [{"limit": arguments.budget}, *others]
+    if budgets:
+        replaced = {_about(one) for one in budgets}
+        others = [one for one in settings.get("budgets", ()) if _about(one) not in replaced]
+        settings["budgets"] = [*budgets, *others]
     return settings, expected
 
 
-_TENANTS = (None, "tenant")
+def _budgets(arguments: argparse.Namespace) -> list[dict[str, str]]:
+    """The budgets that flags name; of several about the same, the last one."""
+    budgets: list[dict[str, str]] = [{"limit": arguments.budget}] if arguments.budget else []
+    for scope in _PARTS:
+        for text in getattr(arguments, f"{scope}_budget"):
+            of, is_named, limit = text.rpartition("=")
+            # A name of its own, since those that are given none are all called alike.
+            one = {"name": f"{arguments.name}_{scope}_{of}", "of": of} if is_named else {}
+            budgets.append({"scope": scope, "limit": limit} | one)
+    return list({_about(one): one for one in budgets}.values())
+
+
+def _about(budget: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Whose a budget is: of its scope and its `of`; all of a tenant's own are alike."""
+    scope = budget.get("scope") or "tenant"
+    return scope, None if scope == "tenant" else budget.get("of")
 
 
 def _read(text: str) -> dict[str, Any]:

@@ -8,11 +8,17 @@ Works on TURNOUT_HOME (by default ~/.turnout).
 import argparse
 import os
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from turnout.settings import Settings, SettingsError
 
 from .dispatch import CommandError
 from .recorded import HERE, file_of
+
+if TYPE_CHECKING:
+    from turnout.engine.keeping import Keeping
+
+_VARIABLES = ("TURNOUT_KEEP_LEDGER_DAYS", "TURNOUT_KEEP_JOURNAL_DAYS", "TURNOUT_KEEP_AUDIT_DAYS")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Remove, and print how many rows went."""
-    from turnout.engine.state.database import Database, migrate, url_of_file
+    from turnout.engine.state.database import Database, check_known, migrate, url_of_file
     from turnout.engine.state.store import StoreError
     from turnout.engine.state.trim import KINDS, SqliteTrimmer
 
@@ -43,15 +49,22 @@ def run(arguments: argparse.Namespace) -> int:
     database = Database(url)
     trimmer = SqliteTrimmer(database)
     try:
-        migrate(url)
+        if arguments.dry_run:
+            check_known(database)
+        else:
+            migrate(url)
         cut, rows = trimmer.preview(keeping)
         if not arguments.dry_run and (done := trimmer.trim(keeping, "cli")) is not None:
             rows = dict(done.rows)
     except StoreError as error:
-        raise CommandError(f"`{shown}` cannot be trimmed: {error}") from None
+        help = None
+        if "no such" in str(error):
+            help = "it is of an older turnout, whose tables a dry run leaves as they are"
+        raise CommandError(f"`{shown}` cannot be trimmed: {error}", help=help) from None
     finally:
         database.close()
     before = {"ledger": cut.ledger_us, "journal": cut.journal_us, "audit": cut.audit_us}
+    print(_days(keeping))
     verb = "would go" if arguments.dry_run else "removed"
     for kind, of in KINDS.items():
         if not before[of]:
@@ -60,3 +73,13 @@ def run(arguments: argparse.Namespace) -> int:
             day = datetime.fromtimestamp(before[of] / 1e6, UTC).strftime("%Y-%m-%d %H:%MZ")
             print(f"{kind:10} {rows[kind]:>10} {verb}, older than {day}")
     return 0
+
+
+def _days(keeping: "Keeping") -> str:
+    """By which days it goes, and where each comes from."""
+    days = (keeping.ledger_days, keeping.journal_days, keeping.audit_days)
+    told = []
+    for name, many in zip(_VARIABLES, days, strict=True):
+        origin = "set" if os.environ.get(name, "").strip() else "default"
+        told.append(f"{name}={many} ({origin})")
+    return f"by {', '.join(told)}"

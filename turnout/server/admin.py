@@ -15,7 +15,7 @@ from sanic import HTTPResponse
 from turnout.engine.request import RequestError
 from turnout.engine.tenants import Tenants
 
-from .body import parse, read_body
+from .body import parse_strictly, read_body
 from .guard import check_json
 from .identity import identity_of
 from .wire import Incoming, json_bytes, refusal, station
@@ -37,7 +37,7 @@ async def put_tenant(incoming: Incoming, name: str) -> HTTPResponse:
     """Keep the settings in the body as those of a tenant, in place of what it had."""
     raw = await read_body(incoming, station(incoming))
     check_json(incoming)
-    body = parse(raw)
+    body = parse_strictly(raw)
     expected = _expected(incoming)
     found, is_new = await asyncio.to_thread(
         _tenants(incoming).put, unquote(name), body, identity_of(incoming).actor, expected

@@ -17,7 +17,7 @@ from turnout.engine.keys import NoSuchKeyError, RevokedError, digest_of, new_tex
 from turnout.engine.request import RequestError
 from turnout.engine.state.store import StoreError
 
-from .body import parse, read_body
+from .body import parse_strictly, read_body
 from .guard import check_json
 from .identity import identity_of
 from .wire import Incoming, json_value, refusal, station
@@ -83,7 +83,7 @@ async def _body(incoming: Incoming) -> Mapping[str, Any]:
     raw = await read_body(incoming, station(incoming))
     # A page in a browser may send what is not said to be JSON without asking first.
     check_json(incoming)
-    return parse(raw) if raw.strip() else {}
+    return parse_strictly(raw) if raw.strip() else {}
 
 
 async def _kept(work: Callable[[], _T]) -> _T:

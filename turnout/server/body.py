@@ -273,3 +273,23 @@ def parse(raw: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise refusal(400, "invalid_type", f"The body must be a JSON object, not {kind_of(body)}.")
     return body
+
+
+def parse_strictly(raw: bytes) -> dict[str, Any]:
+    """The body as a mapping in which no member stands twice, at any depth.
+
+    For operators: of two values nobody knows which was meant. Raises: RequestError 400.
+    """
+    body = parse(raw)
+    check_depth(body)
+    json.loads(raw, object_pairs_hook=_each_once, parse_int=str, parse_float=str)
+    return body
+
+
+def _each_once(members: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for name, _ in members:
+        if name in seen:
+            told = f"`{name}` stands in the same object more than once; send it once."
+            raise refusal(400, "invalid_json", told, name)
+        seen.add(name)

@@ -2,13 +2,17 @@
 
 The former is the document of `turnout costs --format json`.
 
-A caller sees what its own tenant spent: of its user, where its key has one, else of its team. Who
+A caller sees what its own tenant spent: of its user, where its key has one, else of its team. An
+operator's key sees all tenants, or the one that `tenant` names. Who
 brought a provider's key and no other sees nothing: the tenant of strangers is not theirs.
 """
+
+from collections.abc import Sequence
 
 from sanic import HTTPResponse
 
 from turnout.engine.costs import FILTERS
+from turnout.engine.request import RequestError
 
 from .identity import Identity, identity_of
 from .wire import Incoming, json_value, refusal, station
@@ -20,11 +24,10 @@ EVERYBODY = "*"
 async def show_costs(incoming: Incoming) -> HTTPResponse:
     """What was spent, by day or by what else is asked for."""
     identity = _known(incoming)
-    asked = _asked(incoming)
+    asked = _asked(incoming, _PARAMETERS)
     caller = identity.caller
     if identity.sees_all:
-        asked.setdefault("tenant", caller.tenant)
-        if asked["tenant"] == EVERYBODY:
+        if asked.get("tenant") == EVERYBODY:
             del asked["tenant"]
     else:
         own = {"tenant": caller.tenant, "user": caller.user}
@@ -32,19 +35,21 @@ async def show_costs(incoming: Incoming) -> HTTPResponse:
             own["team"] = caller.team
         for name, who in own.items():
             if who is not None and asked.setdefault(name, who) != who:
-                raise refusal(
-                    403,
-                    "insufficient_scope",
-                    f"This key sees what its own {name} spent; another's takes the scope `admin`.",
-                    name,
-                )
+                raise _not_its_own(name)
     return json_value(incoming, await station(incoming).gateway.costs(asked))
 
 
 async def show_budgets(incoming: Incoming) -> HTTPResponse:
-    """How the budgets are that the caller's own requests count against."""
-    gateway = station(incoming).gateway
-    return json_value(incoming, await gateway.budgets(_known(incoming).caller))
+    """How the budgets are that the caller's own requests count against; all, for an operator."""
+    gateway, identity = station(incoming).gateway, _known(incoming)
+    tenant = _asked(incoming, ("tenant",)).get("tenant")
+    if identity.sees_all:
+        told = await gateway.all_budgets(None if tenant == EVERYBODY else tenant)
+    else:
+        if tenant not in (None, identity.caller.tenant):
+            raise _not_its_own("tenant")
+        told = await gateway.budgets(identity.caller)
+    return json_value(incoming, told)
 
 
 def _known(incoming: Incoming) -> Identity:
@@ -59,13 +64,23 @@ def _known(incoming: Incoming) -> Identity:
     return identity
 
 
-def _asked(incoming: Incoming) -> dict[str, str]:
+def _not_its_own(name: str) -> RequestError:
+    return refusal(
+        403,
+        "insufficient_scope",
+        f"This key sees what its own {name} spent; another's takes the scope `admin`.",
+        name,
+    )
+
+
+def _asked(incoming: Incoming, known: Sequence[str]) -> dict[str, str]:
     """The parameters, each at most once. Raises: RequestError 400."""
     found: dict[str, str] = {}
     for name, value in incoming.get_query_args(keep_blank_values=True):
-        if name not in _PARAMETERS:
-            told = ", ".join(f"`{one}`" for one in _PARAMETERS)
-            raise refusal(400, "unknown_parameter", f"The parameters are {told}.", name[:64])
+        if name not in known:
+            told = ", ".join(f"`{one}`" for one in known)
+            what = "parameter is" if len(known) == 1 else "parameters are"
+            raise refusal(400, "unknown_parameter", f"The {what} {told}.", name[:64])
         if name in found:
             raise refusal(400, "invalid_value", f"`{name}` is given twice.", name)
         found[name] = value

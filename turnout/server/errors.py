@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sanic import HTTPResponse
+from sanic.constants import HTTP_METHODS
 from sanic.exceptions import (
     BadRequest,
     ExpectationFailed,
@@ -93,12 +94,23 @@ def _told(request: Incoming, exception: BaseException) -> RequestError:
 
 
 def _method_not_allowed(request: Incoming, exception: MethodNotAllowed) -> RequestError:
-    allowed = ", ".join(sorted(exception.allowed_methods or ()))
+    # The router leaves them out where a part of the path is a name.
+    allowed = ", ".join(sorted(exception.allowed_methods or _taken(request)))
     told = refusal(
         405, None, f"`{_shown(request)}` does not take `{request.method}`, only {allowed}."
     )
     told.headers["allow"] = allowed
     return told
+
+
+def _taken(request: Incoming) -> Iterator[str]:
+    """The methods that the request's path does take."""
+    for method in HTTP_METHODS:
+        try:
+            request.app.router.get(request.path, method, None)
+        except (NotFound, MethodNotAllowed):
+            continue
+        yield method
 
 
 def _stopped(message: str) -> RequestError:

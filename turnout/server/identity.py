@@ -46,6 +46,9 @@ _TOLD: dict[Reason, str] = {
 }
 
 
+_OR_OWN = "; or a provider's own key in its place, which then pays for the answer"
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who asks, with what it may spend: its own provider key, or the gateway's credentials.
@@ -129,7 +132,7 @@ async def _of_turnout(here: Station, text: str | None) -> Identity:
         raise _not_let_in(
             "key_missing",
             "No key was sent: send one of this gateway's as `authorization: Bearer tk_…`, or in "
-            "`x-api-key`.",
+            f"`x-api-key`{_OR_OWN if here.settings.auth is Auth.PASSTHROUGH else ''}.",
         )
     if _is_admin(here, text):
         return _operator(here.settings.tenant)

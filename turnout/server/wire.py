@@ -142,6 +142,9 @@ class Gateway(Protocol):
     async def budgets(self, caller: Caller) -> dict[str, Any]:
         """How the budgets of a caller are. Raises: RequestError."""
 
+    async def all_budgets(self, tenant: str | None) -> dict[str, Any]:
+        """How the budgets of a tenant are, None: of all. Raises: RequestError."""
+
     def health(self) -> dict[str, Any]:
         """Whether this worker serves, and how."""
 

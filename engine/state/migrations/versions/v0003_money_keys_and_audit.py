@@ -10,11 +10,11 @@ _TIME = sa.BigInteger
 _MONEY = sa.BigInteger
 _ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _OF_COUNTERS = (
-    ("tenant", "tenant", None),
-    ("team", "team", "team IS NOT NULL"),
-    ("user", "user", '"user" IS NOT NULL'),
-    ("key", "key_id", "key_id IS NOT NULL"),
-    ("target", "target", None),
+    ("tenant", ["tenant"], None),
+    ("team", ["team", "tenant"], "team IS NOT NULL"),
+    ("user", ["user", "tenant"], '"user" IS NOT NULL'),
+    ("key", ["key_id"], "key_id IS NOT NULL"),
+    ("target", ["target"], None),
 )
 
 
@@ -22,11 +22,11 @@ def upgrade() -> None:
     """Make the tables; ledger rows say who paid, and which row they correct."""
     op.add_column("ledger", sa.Column("payer", sa.Text, nullable=False, server_default="gateway"))
     op.add_column("ledger", sa.Column("corrects", sa.BigInteger))
-    for name, column, where in _OF_COUNTERS:
+    for name, columns, where in _OF_COUNTERS:
         op.create_index(
             f"ledger_{name}",
             "ledger",
-            [column, "time_us"],
+            [*columns, "time_us"],
             sqlite_where=None if where is None else sa.text(where),
         )
     unconfirmed = sa.text("unconfirmed_nano_usd > 0")
@@ -35,12 +35,13 @@ def upgrade() -> None:
         "counters",
         sa.Column("id", _ROW_ID, primary_key=True),
         sa.Column("scope", sa.Text, nullable=False),
+        sa.Column("tenant", sa.Text, nullable=False),
         sa.Column("who", sa.Text, nullable=False),
         sa.Column("from_us", _TIME, nullable=False),
         sa.Column("to_us", _TIME, nullable=False),
         sa.Column("settled_nano_usd", _MONEY, nullable=False),
         sa.Column("unconfirmed_nano_usd", _MONEY, nullable=False),
-        sa.UniqueConstraint("scope", "who", "from_us", "to_us", name="counters_stretch"),
+        sa.UniqueConstraint("scope", "tenant", "who", "from_us", "to_us", name="counters_stretch"),
     )
     op.create_table(
         "holders",
@@ -104,6 +105,7 @@ def upgrade() -> None:
         "alerts",
         sa.Column("id", _ROW_ID, primary_key=True),
         sa.Column("scope", sa.Text, nullable=False),
+        sa.Column("tenant", sa.Text, nullable=False),
         sa.Column("who", sa.Text, nullable=False),
         sa.Column("from_us", _TIME, nullable=False),
         sa.Column("to_us", _TIME, nullable=False),
@@ -115,6 +117,7 @@ def upgrade() -> None:
         sa.Column("sent_us", _TIME),
         sa.UniqueConstraint(
             "scope",
+            "tenant",
             "who",
             "from_us",
             "to_us",
