@@ -103,6 +103,7 @@ LOGGED: Mapping[str, tuple[str, ...]] = {
     "why a key cannot be read: its variable, the file's name or the exit code": (
         "rotation: failure",
     ),
+    "the public part of a key, by which it is listed": ("keys: row.id",),
     "the names of providers": ("rotation: ', '.join((f'`{one}`' for one in news.others))",),
     "a record's fate, in our own words": (
         "audit: why",

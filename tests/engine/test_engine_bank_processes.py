@@ -126,8 +126,9 @@ def test_what_killed_and_stopped_workers_had_may_have_been_spent(tmp_path: Path)
         os.kill(stopped.pid or 0, signal.SIGSTOP)
         until(tmp_path, lambda lost, held: held == 0 and 20 * W <= lost <= CALLS * W)
         os.kill(stopped.pid or 0, signal.SIGCONT)
-        # Its ten open calls stay with the old lease; the rest of the budget is there again.
-        until(tmp_path, lambda lost, held: lost == 20 * W and held == W)
+        # Its ten open calls stay with the old lease; the rest of the budget is there again, but for
+        # the call that the killed one may have made beside its ten.
+        until(tmp_path, lambda lost, held: 20 * W <= lost <= 21 * W and held == W)
         assert stopped.is_alive()
     finally:
         for one in (killed, stopped):
