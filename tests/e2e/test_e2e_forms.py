@@ -372,7 +372,5 @@ def test_serve_says_what_it_does_not_enforce_yet(serve: Callable[..., Any], addr
     )
     said = [line for line in served.log.read_text().splitlines() if "turnout: warning:" in line]
     assert [line.partition("warning: ")[2].partition(" ")[0] for line in said] == [
-        "budgets",
-        "rates",
         "`cache:`",
     ]

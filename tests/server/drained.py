@@ -18,6 +18,7 @@ from typing import Any
 from turnout.engine.audit import Audit, Unheard
 from turnout.engine.draw import Draw
 from turnout.engine.keyring import Keyring, NoKeys
+from turnout.engine.offered import Asking
 from turnout.engine.request import Caller, Reply, Request, StreamReply
 from turnout.engine.seats import Leave, nothing
 from turnout.server import workers as supervisor
@@ -89,10 +90,10 @@ class SlowGateway:
         os.kill(os.getpid(), signal.SIGKILL)
         return Reply(200, b"{}")
 
-    def models(self) -> list[dict[str, Any]]:
+    def models(self, asking: Asking) -> list[dict[str, Any]]:
         return [{"id": str(os.getpid())}]
 
-    def model(self, name: str) -> dict[str, Any]:
+    def model(self, name: str, asking: Asking) -> dict[str, Any]:
         return {"id": name}
 
     async def explain(self, request: Request) -> dict[str, Any]:
