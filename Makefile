@@ -12,6 +12,10 @@ CLIENTS := $(patsubst %,.cache/clients/%/.ready,frameworks legacy)
 # tests of a file share what it starts.
 PURE   := tests/dsl tests/cli tests/docs
 BESIDE := $(PURE) tests/engine tests/adapters tests/wiring tests/conformance
+# Half as many again as there are cores: tests of servers wait for half of their time.
+HANDS = $(shell $(BIN)/python -c 'import os; n = os.cpu_count() or 1; print(n + (n + 1) // 2)')
+# Set, it would have each of some hundred processes compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run check test proof bench soak chaos money docs prices format pins clean
@@ -39,14 +43,14 @@ check: $(VENV)/.dev ## format, lint, types, imports, generated pages, the price 
 test: check $(VENV)/.node $(CLIENTS) ## everything, with counts that fit 20 minutes
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -n auto $(BESIDE)
-	$(BIN)/coverage run -m pytest -q -n auto --dist loadfile $(addprefix --ignore=,$(BESIDE))
+	$(BIN)/coverage run -m pytest -q -n $(HANDS) --dist loadfile $(addprefix --ignore=,$(BESIDE))
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered --skip-empty --sort=cover
 	$(BIN)/python tests/coverage_floors.py
 
 proof: check $(VENV)/.node $(CLIENTS) ## the full figures: many more examples, 200 000 mutated policies, how long proofs take, the soak, chaos, money
 	TURNOUT_EXAMPLES=5000 TURNOUT_MUTATIONS=200000 $(BIN)/python -m pytest -q -n auto $(PURE)
-	$(BIN)/python -m pytest -q -n auto --dist loadfile $(addprefix --ignore=,$(PURE))
+	TURNOUT_CANARIES=whole $(BIN)/python -m pytest -q -n auto --dist loadfile $(addprefix --ignore=,$(PURE))
 	$(BIN)/python -m benchmarks.proofs --check
 	$(BIN)/python -m benchmarks.soak --requests 20000
 	$(BIN)/python -m benchmarks.chaos

@@ -228,12 +228,7 @@ class Relay:
         """The client's event for one of the provider's. Raises: ProviderError."""
         if self.complete:
             return None
-        try:
-            parsed = orjson.loads(event.data)
-        except orjson.JSONDecodeError:
-            raise fault.bad_output("the provider's stream holds malformed JSON") from None
-        if not isinstance(parsed, dict):
-            raise fault.bad_output("the provider's stream holds an event that is no object")
+        parsed = fault.object_of(event.data)
         kind = parsed.get("type")
         if kind == "error" or event.name == b"error" or parsed.get("error"):
             raise fault.from_error(parsed.get("error") or {}, self._secrets)

@@ -325,12 +325,7 @@ class Translation:
         """The client's chunk for one event, if it gives one. Raises: ProviderError."""
         if self.ended:
             return None
-        try:
-            parsed = orjson.loads(event.data)
-        except orjson.JSONDecodeError:
-            raise fault.bad_output("the provider's stream holds malformed JSON") from None
-        if not isinstance(parsed, dict):
-            raise fault.bad_output("the provider's stream holds an event that is no object")
+        parsed = fault.object_of(event.data)
         kind = parsed.get("type")
         delta = parsed.get("delta")
         message = delta.get("message") if isinstance(delta, dict) else None

@@ -331,6 +331,17 @@ def bad_output(
     return ProviderError(Fault.BAD_OUTPUT, message, status=status, should_retry=should_retry)
 
 
+def object_of(data: bytes) -> dict[str, Any]:
+    """What an event of a stream says, as JSON. Raises: ProviderError where it is no object."""
+    try:
+        parsed = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        raise bad_output("the provider's stream holds malformed JSON") from None
+    if not isinstance(parsed, dict):
+        raise bad_output("the provider's stream holds an event that is no object")
+    return parsed
+
+
 def no_answer(body: bytes, wanted: str, secrets: Iterable[str] = ()) -> ProviderError:
     """Explain a 200 whose body is not what was `wanted` (`a chat completion`)."""
     try:

@@ -195,12 +195,7 @@ class ResponseRelay:
         """The client's event for the provider's; None for nothing. Raises: ProviderError."""
         if self.complete or event.data == _DONE:
             return None
-        try:
-            data = orjson.loads(event.data)
-        except orjson.JSONDecodeError:
-            raise fault.bad_output("the provider's stream holds malformed JSON") from None
-        if not isinstance(data, dict):
-            raise fault.bad_output("the provider's stream holds an event that is no object")
+        data = fault.object_of(event.data)
         kind = data.get("type") or event.name.decode("utf-8", "replace")
         if kind == "error" or data.get("error"):
             raise fault.from_error(data.get("error") or data, self._secrets)

@@ -52,6 +52,7 @@ def by_stage(body: bytes, chunks: int, repeat: int) -> list[Stage]:
     fresh = _requests(body)
 
     def observe(request: Request) -> Any:
+        request.measured = None  # as of one that just came in
         return decider.observe(request, None, table)
 
     def decided(request: Request) -> Any:
@@ -69,7 +70,7 @@ def by_stage(body: bytes, chunks: int, repeat: int) -> list[Stage]:
             "parse and check the body", _best(lambda raw: check_chat(parse(raw)), [body] * repeat)
         ),
         Stage("resolve the model's name", _best(live.names.resolve, ["auto"] * repeat)),
-        Stage("bound the tokens", _best(tokens.bounds, requests)),
+        Stage("bound the tokens", _best(tokens.measure, requests)),
         Stage("count the tokens", _best(tokens.count, requests)),
         Stage("decide: snapshot, rules", _best(lambda r: decider.decide(observe(r)), requests)),
         Stage("decide: rules alone, values known", _best(index_of, [seen] * repeat)),

@@ -424,7 +424,8 @@ class Breaking:
 class Budget:
     """A spending limit. `of` None: each tenant (team, user …) its own counter.
 
-    `steps`: (share of the limit in 10 000, what happens there), rising.
+    `steps`: (share of the limit in 10 000, what happens there), rising. `tenant`: whose teams,
+    users and keys it is about alone; None, as in every policy: those of all.
     """
 
     name: str
@@ -434,6 +435,7 @@ class Budget:
     period: Literal["day", "week", "month"]
     steps: tuple[tuple[int, Literal["alert", "reject"]], ...]
     span: Span
+    tenant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

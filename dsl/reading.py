@@ -4,6 +4,8 @@
 calculated. They know each other through this class only.
 """
 
+from abc import ABC, abstractmethod
+
 from . import tree
 from .agree import WORDS, shown
 from .core import REQUESTED, Read, Slot, Term
@@ -20,7 +22,7 @@ MAX_SIZE = 20_000  # parts of a condition, `let` names spelled out
 MAX_PARTS = 500_000  # parts of all conditions of a policy; a `where` counts for each candidate
 
 
-class Reading:
+class Reading(ABC):
     """One expression being read in one place.
 
     `is_definition`: a `let` on its own, read for whatever target a rule will have: bare values are
@@ -66,9 +68,9 @@ class Reading:
         self.is_beside_text = before
         return term
 
+    @abstractmethod
     def read(self, expression: tree.Expression) -> Term:
         """The term of an expression, whatever its kind."""
-        raise NotImplementedError
 
     def find(self, finding: Diagnostic) -> None:
         """Take a finding down; what stands in a definition is found once, where that is checked."""

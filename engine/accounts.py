@@ -37,11 +37,15 @@ class Account:
 
 
 class Stored(NamedTuple):
-    """A tenant as it is kept; `revision` is another after each change of it."""
+    """A tenant as it is kept; `revision` is another after each change of it.
+
+    `is_sound` False: its settings cannot be read, and stand here empty.
+    """
 
     name: str
     settings: Mapping[str, Any]
     changed_us: int
+    is_sound: bool = True
 
     @property
     def revision(self) -> str:
@@ -151,6 +155,15 @@ class Accounts:
                 "tenant_not_in_policy",
                 f"The policy in force lists the tenants that it serves, and `{name}` is none of "
                 "them; its operator can add it to `tenant` under `attributes:`.",
+            )
+        if self._store is not None and self._seen < 0 and name not in program.tenants:
+            # It may have a budget, and rates: nobody knows.
+            raise RequestError(
+                503,
+                "service_unavailable_error",
+                "tenants_unavailable",
+                "The gateway could not read its tenants yet.",
+                retry_after_us=1_000_000,
             )
         account = self._stored.get(name)
         if account is not None and not account.is_sound and name not in program.tenants:

@@ -24,7 +24,8 @@ from turnout.dsl.units import format_usd
 from .board import Board
 from .books import Books, Standing
 from .costs import projected, told_instant
-from .spent import Period, period_of, tenant_of
+from .counter import Known, Whose
+from .spent import Period, period_of
 from .state.store import StoreError
 
 _log = logging.getLogger("turnout.alerts")
@@ -43,10 +44,6 @@ _WHOLE = 10_000
 _KEEP_TRYING_US = 86_400_000_000
 _FIRST_PAUSE_US, _LONGEST_PAUSE_US = 1_000_000, 300_000_000
 _AT_A_TIME = 100  # messages read from the store
-
-
-Whose = tuple[str, str]
-"""The tenant of a team or user (else empty), and who it is."""
 
 
 class Watched(NamedTuple):
@@ -111,7 +108,7 @@ class Bulletin(Protocol):
     ) -> list[tuple[str, str, int, int]]:
         """Who has spent how much in ledger rows after one, up to another.
 
-        Tenant (of a team or user, else empty), who, settled, unconfirmed.
+        Tenant (of a team, user or key, else empty), who, settled, unconfirmed.
         """
 
     def last(self) -> int:
@@ -123,8 +120,8 @@ class Bulletin(Protocol):
     def post(self, alerts: Sequence[tuple[Alert, bytes]], now_us: int, is_sent: bool) -> list[bool]:
         """Keep those that nobody has said yet; whether each was new."""
 
-    def unsent(self, most: int) -> list[Message]:
-        """Messages that were not sent, oldest first."""
+    def unsent(self, most: int, besides: Collection[int] = ()) -> list[Message]:
+        """Messages that were not sent, oldest first, without those of these numbers."""
 
     def sent(self, number: int, now_us: int) -> None:
         """Know that a message was sent, or is given up."""
@@ -312,11 +309,14 @@ class Tallies:
         now_us: int,
         looks_at_all: bool,
     ) -> Iterable[Alert]:
+        known = {
+            key: Known(tally.used if looks_at_all else tally.changed)
+            for key, tally in self._tallies.items()
+        }
         for budget in budgets:
             for stretch in stretches[budget.period]:
                 tally = self._tallies[budget.scope, stretch]
-                looked_at = tally.used if looks_at_all else tally.changed
-                for whose in _of(budget, looked_at):
+                for whose in known[budget.scope, stretch].about(budget):
                     used = tally.used[whose]
                     more = self._lost.get((budget.scope, stretch, whose), 0)
                     seen = Used(used.settled_nano_usd, used.unconfirmed_nano_usd + more)
@@ -327,17 +327,6 @@ class Tallies:
         for scope, tenant, who, stretch, nano_usd in self._bulletin.lost():
             found[scope, stretch, (tenant, who)] += nano_usd
         return dict(found)
-
-
-def _of(budget: Budget, some: Collection[Whose]) -> Collection[Whose]:
-    """Those that a budget is of: of a team or user, each tenant's that has this name."""
-    of = budget.of
-    if of is None:
-        return some
-    if tenant_of(budget.scope, of):
-        return [one for one in some if one[1] == of]
-    # There may be as many budgets as who spend: each looks at its own alone.
-    return [("", of)] if ("", of) in some else ()
 
 
 def _stretches(kind: str, timezone: str, now_us: int) -> Collection[Period]:
@@ -479,25 +468,41 @@ class Alerts:
 
     async def send(self, messenger: Messenger) -> None:
         """Send what waits and is due to be tried. Raises: StoreError."""
-        for message in await asyncio.to_thread(self._bulletin.unsent, _AT_A_TIME):
-            now_us = self._now_us()
-            tries = self._tries.setdefault(message.number, _Tries())
-            if now_us < tries.due_us:
-                continue
-            reason = await messenger.send(message.body)
-            if reason is None:
-                self._counted.alerted("sent")
-            else:
-                self._counted.alerted("failed")
-                if now_us - message.time_us < _KEEP_TRYING_US:
-                    tries.failed(now_us)
-                    if tries.count == 1:
-                        _log.warning("an alert could not be sent, trying again: %s", reason)
-                    continue
-                self._counted.alerted("given_up")
-                _log.error("an alert is given up after a day: %s", reason)
-            self._tries.pop(message.number, None)
-            await asyncio.to_thread(self._bulletin.sent, message.number, now_us)
+        await self._send_new(messenger)
+        now_us = self._now_us()
+        pausing = [number for number, tries in self._tries.items() if now_us < tries.due_us]
+        for message in await asyncio.to_thread(self._bulletin.unsent, _AT_A_TIME, pausing):
+            if not self._board.leads(ROLE):
+                return
+            await self._try(message, messenger)
+            # Each may hang for a while: what was not tried yet waits for one of them at most.
+            await self._send_new(messenger)
+
+    async def _send_new(self, messenger: Messenger) -> None:
+        """Send what nobody has tried yet, oldest first. Raises: StoreError."""
+        tried = list(self._tries)
+        for message in await asyncio.to_thread(self._bulletin.unsent, _AT_A_TIME, tried):
+            if not self._board.leads(ROLE):
+                return
+            await self._try(message, messenger)
+
+    async def _try(self, message: Message, messenger: Messenger) -> None:
+        now_us = self._now_us()
+        tries = self._tries.setdefault(message.number, _Tries())
+        reason = await messenger.send(message.body)
+        if reason is None:
+            self._counted.alerted("sent")
+        else:
+            self._counted.alerted("failed")
+            if now_us - message.time_us < _KEEP_TRYING_US:
+                tries.failed(now_us)
+                if tries.count == 1:
+                    _log.warning("an alert could not be sent, trying again: %s", reason)
+                return
+            self._counted.alerted("given_up")
+            _log.error("an alert is given up after a day: %s", reason)
+        await asyncio.to_thread(self._bulletin.sent, message.number, now_us)
+        self._tries.pop(message.number, None)
 
     def _complain(self, error: StoreError) -> None:
         if not self._complained:

@@ -97,7 +97,7 @@ class Cell(NamedTuple):
     """The sums of one stretch, of what has this name in its group, paid by `gateway` or `caller`.
 
     `stretch` is its place among those that were asked for; `name` None where a row has none, and
-    where nothing is grouped. `tenant`: whose team or user it is, where these are grouped.
+    where nothing is grouped. `tenant`: whose team, user or key it is, where these are grouped.
     """
 
     stretch: int
@@ -107,7 +107,7 @@ class Cell(NamedTuple):
     tenant: str | None = None
 
 
-_Name = tuple[str | None, str | None]  # of a row: the tenant of a team or user, and who or what
+_Name = tuple[str | None, str | None]  # of a row: whose team, user or key it is, and who or what
 _NOBODY: _Name = (None, None)
 
 
@@ -122,8 +122,8 @@ class Spendings(Protocol):
         All of one moment. Blocks. Raises: StoreError.
         """
 
-    def tenants(self, stretch: Period) -> list[str]:
-        """The tenants that a stretch has rows of, two of them at most.
+    def tenants(self, stretch: Period, filters: Mapping[str, str]) -> list[str]:
+        """The tenants that a stretch has rows of, two of them at most; of these rows only.
 
         Blocks. Raises: StoreError.
         """
@@ -266,7 +266,7 @@ def statement(
     `unconfirmed`, `budget` (`{name scope who period limit spent percent resets_at}` or None),
     `projected` and `projected_at`. Money is decimal USD. `spent` is what the row has used of the
     budget's stretch up to the end of the row's date: of a day all that came before it counts, too.
-    A row of a team or user has its `tenant`: these are names within one.
+    A row of a team, user or key has its `tenant`: the same name may be one of several.
     What callers paid with keys of their own is in `caller_paid` alone, which has rows of its own.
     `more` says how many rows were left out. `lost` is what killed workers may have spent besides.
     """
@@ -274,7 +274,7 @@ def statement(
     whole = Period(question.from_us, question.to_us)
     implied = dict(filters)
     if question.by != "tenant" and "tenant" not in implied:
-        there = ledger.tenants(whole)
+        there = ledger.tenants(whole, filters)
         if len(there) == 1:
             implied["tenant"] = there[0]
     sheet = _Sheet(question, list(budgets), implied)
@@ -321,9 +321,9 @@ class _Sheet:
     ) -> None:
         self._asked = question
         self._budgets = budgets
-        self._about: dict[tuple[str, str | None], list[Budget]] = defaultdict(list)
+        self._about: dict[tuple[str, str | None, str | None], list[Budget]] = defaultdict(list)
         for budget in budgets:  # a row looks at its own alone: there may be as many of both
-            self._about[budget.scope, budget.of].append(budget)
+            self._about[budget.scope, budget.tenant, budget.of].append(budget)
         self._implied = implied
         self._by_day = question.by == "day"
         self.column = None if self._by_day else question.by
@@ -460,6 +460,7 @@ class _Sheet:
             if tenant_of(group, "any") and "tenant" not in about:
                 continue  # of several tenants, which have a counter each
             scope, who = _SCOPES[group], about[group]
+            tenants = dict.fromkeys((None, about.get("tenant")))
             used = [
                 Used(
                     budget,
@@ -467,8 +468,9 @@ class _Sheet:
                     stretch := period_of(budget.period, max(end_us - 1, 0), self._asked.timezone),
                     spent(stretch.from_us, end_us),
                 )
+                for tenant in tenants
                 for of in (None, who)
-                for budget in self._about.get((scope, of), ())
+                for budget in self._about.get((scope, tenant, of), ())
             ]
             if used:
                 return max(used, key=lambda one: one.permille or 0)

@@ -6,6 +6,7 @@
 An unknown word is refused, so that nobody relies on what is not there.
 """
 
+import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -127,6 +128,11 @@ def _name(value: object, word: str) -> str:
     ):
         raise WrongTerms(
             f"`{word}` must be a text of 1 to {_NAME_CHARS} printable characters", word
+        )
+    # Two spellings that look the same would be two names, and a budget of one not of the other.
+    if (plain := unicodedata.normalize("NFKC", value)) != value:
+        raise WrongTerms(
+            f"`{word}` has characters that look like others", word, f"write `{plain}`, as it reads"
         )
     return value
 

@@ -64,7 +64,7 @@ class KeyStore(Protocol):
     def rotate(self, id: str, digest: str, grace_us: int, actor: str) -> Key:
         """Give a key another secret; the one of before stays good for `grace_us`.
 
-        Raises: NoSuchKeyError, RevokedError.
+        Raises: NoSuchKeyError, RevokedError, SpoiledError.
         """
 
     def revoke(self, id: str, actor: str) -> Key:

@@ -40,6 +40,10 @@ class RevokedError(Exception):
     """The key was revoked, and nothing makes it good again."""
 
 
+class SpoiledError(Exception):
+    """What is kept of the key cannot be read: all that can be done with it is to revoke it."""
+
+
 @dataclass(frozen=True)
 class Key:
     """What is kept of a key; the secret is not.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .draw import Draw
     from .record import Attempt
+    from .tokens import Measured
 
 Sets = Mapping[str, bool | int | float | str]
 """Fields of a request that a rule writes over the client's (`set:`)."""
@@ -111,6 +112,7 @@ class Request:
     `received_us` is UTC in microseconds; `started_ns` is the monotonic clock at the same moment.
     `own` is a provider's key that the caller brought; `gateway_pays`: the gateway's credentials may
     be used for it. `draw` is what it takes of rates; None where none hold for its caller.
+    `measured` is what `tokens` has found of the body; None before it was asked.
     """
 
     id: str
@@ -127,6 +129,7 @@ class Request:
     own: OwnKey | None = None
     gateway_pays: bool = True
     draw: "Draw | None" = None
+    measured: "Measured | None" = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def output_limit(self) -> int | None:

@@ -1,11 +1,11 @@
-"""The purse that leases: slices of counters in memory, filled from the bank off the path.
+"""The purse that leases: a holding in memory, filled from the bank off the path.
 
 A booking that its slices have enough for takes two microseconds and waits for nobody. One that
 they have not waits for the bank, which is asked for all that wait at once; and where only what
 others hold is in the way, until they give it back. They learn of it from the board: whoever holds a
 free part of a wanted counter returns it at once.
 
-Over 300 lines because what is in memory and when the bank is asked are one state.
+Over 300 lines because who waits and when the bank is asked are one state.
 """
 
 import asyncio
@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from .bank import TERM_US, Ask, Bank, Held, LostHolder, Room, Stretch
+from .bank import TERM_US, Ask, Bank, LostHolder, Room, Stretch
 from .board import Alone, Board
 from .boot import boot_us
 from .counter import Counter
+from .holding import Booked, Holding
 from .purse import Booking, Exceeded, Figures, Slip, Unavailable
 from .state.store import StoreError
 
@@ -39,36 +40,6 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True, eq=False)
-class _Slice:
-    """What one holder has of one counter.
-
-    `number` is the bank's. `is_lost`: the holder was taken for ended; what becomes free goes back.
-    `ceiling_nano_usd`: the lowest that any of the free part was leased below. `short`: how many
-    wait for more of it. `booked_nano_usd` and `least_nano_usd` (the least that was free) are of the
-    present tick, `before_nano_usd` was booked in the last one.
-    """
-
-    holder: str
-    number: int
-    stretch: Stretch
-    free_nano_usd: int = 0
-    open_nano_usd: int = 0
-    ceiling_nano_usd: int = 0
-    short: int = 0
-    is_lost: bool = False
-    booked_nano_usd: int = 0
-    before_nano_usd: int = 0
-    least_nano_usd: int = 0
-
-
-@dataclass(slots=True)
-class _Booked(Booking):
-    """A booking with the slices that it is of."""
-
-    slices: tuple[_Slice, ...] = ()
-
-
-@dataclass(slots=True, eq=False)
 class _Waiter:
     """A booking that waits.
 
@@ -77,7 +48,7 @@ class _Waiter:
     """
 
     ask: Ask
-    booked: asyncio.Future[_Booked]
+    booked: asyncio.Future[Booked]
     ends_at: float  # by the loop's clock
     patience: asyncio.TimerHandle | None = None
     verdict: Exceeded | None = None
@@ -111,10 +82,8 @@ class Slices:
         self._since_boot_us = since_boot_us
         self._holder: str | None = None
         self._fresh_until_us = 0
-        self._slices: dict[Stretch, _Slice] = {}
+        self._holding = Holding(self._wake)
         self._waiting: dict[_Waiter, None] = {}
-        self._returns: list[Slip] = []
-        self._wanted: set[Stretch] = set()  # by other workers
         self._told: bytes = b""
         self._news = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
@@ -130,7 +99,7 @@ class Slices:
         Raises: Exceeded, Unavailable.
         """
         if self._since_boot_us() < self._fresh_until_us:
-            booked = self._take(counters, nano_usd)
+            booked = self._holding.take(counters, nano_usd)
             if booked is not None:
                 return booked
         if self._closed or len(self._waiting) >= MOST_WAITING:
@@ -139,58 +108,11 @@ class Slices:
 
     def settle(self, booking: Booking, nano_usd: int) -> Sequence[Slip]:
         """Say what a booking has cost; the rest is free again."""
-        assert isinstance(booking, _Booked)
-        if not booking.open:
-            return ()
-        booking.open = False
-        reserved = booking.nano_usd
-        spent = min(max(nano_usd, 0), reserved)
-        rest = reserved - spent
-        is_awaited = False
-        for one in booking.slices:
-            one.open_nano_usd -= reserved
-            if rest:
-                if one.is_lost or one.stretch in self._wanted:
-                    self._give_back(one, rest)
-                else:
-                    one.free_nano_usd += rest
-                    is_awaited = is_awaited or one.short > 0
+        assert isinstance(booking, Booked)
+        slips, is_awaited = self._holding.settle(booking, nano_usd)
         if is_awaited:
             self._serve()
-        if not spent:
-            return ()
-        return [Slip(one.holder, one.number, spent) for one in booking.slices]
-
-    def _take(self, counters: Sequence[Counter], nano_usd: int) -> _Booked | None:
-        """Book from what is in memory; None where that is not enough, or others wait for it."""
-        found = []
-        for counter in counters:
-            one = self._slices.get(counter[:5])
-            if (
-                one is None
-                or one.free_nano_usd < nano_usd
-                or one.short
-                or counter.ceiling_nano_usd < one.ceiling_nano_usd
-            ):
-                return None
-            found.append(one)
-        return self._set_aside(counters, nano_usd, found)
-
-    def _set_aside(
-        self, counters: Sequence[Counter], nano_usd: int, slices: Iterable[_Slice]
-    ) -> _Booked:
-        slices = tuple(slices)
-        for one in slices:
-            one.free_nano_usd -= nano_usd
-            one.open_nano_usd += nano_usd
-            one.booked_nano_usd += nano_usd
-            one.least_nano_usd = min(one.least_nano_usd, one.free_nano_usd)
-        return _Booked(nano_usd, 0, tuple(counters), True, slices)
-
-    def _give_back(self, one: _Slice, nano_usd: int) -> None:
-        """Take this much to the bank soon; it is not in the slice any more."""
-        self._returns.append(Slip(one.holder, one.number, nano_usd))
-        self._wake()
+        return slips
 
     # --- those who wait --------------------------------------------------------------------------
 
@@ -198,7 +120,7 @@ class Slices:
         loop = asyncio.get_running_loop()
         waiter = _Waiter(ask, loop.create_future(), loop.time() + patience_s)
         waiter.patience = loop.call_at(waiter.ends_at, self._give_up, waiter)
-        self._mark(waiter)
+        waiter.short = self._holding.mark(ask)
         self._waiting[waiter] = None
         self._wake()
         try:
@@ -212,20 +134,9 @@ class Slices:
                 self._serve()
             raise
 
-    def _mark(self, waiter: _Waiter) -> None:
-        """Let later bookings stand behind this one where it lacks something."""
-        for counter in waiter.ask.counters:
-            one = self._slices.get(counter.stretch)
-            if one is not None and one.free_nano_usd < waiter.ask.nano_usd:
-                one.short += 1
-                waiter.short.append(one.stretch)
-
     def _unmark(self, waiter: _Waiter) -> None:
-        for stretch in waiter.short:
-            one = self._slices.get(stretch)
-            if one is not None:
-                one.short = max(one.short - 1, 0)
-        waiter.short.clear()
+        self._holding.unmark(waiter.short)
+        waiter.short = []
 
     def _remove(self, waiter: _Waiter) -> None:
         if waiter.patience is not None:
@@ -255,29 +166,16 @@ class Slices:
             return  # soon, when the lease is renewed
         blocked: set[Stretch] = set()
         for waiter in list(self._waiting):
-            found = []
-            lacking = []
-            is_behind = False
-            for counter in waiter.ask.counters:
-                one = self._slices.get(counter.stretch)
-                if (
-                    one is None
-                    or one.free_nano_usd < waiter.ask.nano_usd
-                    or counter.ceiling_nano_usd < one.ceiling_nano_usd
-                ):
-                    lacking.append(counter.stretch)
-                    continue
-                is_behind = is_behind or counter.stretch in blocked
-                found.append(one)
+            lacking = self._holding.lacking(waiter.ask)
+            is_behind = any(counter.stretch in blocked for counter in waiter.ask.counters)
             blocked.update(lacking)
             self._unmark(waiter)
             if lacking or is_behind:
-                self._mark(waiter)
+                waiter.short = self._holding.mark(waiter.ask)
                 continue
             self._remove(waiter)
             if not waiter.booked.done():
-                booked = self._set_aside(waiter.ask.counters, waiter.ask.nano_usd, found)
-                waiter.booked.set_result(booked)
+                waiter.booked.set_result(self._holding.take_waited(waiter.ask))
 
     # --- the bank --------------------------------------------------------------------------------
 
@@ -292,7 +190,7 @@ class Slices:
     async def _keep_asking(self) -> None:
         """Ask the bank until nobody waits and nothing is to be given back."""
         # Never cancelled: what the bank has leased by then would be nobody's.
-        while (self._waiting or self._returns) and not self._closed:
+        while (self._waiting or self._holding.returns) and not self._closed:
             self._news.clear()
             try:
                 await self._ask()
@@ -319,13 +217,16 @@ class Slices:
 
     async def _ask(self) -> None:
         """One round: give back, renew where that is due, and lease for those who wait."""
-        self._lower()
-        returns, self._returns = self._returns, []
+        holding = self._holding
+        for waiter in self._waiting:
+            for counter in waiter.ask.counters:
+                holding.lower(counter)
+        returns, holding.returns = holding.returns, []
         if returns:
             try:
                 await self._off(partial(self._bank.give_back, returns))
             except StoreError:
-                self._returns = returns + self._returns
+                holding.returns = returns + holding.returns
                 raise
         if not self._waiting:
             return
@@ -339,44 +240,19 @@ class Slices:
             return
         asks = [one.ask for one in waiting]
         held = {
-            counter.stretch: self._held(counter.stretch) for ask in asks for counter in ask.counters
+            counter.stretch: holding.held(counter.stretch)
+            for ask in asks
+            for counter in ask.counters
         }
         assert self._holder is not None
         rooms = await self._off(partial(self._bank.lease, self._holder, asks, held))
-        self._put(waiting, rooms)
+        if self._holder is not None:
+            holding.put(self._holder, asks, rooms)
         self._judge(waiting, rooms)
         self._serve()
         # Again: what was free a moment ago is others' now.
         self._judge(waiting, rooms)
         self._dismiss()
-
-    def _held(self, stretch: Stretch) -> Held:
-        one = self._slices.get(stretch)
-        if one is None:
-            return Held(0, 0)
-        # What is booked in half a second, so that the bank is asked a few times in one.
-        extra = 0 if stretch in self._wanted else max(one.booked_nano_usd, one.before_nano_usd) // 2
-        return Held(one.free_nano_usd, extra)
-
-    def _put(self, waiting: Sequence[_Waiter], rooms: dict[Stretch, Room]) -> None:
-        """Put what was leased into the slices."""
-        ceilings: dict[Stretch, int] = {}
-        for waiter in waiting:
-            for counter in waiter.ask.counters:
-                ceilings[counter.stretch] = max(
-                    ceilings.get(counter.stretch, 0), counter.ceiling_nano_usd
-                )
-        for stretch, room in rooms.items():
-            if room.number is None or self._holder is None:
-                continue
-            one = self._slices.get(stretch)
-            if one is None:
-                one = self._slices[stretch] = _Slice(self._holder, room.number, stretch)
-            if room.granted_nano_usd:
-                if not one.free_nano_usd:
-                    one.ceiling_nano_usd = 0
-                one.free_nano_usd += room.granted_nano_usd
-                one.ceiling_nano_usd = max(one.ceiling_nano_usd, ceilings[stretch])
 
     def _judge(self, waiting: Sequence[_Waiter], rooms: dict[Stretch, Room]) -> None:
         """Tell those who cannot be served whatever others give back; note what the others lack."""
@@ -388,8 +264,7 @@ class Slices:
             wants = []
             for counter in ask.counters:
                 room = rooms[counter.stretch]
-                one = self._slices.get(counter.stretch)
-                free = 0 if one is None else one.free_nano_usd
+                free = self._holding.free(counter.stretch)
                 most = counter.ceiling_nano_usd - room.used_nano_usd
                 left = most - room.leased_nano_usd + free
                 if left >= ask.nano_usd:
@@ -410,15 +285,6 @@ class Slices:
         for waiter in list(self._waiting):
             if waiter.verdict is not None and now >= waiter.ends_at:
                 self._refuse(waiter, waiter.verdict)
-
-    def _lower(self) -> None:
-        """Give back what was leased below a higher ceiling than who waits has now."""
-        for waiter in self._waiting:
-            for counter in waiter.ask.counters:
-                one = self._slices.get(counter.stretch)
-                if one is not None and counter.ceiling_nano_usd < one.ceiling_nano_usd:
-                    one.ceiling_nano_usd = counter.ceiling_nano_usd
-                    self._empty(one, one.free_nano_usd)
 
     def _tell(self) -> None:
         """Say what is wanted of others, or that nothing is."""
@@ -466,19 +332,9 @@ class Slices:
         self._lost += 1
         _log.warning("this worker was taken for ended, and leases from budgets anew")
         self._holder, self._fresh_until_us = None, 0
-        slices, self._slices = self._slices, {}
-        for one in slices.values():
-            one.is_lost = True
-            self._empty(one, one.free_nano_usd)
+        self._holding.lose()
         for waiter in self._waiting:
             waiter.short.clear()
-
-    def _empty(self, one: _Slice, nano_usd: int) -> None:
-        """Give back a part of what a slice has free."""
-        if nano_usd > 0:
-            one.free_nano_usd -= nano_usd
-            one.least_nano_usd = min(one.least_nano_usd, one.free_nano_usd)
-            self._give_back(one, nano_usd)
 
     async def _off(self, work: Callable[[], T]) -> T:
         """Do what blocks in the purse's own thread."""
@@ -494,7 +350,7 @@ class Slices:
             if now() >= due_at:
                 due_at = now() + RENEW_S
                 await self.tick()
-            await asyncio.sleep(LOOK_S if self._slices else RENEW_S)
+            await asyncio.sleep(RENEW_S if self._holding.is_empty else LOOK_S)
             self.look()
 
     async def tick(self) -> None:
@@ -508,29 +364,14 @@ class Slices:
             self._lose(lost)
         except StoreError as error:
             self._stumble(error)
-        self.trim()
+        self._holding.trim()
 
     def look(self) -> None:
         """Give back at once what other workers want."""
         told = self._board.look(TOPIC)
         if told is not None:
-            self._wanted = {stretch for one in told for stretch in _stretches(one)}
-        for stretch in self._wanted:
-            one = self._slices.get(stretch)
-            if one is not None:
-                self._empty(one, one.free_nano_usd)
-
-    def trim(self) -> None:
-        """Give back what was not needed since the last time, and forget empty slices."""
-        for stretch, one in list(self._slices.items()):
-            unneeded = min(one.least_nano_usd, one.free_nano_usd) - one.booked_nano_usd // 2
-            if not one.short:
-                self._empty(one, unneeded)
-            is_idle = not one.booked_nano_usd and not one.before_nano_usd and not one.short
-            if is_idle and not one.free_nano_usd and not one.open_nano_usd:
-                del self._slices[stretch]
-            one.before_nano_usd, one.booked_nano_usd = one.booked_nano_usd, 0
-            one.least_nano_usd = one.free_nano_usd
+            self._holding.wanted = {stretch for one in told for stretch in _stretches(one)}
+        self._holding.yield_wanted()
 
     async def close(self) -> None:
         """Book nothing any more, and give back what is free."""
@@ -557,15 +398,13 @@ class Slices:
         self._news.set()
         if self._pump is not None:
             await asyncio.gather(self._pump, return_exceptions=True)
-        for one in self._slices.values():
-            if one.free_nano_usd:
-                self._returns.append(Slip(one.holder, one.number, one.free_nano_usd))
-                one.free_nano_usd = 0
-        returns, self._returns = self._returns, []
+        holding = self._holding
+        holding.clear()
+        returns, holding.returns = holding.returns, []
         try:
             await self._off(partial(self._bank.give_back, returns))
         except StoreError as error:
-            self._returns = returns
+            holding.returns = returns
             _log.warning("what is free of budgets cannot be given back: %s", error)
 
     def figures(self) -> Figures:
@@ -574,8 +413,8 @@ class Slices:
         if self._holder is not None and self._fresh_until_us:
             renewed_us = max(self._since_boot_us() - self._fresh_until_us + _FRESH_US, 0)
         return Figures(
-            sum(one.open_nano_usd for one in self._slices.values()),
-            sum(one.free_nano_usd for one in self._slices.values()),
+            self._holding.open_nano_usd,
+            self._holding.free_nano_usd,
             len(self._waiting),
             renewed_us,
             self._lost,

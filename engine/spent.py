@@ -20,7 +20,7 @@ from .request import Caller, Request
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # In the order of `SpendRow`; a model is counted as the target that was called.
 _SCOPES = ("tenant", "team", "user", "key", "model")
-_WITHIN_TENANT = ("team", "user")
+_WITHIN_TENANT = ("team", "user", "key")
 
 
 class SpendRow(NamedTuple):
@@ -174,7 +174,7 @@ def _worked_out(kind: str, at_us: int, timezone: str) -> Period:
 def tenant_of(scope: str, tenant: str) -> str:
     """Whose a counter of a scope is that a caller of this tenant counts against; "" where nobody's.
 
-    Teams and users are names within a tenant; tenants, keys and models are unique as they are.
+    Teams and users are names within a tenant, and a key is of one; models are everybody's.
     """
     return tenant if scope in _WITHIN_TENANT else ""
 

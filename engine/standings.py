@@ -8,7 +8,7 @@ from turnout.dsl.units import format_usd
 
 from .books import Books, Standing
 from .costs import permille, projected, told_instant
-from .counter import Counter, ceiling_of
+from .counter import Counter, Known, Whose, ceiling_of
 from .request import Caller
 from .spent import Period, period_of, tenant_of, who
 
@@ -22,7 +22,10 @@ class Spenders(Protocol):
     def spent(
         self, scope: str, stretch: Period, after: int, last: int
     ) -> list[tuple[str, str, int, int]]:
-        """Tenant (of a team or user), who, settled, unconfirmed. Blocks. Raises: StoreError."""
+        """Tenant (of a team, user or key), who, settled, unconfirmed.
+
+        Blocks. Raises: StoreError.
+        """
 
 
 def of_everybody(
@@ -33,24 +36,27 @@ def of_everybody(
     Blocks: a second for a million ledger rows in the stretch. Raises: StoreError.
     """
     last = spenders.last()
-    # By scope and period, in which thousands of budgets may be alike; then by who, and tenant.
-    read: dict[tuple[str, str], dict[tuple[str, str], Standing]] = {}
+    # By scope and period, in which thousands of budgets may be alike.
+    read: dict[tuple[str, str], tuple[Known, dict[Whose, Standing]]] = {}
     found = []
     for budget in budgets:
         key = (budget.scope, budget.period)
         stretch = period_of(budget.period, now_us, timezone)
         if key not in read:
-            read[key] = {(one.who, one.tenant): one for one in books.known(budget.scope, *stretch)}
+            standings = {(one.tenant, one.who): one for one in books.known(budget.scope, *stretch)}
             spent = spenders.spent(budget.scope, stretch, 0, last)
             for tenant, name, settled, unconfirmed in spent:
-                if (name, tenant) not in read[key]:
+                if (tenant, name) not in standings:
                     one = Standing(budget.scope, tenant, name, *stretch, settled, unconfirmed, 0)
-                    read[key][name, tenant] = one
-        counters = read[key]
-        if budget.of is not None:
-            untouched = Standing(budget.scope, "", budget.of, *stretch, 0, 0, 0)
-            counters = _named(budget, counters) or {(budget.of, ""): untouched}
-        found += [told(budget, one, now_us) for _, one in sorted(counters.items())]
+                    standings[tenant, name] = one
+            read[key] = Known(standings), standings
+        known, standings = read[key]
+        counters = [standings[whose] for whose in known.about(budget)]
+        if budget.of is not None and not counters:
+            tenant = tenant_of(budget.scope, budget.tenant or "")
+            counters = [Standing(budget.scope, tenant, budget.of, *stretch, 0, 0, 0)]
+        counters.sort(key=lambda one: (one.who, one.tenant))
+        found += [told(budget, one, now_us) for one in counters]
     return found
 
 
@@ -88,7 +94,7 @@ def told(budget: Budget, one: Standing, now_us: int) -> dict[str, Any]:
 
     Shape: `{name scope tenant who period limit rejects_at settled unconfirmed reserved left percent
     projected from resets_at}`. Money is decimal USD; `rejects_at` None where it only alerts.
-    `tenant` is whose team or user it is, None for other scopes.
+    `tenant` is whose team, user or key it is, None for other scopes.
     `reserved` is on lease to workers: what their requests have set aside, and what these have free.
     `left` is what nobody has spent, may have spent or holds, below 0 where more was spent.
     """
@@ -115,19 +121,8 @@ def told(budget: Budget, one: Standing, now_us: int) -> dict[str, Any]:
 
 
 def is_of(one: Mapping[str, Any], tenant: str) -> bool:
-    """Whether a budget as `told` is a tenant's, or that of a team or user of it."""
+    """Whether a budget as `told` is a tenant's, or that of a team, user or key of it."""
     return bool(one["tenant"] == tenant or (one["scope"], one["who"]) == ("tenant", tenant))
-
-
-def _named(
-    budget: Budget, counters: Mapping[tuple[str, str], Standing]
-) -> dict[tuple[str, str], Standing]:
-    """The counters that a budget with `of` is of: of a team or user, each tenant's of that name."""
-    of = budget.of or ""
-    if tenant_of(budget.scope, of):
-        return {key: one for key, one in counters.items() if one.who == of}
-    # Thousands of budgets may each name another: no search.
-    return {(of, ""): counters[of, ""]} if (of, "") in counters else {}
 
 
 def _ceiling(budget: Budget) -> int:

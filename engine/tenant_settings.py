@@ -227,7 +227,7 @@ def _budget(tenant: str, one: Mapping[str, Any], path: str) -> Budget:
     named = one.get("name") or (tenant if scope == "tenant" else f"{tenant}_{scope}")
     written = Source(f"the tenant {tenant}, as stored", one["limit"])
     span = Span(written, 0, len(written.text))
-    return Budget(named, scope, of, nano_usd, period, steps, span)
+    return Budget(named, scope, of, nano_usd, period, steps, span, tenant)
 
 
 def _told(error: ValidationError) -> WrongSettings:

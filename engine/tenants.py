@@ -3,6 +3,7 @@
 Both say the same of the same mistake, and leave the same in the audit log. Everything here blocks.
 """
 
+import unicodedata
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -70,21 +71,72 @@ class Tenants:
         `expected` is the revision it must have; empty: there must be none.
         Raises: RequestError 400, 409 `in_policy_file`, 412, 503.
         """
-        from .tenant_settings import WrongSettings, check_listed, is_name, read_settings
 
+        def kept() -> tuple[Stored, bool]:
+            # Read before the store is asked: what is wrong holds up nobody who writes.
+            return self._store.put(name, self._read(name, written), actor, expected)
+
+        found, is_new = self._kept(name, actor, kept)
+        return _shown(found), is_new
+
+    def patch(
+        self, name: str, written: Mapping[str, Any], actor: str, expected: str | None = None
+    ) -> dict[str, Any]:
+        """Keep what is written beside what a tenant has; null takes away (RFC 7396).
+
+        `expected` is the revision it must have. Raises: RequestError 400, 404, 409
+        `in_policy_file`, 409 `tenant_unreadable`, 412, 503.
+        """
+
+        def merged(before: Stored | None) -> Mapping[str, Any]:
+            if before is None:
+                raise _none(name)
+            if not before.is_sound:
+                raise RequestError(
+                    409,
+                    "invalid_request_error",
+                    "tenant_unreadable",
+                    f"What is stored of the tenant `{name}` cannot be read, so that no part of it "
+                    "can be changed: put it anew.",
+                )
+            return self._read(name, {**before.settings, **written})
+
+        found, _ = self._kept(
+            name, actor, lambda: self._store.change(name, merged, actor, expected)
+        )
+        return _shown(found)
+
+    def _read(self, name: str, written: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings as they are kept. Raises: WrongSettings."""
+        from .tenant_settings import check_listed, read_settings
+
+        settings = read_settings(name, written)
         program = self._program_of()
+        if program is not None:
+            check_listed(program, name, settings)
+        return settings
+
+    def _kept(
+        self, name: str, actor: str, keep: Callable[[], tuple[Stored, bool]]
+    ) -> tuple[Stored, bool]:
+        """What is done to a tenant whose name may be changed. Raises: RequestError, noted."""
+        from .tenant_settings import WrongSettings, is_name
+
         try:
-            self._check_free(program, name)
+            self._check_free(self._program_of(), name)
             if not is_name(name):
                 raise WrongSettings(
                     "The name of a tenant has 1 to 128 printable characters, and no space at "
                     "either end.",
                     "name",
                 )
-            settings = read_settings(name, written)
-            if program is not None:
-                check_listed(program, name, settings)
-            found, is_new = self._store.put(name, settings, actor, expected)
+            if (plain := unicodedata.normalize("NFKC", name)) != name:
+                # It would be another tenant than the one that it reads as, without its budgets.
+                raise WrongSettings(
+                    f"The name has characters that look like others: write `{plain}`, as it reads.",
+                    "name",
+                )
+            return keep()
         except WrongSettings as wrong:
             error = RequestError(
                 400, "invalid_request_error", "invalid_tenant", wrong.message, param=wrong.param
@@ -96,7 +148,6 @@ class Tenants:
             raise self._refused(error, "tenant.change", name, actor) from None
         except StoreError:
             raise self._refused(_unwritable(), "tenant.change", name, actor) from None
-        return _shown(found), is_new
 
     def remove(self, name: str, actor: str, expected: str | None = None) -> dict[str, Any]:
         """Forget what is stored of a tenant; what it was. Its spend stays in the ledger.
@@ -140,6 +191,7 @@ def _shown(one: Stored) -> dict[str, Any]:
         "revision": one.revision,
         "changed_us": one.changed_us,
         "settings": dict(one.settings),
+        **({} if one.is_sound else {"unreadable": True}),
     }
 
 

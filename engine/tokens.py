@@ -6,9 +6,10 @@ prompt (`tokenizers`) is for what is billed, and for clients that ask.
 Over 300 lines because the rules of messages, tools and embeddings stand side by side here.
 
 A body is measured once into what costs a fixed number of tokens, the texts to tokenise, and the
-images. `count` tokenises the texts; `bounds` only looks at their bytes, so it is sound by
-construction: both add the same fixed part. Counting 20 KB takes about a millisecond and a megabyte
-about 0.4 s: off the event loop. Nothing here raises on any body, and nothing is fetched.
+images; its request keeps that, since a rule, a rate, a budget and the record all ask. `count`
+tokenises the texts; `bounds` only looks at their bytes, so it is sound by construction: both add
+the same fixed part. Counting 20 KB takes about a millisecond and a megabyte about 0.4 s: off the
+event loop. Nothing here raises on any body, and nothing is fetched.
 
 Source: the OpenAI cookbook's "How to count tokens with tiktoken". Images and audio: see `media`.
 """
@@ -51,24 +52,19 @@ def bounds(request: Request, by: Tokenizer = POLICY) -> tuple[int, int]:
     The most also covers a schema for the answer: providers bill it, though no published rule says
     how, so `count` leaves it out and a reservation must not.
     """
-    low, high = 0, _answer_schema_bytes(request)
-    measured = _measure(request)
-    for text in measured.texts:
-        data = _encodable(text).encode()
-        low += max(-(-len(data) // _LONGEST_TOKEN), _word_starts(data))
-        high += len(data)
+    measured = _measured(request)
+    low, high = measured.least, measured.most
     for image in measured.images:
         least, most = image.bounds(by.images)
         # Whose rule is not known here may not know of low detail either.
         low, high = low + least, high + (most if by.exact else max(most, _LARGEST_IMAGE))
     fixed = measured.fixed + by.per_tool * measured.tools
-    # No tokenizer makes more tokens of a text than it has bytes.
     return max(0, fixed + low), max(0, fixed + high)
 
 
 def count(request: Request, by: Tokenizer = POLICY) -> int:
     """The number of input tokens by the rules above, as a model's own tokenizer makes them."""
-    measured = _measure(request)
+    measured = _measured(request)
     total = measured.fixed + by.per_tool * measured.tools
     total += sum(count_text(text, by.table) for text in measured.texts)
     total += sum(image.tokens(by.images) for image in measured.images)
@@ -155,9 +151,18 @@ _CLASSES = _classes()
 
 
 @dataclass(slots=True)
-class _Measured:
+class Measured:
+    """What the tokens of a body come from, for any tokenizer.
+
+    `fixed` tokens, and so many `tools`; `texts` and `images` to count. `least` and `most` are the
+    bounds of all texts together, `most` with a schema for the answer in it.
+    """
+
+    body: object
     fixed: int = 0
     tools: int = 0
+    least: int = 0
+    most: int = 0
     texts: list[str] = field(default_factory=list)
     images: list[Image] = field(default_factory=list)
 
@@ -168,9 +173,10 @@ class _Measured:
         self.texts.append(value if isinstance(value, str) else _written(value))
 
 
-def _measure(request: Request) -> _Measured:
-    measured = _Measured()
+def measure(request: Request) -> Measured:
+    """Look at a body as a whole: 4 µs for a short one, 50 µs for 20 KB."""
     body: Any = request.body
+    measured = Measured(body)
     if not isinstance(body, dict):
         measured.text(body)
     elif request.operation is Operation.EMBEDDINGS:
@@ -178,6 +184,20 @@ def _measure(request: Request) -> _Measured:
     else:
         _measure_messages(measured, body.get("messages"))
         _measure_tools(measured, body.get("tools"), body.get("functions"))
+    least, most = 0, _answer_schema_bytes(request)
+    for text in measured.texts:
+        data = _encodable(text).encode()
+        least += max(-(-len(data) // _LONGEST_TOKEN), _word_starts(data))
+        # No tokenizer makes more tokens of a text than it has bytes.
+        most += len(data)
+    measured.least, measured.most = least, most
+    return measured
+
+
+def _measured(request: Request) -> Measured:
+    measured = request.measured
+    if measured is None or measured.body is not request.body:
+        measured = request.measured = measure(request)
     return measured
 
 
@@ -188,7 +208,7 @@ def _answer_schema_bytes(request: Request) -> int:
     return 0 if schema is None else len(_encodable(_written(schema)).encode())
 
 
-def _measure_input(measured: _Measured, value: object) -> None:
+def _measure_input(measured: Measured, value: object) -> None:
     if not isinstance(value, list):
         measured.text(value)
         return
@@ -208,7 +228,7 @@ def _is_token(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _measure_messages(measured: _Measured, messages: object) -> None:
+def _measure_messages(measured: Measured, messages: object) -> None:
     measured.fixed += _PRIMING
     if not isinstance(messages, list):
         measured.text(messages)
@@ -231,7 +251,7 @@ def _measure_messages(measured: _Measured, messages: object) -> None:
             _measure_call(measured, {"function": message["function_call"]})
 
 
-def _measure_call(measured: _Measured, call: object) -> None:
+def _measure_call(measured: Measured, call: object) -> None:
     measured.fixed += _PER_CALL
     made = call.get("function") or call.get("custom") if isinstance(call, dict) else call
     if not isinstance(made, dict):
@@ -241,7 +261,7 @@ def _measure_call(measured: _Measured, call: object) -> None:
         measured.text(made.get(key))
 
 
-def _measure_content(measured: _Measured, content: object) -> None:
+def _measure_content(measured: Measured, content: object) -> None:
     if not isinstance(content, list):
         measured.text(content)
         return
@@ -249,7 +269,7 @@ def _measure_content(measured: _Measured, content: object) -> None:
         _measure_part(measured, part)
 
 
-def _measure_part(measured: _Measured, part: object) -> None:
+def _measure_part(measured: Measured, part: object) -> None:
     kind = part.get("type") if isinstance(part, dict) else None
     if not isinstance(part, dict) or not isinstance(kind, str):
         measured.text(part)
@@ -270,7 +290,7 @@ def _measure_part(measured: _Measured, part: object) -> None:
         measured.text(part)
 
 
-def _measure_tools(measured: _Measured, tools: object, functions: object) -> None:
+def _measure_tools(measured: Measured, tools: object, functions: object) -> None:
     offered: list[object] = []
     for tool in tools if isinstance(tools, list) else ():
         function = tool.get("function") if isinstance(tool, dict) else None
@@ -288,7 +308,7 @@ def _measure_tools(measured: _Measured, tools: object, functions: object) -> Non
         measured.fixed += _TOOLS_END
 
 
-def _measure_schema(measured: _Measured, schema: object) -> None:
+def _measure_schema(measured: Measured, schema: object) -> None:
     """The properties of a tool's schema; the published rule for the outer ones, at every level."""
     open_schemas = [(schema, 0)]
     while open_schemas:
@@ -315,7 +335,7 @@ def _measure_schema(measured: _Measured, schema: object) -> None:
                 open_schemas += [(definition, depth + 1) for definition in named.values()]
 
 
-def _measure_property(measured: _Measured, name: str, stated: object) -> None:
+def _measure_property(measured: Measured, name: str, stated: object) -> None:
     measured.fixed += _PROPERTY
     if not isinstance(stated, dict):
         measured.text(f"{name}:{_line(stated)}")

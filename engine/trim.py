@@ -1,7 +1,9 @@
 """The nightly round that removes records past their days.
 
 One worker of a home does it, at 03 o'clock in the policy's time zone, or as soon as the gateway
-runs again where that hour was missed. How it is removed is in `state/trim`.
+runs again where that hour was missed. Where the wall clock has jumped ahead nothing goes for a day:
+if it is wrong, records would go before their time, and with them what budgets have used. How it is
+removed is in `state/trim`.
 """
 
 import asyncio
@@ -14,12 +16,14 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Protocol
 
 from .board import Alone, Board
+from .boot import boot_us
 from .judgement import instant
-from .keeping import DAY_US, Keeping
+from .keeping import DAY_US, LONGEST_STRETCH_DAYS, Keeping
 from .state.store import StoreError
 
 QUIET_HOUR = 3
 LOOK_S = 60.0  # between two looks at whether it is time
+_JUMP_US = 60 * 60 * 1_000_000  # what a clock is set on by in earnest is less
 _JITTER_S = 30 * 60  # homes on one machine do not all begin at once
 
 _log = logging.getLogger("turnout.trim")
@@ -76,6 +80,7 @@ class Trimming:
         archive: Callable[[], None] = lambda: None,
         place: str = "",
         now_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        since_boot_us: Callable[[], int] = boot_us,
     ) -> None:
         """Have this removed with `trimmer`; `place` tells this home from others on the machine."""
         self._trimmer = trimmer
@@ -87,6 +92,10 @@ class Trimming:
         self._now_us = now_us
         self._since_us = now_us()
         self._archived_us = self._since_us
+        self._since_boot_us = since_boot_us
+        self._booted_us = self._since_us - since_boot_us()  # by the wall clock
+        self._trusts_from_us = 0  # since the machine was started
+        self._is_long = False  # whether the last round is so long ago that the clock may be wrong
         self._stopped = False
         self.last: Trimmed | None = None
 
@@ -106,10 +115,10 @@ class Trimming:
         if now_us - self._archived_us >= DAY_US // 2:
             self._archived_us = now_us
             self._archive()
-        if now_us < self._due_us():
+        if not self._trusts(now_us) or now_us < self._due_us():
             return
         await self._read_last()  # another worker, or somebody by hand, may have done it
-        if now_us < self._due_us() or not self._board.leads("trim"):
+        if not self._trusts(now_us) or now_us < self._due_us() or not self._board.leads("trim"):
             return
         try:
             trimmed = await asyncio.to_thread(
@@ -123,6 +132,23 @@ class Trimming:
             _log.info(
                 "removed %d records past their days in %.1f s", trimmed.total, trimmed.took_us / 1e6
             )
+
+    def _trusts(self, now_us: int) -> bool:
+        """Whether the wall clock is one to remove records by: it has not jumped since a day."""
+        since_boot_us = self._since_boot_us()
+        booted_us = now_us - since_boot_us
+        ahead_us, self._booted_us = booted_us - self._booted_us, booted_us
+        is_long = self.last is not None and now_us - self.last.at_us > LONGEST_STRETCH_DAYS * DAY_US
+        if ahead_us > _JUMP_US or (is_long and not self._is_long):
+            self._trusts_from_us = since_boot_us + DAY_US
+            _log.warning(
+                "the clock is far ahead of where it was: old records are not removed for a day; "
+                "where it is right, `turnout trim` removes them now"
+            )
+        elif ahead_us < -_JUMP_US:
+            self._trusts_from_us = 0  # set right
+        self._is_long = is_long
+        return since_boot_us >= self._trusts_from_us
 
     def _due_us(self) -> int:
         last_us = self._since_us if self.last is None else self.last.at_us

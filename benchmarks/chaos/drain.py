@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from benchmarks.findings import Findings, Size
 from benchmarks.load import Report, fire
 from benchmarks.processes import GatewayProcess
 from turnout.engine.policy import Policy
@@ -14,7 +15,6 @@ from turnout.simulator.process import SimulatorProcess
 
 from .answers import Judgement, asking
 from .books import ledger_rows, records
-from .findings import Findings, Size
 
 # Beyond the bound of the drain: two seconds for what was cut off to end, the rest for writing
 # out, for the interpreters to end, and for a machine that is busy with everything else.
@@ -68,9 +68,9 @@ def drain(size: Size) -> Findings:
 
     With 1, 2 and 4 workers; of a quick one, with 2.
     """
-    found = Findings(f"drain: a signal under {size.requests} open streams")
+    found = Findings(f"drain: a signal under {size.count} open streams")
     for case in QUICK if size.quick else FINISHING + CUT_OFF:
-        _stop_under_streams(found, case, size.requests)
+        _stop_under_streams(found, case, size.count)
     for workers in (2,) if size.quick else (1, 2, 4):
         _stop_early(found, workers, signal.SIGTERM, listening=True)
         if not size.quick:

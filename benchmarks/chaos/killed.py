@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from benchmarks.findings import Findings, Size, milliseconds
 from benchmarks.load import Outcome, Report, Shot, Told, fire
 from benchmarks.processes import GatewayProcess
 from turnout.engine.policy import Policy
@@ -16,7 +17,6 @@ from turnout.simulator.process import SimulatorProcess
 
 from .answers import Judgement, asking
 from .books import ledger_rows, records, until
-from .findings import Findings, Size, milliseconds
 from .workers import asked, one_each
 
 THRESHOLD = 10

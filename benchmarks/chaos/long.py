@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
+from benchmarks.findings import Findings, Size, milliseconds
 from benchmarks.load import Report, fire
 from benchmarks.processes import GatewayProcess
 from turnout.engine.policy import Policy
@@ -18,7 +19,6 @@ from turnout.simulator.process import SimulatorProcess
 
 from .answers import Judgement, asking
 from .books import ledger_rows, until
-from .findings import Findings, Size, milliseconds
 from .workers import open_files, threads
 
 _LANES = 16
@@ -70,7 +70,7 @@ class Pressure:
 
 def long(size: Size) -> Findings:
     """So many requests, half of them streams, with bad clients beside them every now and then."""
-    found = Findings(f"long: {size.requests} requests, and bad clients beside them")
+    found = Findings(f"long: {size.count} requests, and bad clients beside them")
     pressure = Pressure()
     with SimulatorProcess(["openai"], "--latency", "*=2ms/1ms") as simulator:
         policy = POLICY + f"  openai: {{base_url: '{simulator.base_url('openai')}'}}\n"
@@ -95,8 +95,8 @@ async def _play(
 ) -> list[Window]:
     pids = gateway.serving
     count, ends = (_QUICK_WINDOWS, 1) if size.quick else (_WINDOWS, _ENDS)
-    each = max(int(size.requests * (1 - _WARM)) // count, 1)
-    warm = size.requests - each * count
+    each = max(int(size.count * (1 - _WARM)) // count, 1)
+    warm = size.count - each * count
     await _fire(gateway, judged, range(warm))
     windows = []
     for number in range(count):

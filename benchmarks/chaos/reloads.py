@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.findings import Findings, Size
 from benchmarks.load import fire
 from benchmarks.processes import GatewayProcess
 from turnout.engine.policy import Policy
@@ -16,7 +17,6 @@ from turnout.simulator.process import SimulatorProcess
 
 from .answers import Judgement, asking
 from .books import ledger_rows, records, until
-from .findings import Findings, Size
 from .workers import asked, one_each
 
 _LANES = 8
@@ -111,7 +111,7 @@ class Author:
 
 def reloads(size: Size) -> Findings:
     """So many changes of the policy file, while requests go on."""
-    found = Findings(f"reloads: {size.requests} changes of the policy under load")
+    found = Findings(f"reloads: {size.count} changes of the policy under load")
     with SimulatorProcess(["openai", "groq"], "--latency", "*=5ms/1ms") as simulator:
         providers = "".join(
             f"  {name}: {{base_url: '{simulator.base_url(name)}'}}\n" for name in ("openai", "groq")
@@ -121,7 +121,7 @@ def reloads(size: Size) -> Findings:
         with GatewayProcess(first, workers=size.workers) as gateway:
             author = Author(gateway.policy, providers)
             author.valid.append("revision-0")
-            memory = asyncio.run(_play(found, gateway, author, judged, size.requests))
+            memory = asyncio.run(_play(found, gateway, author, judged, size.count))
             calls = simulator.stats()["total"]["requests"]
             until(lambda: ledger_rows(gateway) >= calls)
             code = gateway.stop()

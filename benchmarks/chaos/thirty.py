@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.findings import Findings, Size, milliseconds
 from benchmarks.load import Report, fire
 from benchmarks.processes import GatewayProcess
 from turnout.engine.policy import Policy
@@ -13,7 +14,6 @@ from turnout.simulator.process import SimulatorProcess
 
 from .answers import Judgement, asking
 from .books import ledger_rows, records, until
-from .findings import Findings, Size, milliseconds
 
 PROVIDERS = ("openai", "anthropic", "groq")
 DEADLINE_S = 10.0
@@ -120,8 +120,8 @@ def _run(
                 fire(
                     "127.0.0.1",
                     gateway.port,
-                    asking(range(size.requests)),
-                    lanes=min(_LANES, max(size.requests // 20, 4)),
+                    asking(range(size.count)),
+                    lanes=min(_LANES, max(size.count // 20, 4)),
                     judge=judged,
                     patience_s=3 * DEADLINE_S,
                 )
@@ -153,7 +153,7 @@ def _tell(found: Findings, run: Run, size: Size) -> None:
         "answered rightly, to the letter", f"{answered:.3%}", f">= {least:.1%}", answered >= least
     )
     asked = judged.asked
-    found.held("requests that ended", asked, str(size.requests), asked == size.requests)
+    found.held("requests that ended", asked, str(size.count), asked == size.count)
     found.none("answers that are wrong, or errors that are not declared", judged.wrong)
     found.told("errors told", _counts(judged.refused) or "none")
     longest = max(one.took_us for one in report.outcomes)

@@ -4,7 +4,7 @@ import asyncio
 import statistics
 from collections.abc import Iterable
 
-from benchmarks.chaos.findings import Findings, Size, milliseconds
+from benchmarks.findings import Findings, Size, milliseconds
 from benchmarks.load import Report, Shot, fire, volley
 from benchmarks.processes import GatewayProcess
 from turnout.simulator.process import SimulatorProcess
@@ -26,7 +26,7 @@ def burst(size: Size) -> Findings:
     with SimulatorProcess(["openai"], *_LATENCY, "--keep", "4096") as simulator:
         simulator.fault(worst_usage())
         new, known = _Tally("a brand-new tenant"), _Tally("a known tenant")
-        for run in range(size.requests):
+        for run in range(size.count):
             fitting = _FITTING[run % len(_FITTING)]
             _tenant(simulator, size.workers, fitting, new, is_known=False)
             _tenant(simulator, size.workers, fitting, known, is_known=True)
@@ -118,7 +118,7 @@ def _users(simulator: SimulatorProcess, size: Size, tally: _Tally) -> None:
     budget = f"name: each, scope: user, limit: {dollars(ceiling)}/day"
     policy = policy_over(simulator.base_url("openai"), [budget])
     gateway = GatewayProcess(policy, workers=size.workers, environment=KEYS_ONLY)
-    owners = [Minted("acme", user=f"user{number}") for number in range(size.requests)]
+    owners = [Minted("acme", user=f"user{number}") for number in range(size.count)]
     secrets = mint(gateway, owners)
     rows = 0
     with gateway:
@@ -152,8 +152,8 @@ async def fired(
 
 def trickle(size: Size) -> Findings:
     """Calls one after another, each over a new connection, whose bills are the worst case."""
-    found = Findings(f"trickle: a budget for exactly {size.requests} calls, one after another")
-    fitting = size.requests
+    found = Findings(f"trickle: a budget for exactly {size.count} calls, one after another")
+    fitting = size.count
     ceiling = most() * fitting
     budget = f"name: all, scope: tenant, limit: {dollars(ceiling)}/week"
     with SimulatorProcess(["openai"], "--latency", "*=2ms") as simulator:
@@ -187,7 +187,7 @@ def squeeze(size: Size) -> Findings:
     longest_us = 0
     with SimulatorProcess(["openai"], *_LATENCY) as simulator:
         policy = policy_over(simulator.base_url("openai"), [budget], "budget_wait: 2s\n")
-        for _ in range(size.requests):
+        for _ in range(size.count):
             with GatewayProcess(policy, workers=size.workers) as gateway:
                 answers = Answers()
                 shots = calls(range(at_once), max_tokens=max_tokens)
@@ -199,7 +199,7 @@ def squeeze(size: Size) -> Findings:
                 wrong += wrong_counters(books(gateway), ceiling)
     found.told("workers", size.workers)
     found.told("worst cases that fit at a time", "2.5")
-    asked = at_once * size.requests
+    asked = at_once * size.count
     found.held("served", served, f"all {asked}", served == asked)
     found.none("wrong answers or books", wrong)
     found.told("longest", milliseconds(longest_us))

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from benchmarks.chaos.books import until
-from benchmarks.chaos.findings import Findings, Size
+from benchmarks.findings import Findings, Size
 from benchmarks.load import Outcome, Shot, Told, fire
 from benchmarks.processes import GatewayProcess
 from turnout.simulator.process import SimulatorProcess
@@ -75,8 +75,8 @@ _LEAVING = 0.35
 
 def crash(size: Size) -> Findings:
     """Rounds of calls with a random end, in each of which a worker is killed."""
-    rounds = -(-size.requests // CALLS_A_ROUND)
-    found = Findings(f"crash: {size.requests} calls, {rounds} rounds, a worker killed in each")
+    rounds = -(-size.count // CALLS_A_ROUND)
+    found = Findings(f"crash: {size.count} calls, {rounds} rounds, a worker killed in each")
     story = _Story(random.Random(size.seed))
     with SimulatorProcess(
         ["openai"], "--latency", "*=20ms/2ms", "--keep", str(CALLS_A_ROUND * 20)
@@ -85,7 +85,7 @@ def crash(size: Size) -> Findings:
         for first in range(0, rounds, ROUNDS_A_GATEWAY):
             workers = _WORKERS[first // ROUNDS_A_GATEWAY % len(_WORKERS)]
             several = min(ROUNDS_A_GATEWAY, rounds - first)
-            each = min(CALLS_A_ROUND, size.requests)
+            each = min(CALLS_A_ROUND, size.count)
             _house(simulator, story, workers, several, each)
     story.tell(found)
     return found

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.chaos.findings import Findings, Size
+from benchmarks.findings import Findings, Size
 
 ROOT = Path(__file__).parents[2]
 _COPIED = (
@@ -134,7 +134,7 @@ HOOKS: list[Hook] = [
 def mutations(size: Size) -> Findings:
     """Take out one hook after the other, and see tests fail."""
     found = Findings("mutations: with an enforcement taken out, a test fails")
-    hooks = HOOKS[: size.requests]
+    hooks = HOOKS[: size.count]
     found.told("hooks", len(hooks))
     with tempfile.TemporaryDirectory(prefix="turnout-mutated-") as folder:
         copy = Path(folder)

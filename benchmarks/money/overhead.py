@@ -3,7 +3,7 @@
 import asyncio
 from statistics import median
 
-from benchmarks.chaos.findings import Findings, Size
+from benchmarks.findings import Findings, Size
 from benchmarks.load import Report, fire
 from benchmarks.processes import GatewayProcess
 from turnout.simulator.process import SimulatorProcess
@@ -36,7 +36,7 @@ def overhead(size: Size) -> Findings:
             for gateway in gateways.values():  # warm
                 asyncio.run(_fired(gateway, 50, wrong))
             cpu_us = {name: -one.cpu_us() for name, one in gateways.items()}
-            each = max(size.requests // _TURNS, 1)
+            each = max(size.count // _TURNS, 1)
             for _ in range(_TURNS):
                 for name, gateway in gateways.items():
                     reports[name].append(asyncio.run(_fired(gateway, each, wrong)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from benchmarks.chaos.findings import Findings, Size
+from benchmarks.findings import Findings, Size
 from benchmarks.load import Outcome, Shot, Told, fire
 from benchmarks.processes import GatewayProcess
 from turnout.simulator.process import SimulatorProcess
@@ -40,7 +40,7 @@ def rates(size: Size) -> Findings:
             written = f"tenants:\n  acme: {{{unit}: {limit * each}}}\n"
             seen = _saturated(policy + written, size)
             reached = simulator.stats()["total"]["requests"]
-            _tell(found, seen, unit, limit, reached, size.requests)
+            _tell(found, seen, unit, limit, reached, size.count)
     return found
 
 
@@ -71,7 +71,7 @@ def _saturated(policy: str, size: Size) -> _Seen:
     seen = _Seen()
     environment = {"TURNOUT_TENANT_ID": "acme"}
     with GatewayProcess(policy, workers=size.workers, environment=environment) as gateway:
-        ends_at = time.monotonic() + size.requests
+        ends_at = time.monotonic() + size.count
 
         def shots() -> Iterator[Shot]:
             number = 0

@@ -56,7 +56,17 @@ class StoredTenants:
     def put(
         self, name: str, settings: Mapping[str, Any], actor: str, expected: str | None = None
     ) -> tuple[Stored, bool]:
-        """Keep a tenant, and whether there was none before.
+        """Keep a tenant, and whether there was none before: `change` to these settings."""
+        return self.change(name, lambda _: settings, actor, expected)
+
+    def change(
+        self,
+        name: str,
+        settings_of: Callable[[Stored | None], Mapping[str, Any]],
+        actor: str,
+        expected: str | None = None,
+    ) -> tuple[Stored, bool]:
+        """Keep what is made of a tenant as it is, None where there is none, in one transaction.
 
         `expected` is the revision that it must have, empty where there must be none, None: any.
         Raises: ChangedMeanwhile.
@@ -66,8 +76,8 @@ class StoredTenants:
             _check(before, expected)
             # Later than before even where the clock was set back: it is the revision.
             at_us = max(self._now_us(), 0 if before is None else before.changed_us + 1)
-            after = Stored(name, settings, at_us)
-            row = {"settings": _json(settings), "changed_us": at_us}
+            after = Stored(name, settings_of(before), at_us)
+            row = {"settings": _json(after.settings), "changed_us": at_us}
             if before is None:
                 writing.execute(insert(TENANTS).values(name=name, **row))
             else:
@@ -102,7 +112,8 @@ def _stored(row: Row[Any]) -> Stored:
     except ValueError:
         settings = None
     # One that cannot be read is shown empty: setting it anew mends it.
-    return Stored(row.name, settings if isinstance(settings, dict) else {}, row.changed_us)
+    is_sound = isinstance(settings, dict)
+    return Stored(row.name, settings if is_sound else {}, row.changed_us, is_sound)
 
 
 def _account(row: Row[Any]) -> Account:

@@ -1,6 +1,7 @@
 """What was said of budgets, and the sums of the ledger that it is said of."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import func, literal, select, update
 from sqlalchemy.dialects.sqlite import insert
@@ -110,11 +111,13 @@ class AlertBook:
                 for alert, body in alerts
             ]
 
-    def unsent(self, most: int) -> list[Message]:
-        """Messages that were not sent, oldest first."""
+    def unsent(self, most: int, besides: Collection[int] = ()) -> list[Message]:
+        """Messages that were not sent, oldest first, without those of these numbers."""
+        # As one value: there may be more of them than a statement takes.
+        left_out = func.json_each(json.dumps(list(besides))).table_valued("value")
         statement = (
             select(ALERTS.c.id, ALERTS.c.time_us, ALERTS.c.body)
-            .where(ALERTS.c.sent_us.is_(None))
+            .where(ALERTS.c.sent_us.is_(None), ALERTS.c.id.not_in(select(left_out.c.value)))
             .order_by(ALERTS.c.id)
             .limit(most)
         )

@@ -8,17 +8,16 @@ says what became of it.
 
 import json
 import secrets
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection
 
-from turnout.engine.bank import TERM_US, Ask, Held, LostHolder, Room, Stretch
-from turnout.engine.boot import boot_id, boot_us
+from turnout.engine.bank import Ask, Held, LostHolder, Room, Stretch
 from turnout.engine.purse import Slip
 
 from .counters import make_counters, take_off
 from .database import Database
+from .holders import FOUND_LOST, LIVES, LOST, Clocks
 
 # Of what is left, so much of it at most is leased beyond what is asked for: near the ceiling a
 # slice is one call, and nothing more once that part is less than one.
@@ -28,23 +27,16 @@ _EXTRA_PART = 16
 class SqlBank:
     """A `Bank` over the tables `counters`, `holders` and `leases`."""
 
-    def __init__(
-        self,
-        database: Database,
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
-        since_boot_us: Callable[[], int] = boot_us,
-        boot: Callable[[], str] = boot_id,
-    ) -> None:
-        """Keep them in this database; `since_boot_us` is what heartbeats are told by."""
+    def __init__(self, database: Database, clocks: Clocks | None = None) -> None:
+        """Keep them in this database."""
         self._database = database
-        self._now_us = now_us
-        self._since_boot_us = since_boot_us
-        self._boot = boot
+        self._clocks = clocks or Clocks()
 
     def join(self) -> str:
         """A new holder; what it is called."""
         holder = f"h_{secrets.token_hex(8)}"
-        row = (holder, self._boot(), self._now_us(), self._since_boot_us())
+        clocks = self._clocks
+        row = (holder, clocks.boot(), clocks.now_us(), clocks.since_boot_us())
         with self._database.writing() as bank:
             bank.exec_driver_sql(
                 "INSERT INTO holders (id, boot, joined_us, heartbeat_us) VALUES (?, ?, ?, ?)", row
@@ -53,23 +45,21 @@ class SqlBank:
 
     def renew(self, holder: str) -> None:
         """Say that a holder lives. Raises: LostHolder."""
-        now_us = self._since_boot_us()
+        given = (self._clocks.since_boot_us(), holder, *self._clocks.in_time())
         with self._database.writing() as bank:
             # Not one that is too old by now: whoever looks at this moment has it for lost already.
             renewed = bank.exec_driver_sql(
-                "UPDATE holders SET heartbeat_us = ?"
-                " WHERE id = ? AND lost_us IS NULL AND boot = ? AND heartbeat_us >= ?",
-                (now_us, holder, self._boot(), now_us - TERM_US),
+                f"UPDATE holders AS h SET heartbeat_us = ? WHERE h.id = ? AND {LIVES}", given
             )
             if not renewed.rowcount:
                 raise LostHolder(holder)
 
     def reap(self) -> int:
         """Take for lost who did not renew in time; forget those of whom nothing is left."""
-        dead = (self._boot(), self._since_boot_us() - TERM_US)
+        in_time = self._clocks.in_time()
         with self._database.reading() as reading:
             found = reading.exec_driver_sql(
-                f"SELECT 1 WHERE EXISTS {_DEAD} OR EXISTS {_DONE}", dead
+                f"SELECT 1 FROM holders AS h WHERE {_UNFOUND} OR {_DONE} LIMIT 1", in_time
             )
             if found.first() is None:
                 return 0
@@ -79,9 +69,8 @@ class SqlBank:
                 " AND holder IN (SELECT id FROM holders WHERE lost_us IS NOT NULL)"
             )
             lost = bank.exec_driver_sql(
-                "UPDATE holders SET lost_us = ?"
-                " WHERE lost_us IS NULL AND (boot <> ? OR heartbeat_us < ?)",
-                (self._now_us(), *dead),
+                f"UPDATE holders AS h SET lost_us = ? WHERE {_UNFOUND}",
+                (self._clocks.now_us(), *in_time),
             ).rowcount
             bank.exec_driver_sql(
                 "DELETE FROM holders WHERE lost_us IS NOT NULL"
@@ -135,7 +124,7 @@ class SqlBank:
             bank.exec_driver_sql(
                 "UPDATE holders SET lost_us = coalesce(lost_us, ?)"
                 " WHERE id = ? AND EXISTS (SELECT 1 FROM leases WHERE holder = holders.id)",
-                (self._now_us(), holder),
+                (self._clocks.now_us(), holder),
             )
             bank.exec_driver_sql(
                 "DELETE FROM holders WHERE id = ?"
@@ -148,10 +137,11 @@ class SqlBank:
         self._database.close()
 
 
-_DEAD = "(SELECT 1 FROM holders WHERE lost_us IS NULL AND (boot <> ? OR heartbeat_us < ?))"
+# Who is lost and was not found to be; and who was, and has nothing left.
+_UNFOUND = f"(h.lost_us IS NULL AND {LOST})"
 _DONE = (
-    "(SELECT 1 FROM holders WHERE lost_us IS NOT NULL"
-    " AND NOT EXISTS (SELECT 1 FROM leases WHERE holder = holders.id AND nano_usd > 0))"
+    "(h.lost_us IS NOT NULL"
+    " AND NOT EXISTS (SELECT 1 FROM leases WHERE holder = h.id AND nano_usd > 0))"
 )
 
 
@@ -170,8 +160,8 @@ def _rooms(reading: Connection, stretches: Sequence[Stretch]) -> dict[Stretch, R
     rows = reading.exec_driver_sql(
         "SELECT c.scope, c.tenant, c.who, c.from_us, c.to_us, c.id,"
         " c.settled_nano_usd + c.unconfirmed_nano_usd,"
-        " coalesce(sum(l.nano_usd) FILTER (WHERE h.id IS NULL OR h.lost_us IS NOT NULL), 0),"
-        " coalesce(sum(l.nano_usd) FILTER (WHERE h.id IS NOT NULL AND h.lost_us IS NULL), 0)"
+        f" coalesce(sum(l.nano_usd) FILTER (WHERE {FOUND_LOST}), 0),"
+        f" coalesce(sum(l.nano_usd) FILTER (WHERE NOT {FOUND_LOST}), 0)"
         " FROM json_each(?) AS w CROSS JOIN counters AS c"
         " ON c.scope = w.value ->> 0 AND c.tenant = w.value ->> 1 AND c.who = w.value ->> 2"
         " AND c.from_us = w.value ->> 3 AND c.to_us = w.value ->> 4"

@@ -1,11 +1,10 @@
 """Looking at counters and setting them right, in a `Database`."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from turnout.engine.bank import TERM_US, Stretch
+from turnout.engine.bank import Stretch
 from turnout.engine.books import (
     CORRECTION,
     RECONCILED,
@@ -17,41 +16,27 @@ from turnout.engine.books import (
     Unconfirmed,
     losses_of,
 )
-from turnout.engine.boot import boot_id, boot_us
 from turnout.engine.counter import Counter
 from turnout.engine.ledger import Entry
 from turnout.engine.purse import Slip
 
 from .counters import counted, sums_of, take_off
 from .database import Database
+from .holders import LIVES, LOST, Clocks
 
 _ENTRY = ", ".join(f'"{name}"' for name in Entry._fields)
 _ENTRY_OF_L = ", ".join(f'l."{name}"' for name in Entry._fields)
 # The tenant that a counter is of; of a model's none is known.
-_WHOSE = (
-    "CASE c.scope WHEN 'tenant' THEN c.who"
-    " WHEN 'key' THEN coalesce((SELECT k.tenant FROM keys AS k WHERE k.id = c.who), '')"
-    " ELSE c.tenant END"
-)
-# Who has not renewed in time is lost, whether or not a living worker has found that out.
-_LIVES = "h.lost_us IS NULL AND h.boot = ? AND h.heartbeat_us >= ?"
+_WHOSE = "CASE c.scope WHEN 'tenant' THEN c.who ELSE c.tenant END"
 
 
 class SqlBooks:
     """`Books` over the tables of the bank and the ledger."""
 
-    def __init__(
-        self,
-        database: Database,
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
-        since_boot_us: Callable[[], int] = boot_us,
-        boot: Callable[[], str] = boot_id,
-    ) -> None:
+    def __init__(self, database: Database, clocks: Clocks | None = None) -> None:
         """Look into this database."""
         self._database = database
-        self._now_us = now_us
-        self._since_boot_us = since_boot_us
-        self._boot = boot
+        self._clocks = clocks or Clocks()
 
     def standings(self, counters: Sequence[Counter]) -> list[Standing]:
         """How these are, in their order."""
@@ -67,12 +52,12 @@ class SqlBooks:
     def recount(self) -> list[Drift]:
         """The counters that differ from the ledger."""
         with self._database.reading() as reading:
-            return [drift for _, drift in _drifts(reading, self._now_us())]
+            return [drift for _, drift in _drifts(reading, self._clocks.now_us())]
 
     def repair(self) -> list[Drift]:
         """Set right what differs; what was wrong."""
         with self._database.writing() as bank:
-            drifts = _drifts(bank, self._now_us())
+            drifts = _drifts(bank, self._clocks.now_us())
             for number, drift in drifts:
                 bank.exec_driver_sql(
                     "UPDATE counters SET settled_nano_usd = ?, unconfirmed_nano_usd = ?"
@@ -132,7 +117,7 @@ class SqlBooks:
                 time_us=_within(now),
                 request=now.id,
                 hop=0,
-                attempt=-self._now_us(),
+                attempt=-self._clocks.now_us(),
                 tenant=now.tenant or "",
                 team=now.of("team", sure),
                 user=now.of("user", sure),
@@ -164,16 +149,16 @@ class SqlBooks:
     def _standings(
         self, reading: Connection, where: str, given: tuple[object, ...]
     ) -> list[Standing]:
-        alive = self._alive()
+        in_time = self._clocks.in_time()
         rows = reading.exec_driver_sql(
             "SELECT c.scope, c.tenant, c.who, c.from_us, c.to_us,"
             " c.settled_nano_usd, c.unconfirmed_nano_usd,"
-            f" coalesce(sum(l.nano_usd) FILTER (WHERE NOT coalesce({_LIVES}, 0)), 0),"
-            f" coalesce(sum(l.nano_usd) FILTER (WHERE {_LIVES}), 0)"
+            f" coalesce(sum(l.nano_usd) FILTER (WHERE {LOST}), 0),"
+            f" coalesce(sum(l.nano_usd) FILTER (WHERE {LIVES}), 0)"
             " FROM counters AS c LEFT JOIN leases AS l ON l.counter = c.id"
             f" LEFT JOIN holders AS h ON h.id = l.holder WHERE {where}"
             " GROUP BY c.id ORDER BY c.who, c.tenant",
-            (*alive, *alive, *given),
+            (*in_time, *in_time, *given),
         )
         return [
             Standing(scope, tenant, who, from_us, to_us, settled, unconfirmed + lost, leased)
@@ -185,14 +170,11 @@ class SqlBooks:
             f"SELECT l.holder, l.counter, c.scope, {_WHOSE}, c.who, c.from_us, c.to_us, l.nano_usd,"
             " coalesce(h.lost_us, ?) FROM leases AS l JOIN counters AS c ON c.id = l.counter"
             " LEFT JOIN holders AS h ON h.id = l.holder"
-            f" WHERE l.nano_usd > 0 AND NOT coalesce({_LIVES}, 0) AND {where}"
+            f" WHERE l.nano_usd > 0 AND {LOST} AND {where}"
             " ORDER BY h.lost_us, l.holder, l.counter",
-            (self._now_us(), *self._alive(), *given),
+            (self._clocks.now_us(), *self._clocks.in_time(), *given),
         )
         return [LostLease(*row) for row in rows]
-
-    def _alive(self) -> tuple[str, int]:
-        return self._boot(), self._since_boot_us() - TERM_US
 
 
 def _within(loss: Loss) -> int:

@@ -42,7 +42,7 @@ class LedgerSums:
         groups: list[ColumnElement[Any]] = (
             [LEDGER.c.payer] if by is None else [LEDGER.c.payer, name]
         )
-        # A team or user is one within its tenant.
+        # A team, user or key is one within its tenant.
         tenant: ColumnElement[Any] = null()
         if by is not None and tenant_of(by, "any"):
             tenant = func.nullif(LEDGER.c.tenant, "")
@@ -61,10 +61,11 @@ class LedgerSums:
                     found.append(Cell(at, called, payer, Sums(*map(int, sums)), of))
         return found
 
-    def tenants(self, stretch: Period) -> list[str]:
+    def tenants(self, stretch: Period, filters: Mapping[str, str]) -> list[str]:
         """The tenants that a stretch has rows of, at most two of them."""
         within = (LEDGER.c.time_us >= stretch.from_us, LEDGER.c.time_us < stretch.to_us)
-        first = select(LEDGER.c.tenant).where(*within, LEDGER.c.tenant != "").limit(1)
+        wanted = [_COLUMNS[column] == column_text(who) for column, who in filters.items()]
+        first = select(LEDGER.c.tenant).where(*within, *wanted, LEDGER.c.tenant != "").limit(1)
         with self._database.reading() as reading:
             one = reading.execute(first).scalar_one_or_none()
             if one is None:

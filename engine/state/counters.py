@@ -14,6 +14,8 @@ from turnout.engine.ledger import Entry
 from turnout.engine.purse import Slip
 from turnout.engine.spent import tenant_of
 
+from .holders import FOUND_LOST
+
 # Columns of the ledger, by the scope of the counters that they are summed up in.
 COLUMN = {
     "tenant": "tenant",
@@ -88,14 +90,33 @@ def take_off(bank: Connection, slips: Iterable[Slip]) -> None:
 
 
 def make_counters(bank: Connection, stretches: Iterable[Stretch]) -> None:
-    """Make counters that there are not yet, from what the ledger has of them."""
+    """Make counters that there are not yet, from what the ledger has of them.
+
+    What holders that were lost in a stretch may have spent is on lease of its new counter, too: a
+    budget of another length, or another time zone, does not make it free.
+    """
     for stretch in stretches:
-        bank.exec_driver_sql(
+        made = bank.exec_driver_sql(
             "INSERT INTO counters"
             " (scope, tenant, who, from_us, to_us, settled_nano_usd, unconfirmed_nano_usd)"
             " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (*stretch, *sums_of(bank, stretch)),
         )
+        if made.rowcount:
+            # A holder's leases of several stretches tell of the same money: the largest counts. If
+            # it lives after all, what it still settles is counted beside, which errs on the safe
+            # side until it is reconciled.
+            bank.exec_driver_sql(
+                "INSERT INTO leases (holder, counter, nano_usd)"
+                " SELECT l.holder, n.id, max(l.nano_usd) FROM counters AS n"
+                " JOIN counters AS c ON c.scope = n.scope AND c.tenant = n.tenant"
+                " AND c.who = n.who AND c.id <> n.id"
+                " AND c.from_us < n.to_us AND c.to_us > n.from_us"
+                " JOIN leases AS l ON l.counter = c.id JOIN holders AS h ON h.id = l.holder"
+                " WHERE n.id = ? AND l.nano_usd > 0"
+                " AND h.lost_us >= n.from_us AND h.lost_us < n.to_us GROUP BY l.holder",
+                (made.lastrowid,),
+            )
 
 
 def sums_of(reading: Connection, stretch: Stretch) -> tuple[int, int]:
@@ -116,7 +137,7 @@ def lost_leases(reading: Connection) -> dict[Stretch, int]:
     rows = reading.exec_driver_sql(
         "SELECT c.scope, c.tenant, c.who, c.from_us, c.to_us, sum(l.nano_usd) FROM leases AS l"
         " JOIN counters AS c ON c.id = l.counter LEFT JOIN holders AS h ON h.id = l.holder"
-        " WHERE h.id IS NULL OR h.lost_us IS NOT NULL GROUP BY c.id"
+        f" WHERE {FOUND_LOST} GROUP BY c.id"
     )
     return {
         (scope, tenant, who, from_us, to_us): lost

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from turnout.engine.audit import Event
-from turnout.engine.keys import Key, NoSuchKeyError, RevokedError
+from turnout.engine.keys import Key, NoSuchKeyError, RevokedError, SpoiledError
 
 from .audit import append_to
 from .database import Database
@@ -101,7 +101,7 @@ class StoredKeys:
     def rotate(self, id: str, digest: str, grace_us: int, actor: str) -> Key:
         """Give a key another secret; the one of before stays good for `grace_us`.
 
-        One of before that is no longer. Raises: NoSuchKeyError, RevokedError.
+        One of before that is no longer. Raises: NoSuchKeyError, RevokedError, SpoiledError.
         """
         now_us = self._now_us()
         with self._database.writing() as writing:
@@ -125,7 +125,7 @@ class StoredKeys:
         with self._database.writing() as writing:
             try:
                 key = _found(writing, id)
-            except _UNREADABLE:
+            except SpoiledError:
                 # Workers that have known it from before it was spoiled must see its end.
                 return _ended(writing, id, now_us, actor)
             if key.revoked_us is not None:
@@ -135,10 +135,14 @@ class StoredKeys:
 
 
 def _found(connection: Connection, id: str) -> Key:
+    """Raises: NoSuchKeyError, SpoiledError."""
     row = connection.execute(select(KEYS).where(KEYS.c.id == id)).first()
     if row is None:
         raise NoSuchKeyError(id)
-    return _key(row)
+    try:
+        return _key(row)
+    except _UNREADABLE:
+        raise SpoiledError(id) from None
 
 
 def _ended(writing: Connection, id: str, now_us: int, actor: str) -> Key:

@@ -30,8 +30,16 @@ class LockedFile:
     A process' own locks, over the same object, do not stand in its way: it has to keep them apart.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open the file, or make it; says in the log if its bytes cannot be locked."""
+    def __init__(
+        self,
+        path: Path,
+        without: str = "limits on what is under way, and rates, hold for each worker by itself, "
+        "not for all together",
+    ) -> None:
+        """Open the file, or make it; says in the log if its bytes cannot be locked.
+
+        `without`: what is so without locks, as the log says it.
+        """
         self._path = path
         self._file: int | None = None
         try:
@@ -44,12 +52,7 @@ class LockedFile:
             self.unlock(_UNUSED + os.getpid())
         except OSError as error:
             self._close()
-            _log.warning(
-                "limits on what is under way, and rates, hold for each worker by itself, not for "
-                "all together: `%s` cannot be locked (%s)",
-                path,
-                error.strerror,
-            )
+            _log.warning("%s: `%s` cannot be locked (%s)", without, path, error.strerror)
 
     def __del__(self) -> None:
         """Let go of everything."""

@@ -9,7 +9,11 @@ added up anew from these: whatever was left half done is right again within 250 
     record: 2 levels of 64 bytes, 256 parts of 16 bytes (number of the sub-window, units)
     level:  whose (16 bytes of a hash), number, sub-window, units before it, units in it, checksum
 
-A record of which nothing counts any more is taken for whoever is new.
+Where a name's record may be follows from the name: a few places in each of some tables, every one
+larger than the one before. The next table begins only when somebody finds no place in these; the
+file is as long as its tables, and takes room only for records that were written. A record of which
+nothing counts any more is taken for whoever is new, so each place of a name is looked at before one
+is taken for it, by one process at a time.
 
 Over 300 lines because how a record is written stands beside what is done with it.
 """
@@ -21,10 +25,11 @@ import struct
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from turnout.engine.boot import boot_us
 from turnout.engine.rates import (
     Level,
     Part,
@@ -49,7 +54,7 @@ AGAIN_S = 60.0  # before a file that failed is tried again
 _SPINS = 50  # at a lock that another process has, which is seldom held for longer than 20 µs
 _PAUSE_S = 0.001
 _PATIENCE = 250  # such pauses, for a process that was stopped while it had the lock
-_KNOWN = 100_000  # names whose record is remembered: another look at all is 2 µs for each
+_KNOWN = 100_000  # names whose place is remembered; to find it again takes some 20 µs
 
 _LEVEL = struct.Struct("<16sQqqqI12x")
 _SAID = struct.Struct("<16sQqqq")  # what of it the checksum is of
@@ -57,24 +62,19 @@ _PART = struct.Struct("<qq")
 _PARTS = 256
 _PARTS_AT = 2 * _LEVEL.size
 _RECORD = _PARTS_AT + _PARTS * _PART.size
+TABLES: tuple[int, ...] = (1 << 10, 1 << 13, 1 << 16, 1 << 19)  # places of each
+PROBES = 8  # places of a name in each table
 _WHICH = 1 << 40  # the byte that is locked while it is found out which record is whose
 
 _log = logging.getLogger("turnout.rates")
-
-
-def boot_us() -> int:
-    """Microseconds since the machine was started: the same for all its processes, never set."""
-    return time.clock_gettime_ns(_CLOCK) // 1000
-
-
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class SharedRates:
     """`Rates` for all processes that use the same folder; used from one event loop.
 
     Cost: 10 µs to take, as much to correct, 60 µs once in 250 ms for each name; a refusal 60 µs.
-    Whoever finds a record locked for a quarter of a second is told `Uncertain`. Where the folder
+    A name's first time takes some 20 µs more, however many there are. Whoever finds a record locked
+    for a quarter of a second, or no place for a name, is told `Uncertain`. Where the folder
     cannot hold the file, each process counts for itself, and says so once. Where it was cleared,
     all meet again in a new file within a second, and rates begin anew.
     """
@@ -94,6 +94,8 @@ class SharedRates:
             for _ in range(_SPINS):
                 try:
                     return self._take(rate, units)
+                except _Full:
+                    raise Uncertain from None
                 except _Busy:
                     pass
                 except OSError as error:
@@ -126,6 +128,8 @@ class SharedRates:
             try:
                 self._correct(taken, units)
                 return True
+            except _Full:
+                return True  # its record is another's by now: what was taken counts no more
             except _Busy:
                 pass
             except OSError as error:
@@ -188,7 +192,7 @@ class SharedRates:
     def locked(self, whose: str, index: int) -> "tuple[_Record, int]":
         """A name's record, locked, with its number; made where there is none.
 
-        Raises: _Busy, OSError.
+        Raises: _Busy, _Full, OSError.
         """
         file, name = self.file(), _name(whose)
         number = self._records.get(whose)
@@ -218,6 +222,10 @@ class SharedRates:
 
 class _Busy(Exception):
     """Another process has the lock."""
+
+
+class _Full(Exception):
+    """Whatever may be a name's place is somebody else's."""
 
 
 class _Locked:
@@ -315,16 +323,34 @@ def _lock(file: "_File", number: int) -> _Record:
 
 
 def _find(file: "_File", name: bytes, index: int) -> int:
-    """The record of a name, else one that is idle, else a new one; 2 µs for each there is."""
+    """The place of a name: where its record is, else the first that is idle. Raises: _Full.
+
+    Cost: 2 µs for each place, up to its own.
+    """
     idle = None
-    number = -(-file.size() // _RECORD)
-    for one in range(number):
-        record = _Record(file, one)
-        if record.name == name:
-            return one
-        if idle is None and record.is_idle(index):
-            idle = one
-    return number if idle is None else idle
+    size = file.size()
+    for first, places in _places(name):
+        if idle is not None and first * _RECORD >= size:
+            break  # nobody has begun this table, nor those after it
+        for one in places:
+            record = _Record(file, one)
+            if record.name == name:
+                return one
+            if idle is None and record.is_idle(index):
+                idle = one
+    if idle is None:
+        raise _Full
+    return idle
+
+
+def _places(name: bytes) -> Iterator[tuple[int, list[int]]]:
+    """Where a name's record may be: of each table its first place of all, and the name's own."""
+    home, step = (int.from_bytes(part, "little") for part in (name[:8], name[8:]))
+    first = 0
+    for size in TABLES:
+        # An odd step meets each place of a table once before it comes back.
+        yield first, [first + (home + number * (step | 1)) % size for number in range(PROBES)]
+        first += size
 
 
 def _whose(rate: Rate) -> str:
@@ -351,7 +377,7 @@ class _Memory:
     """Records of this process alone."""
 
     def __init__(self) -> None:
-        self._bytes = bytearray()
+        self._records: dict[int, bytearray] = {}
 
     def lock(self, byte: int) -> bool:
         return True
@@ -364,12 +390,13 @@ class _Memory:
         return True
 
     def size(self) -> int:
-        return len(self._bytes)
+        return (max(self._records, default=-1) + 1) * _RECORD
 
     def read(self, at: int, size: int) -> bytes:
-        return bytes(self._bytes[at : at + size])
+        number, start = divmod(at, _RECORD)
+        return bytes(self._records.get(number, b"")[start : start + size])
 
     def write(self, at: int, data: bytes) -> None:
-        if len(self._bytes) < at:
-            self._bytes.extend(bytes(at - len(self._bytes)))
-        self._bytes[at : at + len(data)] = data
+        number, start = divmod(at, _RECORD)
+        record = self._records.setdefault(number, bytearray(_RECORD))
+        record[start : start + len(data)] = data

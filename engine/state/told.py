@@ -7,11 +7,12 @@ error that can be caught, where a mapping would end the process. Writer and read
 import os
 import stat
 import struct
-import uuid
 import zlib
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+
+from turnout.engine.boot import boot_id
 
 MOST_BYTES = 64 * 1024 * 1024  # whatever claims to be larger is not ours
 
@@ -123,8 +124,4 @@ def open_file(path: Path) -> int:
 @cache
 def machine() -> bytes:
     """What tells this machine since it was started: monotonic clocks compare only within that."""
-    try:
-        started = Path("/proc/sys/kernel/random/boot_id").read_bytes()
-    except OSError:
-        started = str(uuid.getnode()).encode()
-    return sha256(started).digest()[:8]
+    return sha256(boot_id().encode()).digest()[:8]

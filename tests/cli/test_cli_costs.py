@@ -198,12 +198,15 @@ def test_a_killed_worker_is_one_item_and_one_row_and_told_beside_the_costs(
     id = f"lease:{holder}:acme"
     told = command("turnout budget reconcile --dry-run --tenant acme").out
     assert "unconfirmed: 1 attempt and 1 killed worker, $0.26295 at most" in told
-    assert f"{id}  " in told and "tenant acme, team ads, user eve" in told
+    assert f"{id}  " in told and "  acme, a worker that was killed" in told
+    assert "the largest of its leases: tenant acme, team ads, user eve" in told
     assert "+ $0.01295 that a killed worker may have spent" in command("turnout costs").out
     assert "killed" not in command("turnout costs --tenant beta").out
     assert "killed" not in command(f"turnout costs {JANUARY}").out
     said = json.loads(command("turnout costs --user eve --format json").out)
     assert said["lost"] == "0.01295"
+    *_, last = csv.DictReader(io.StringIO(command("turnout costs --by user --format csv").out))
+    assert (last["user"], last["calls"], last["cost"], last["lost"]) == ("", "0", "0", "0.01295")
     assert command(f"turnout budget reconcile --charge {id}=$5").status == 2
     assert command(f"turnout budget reconcile --charge {id}=$0.01").status == 0
     with sqlite3.connect(home / FILE) as connection:
@@ -223,6 +226,9 @@ def test_a_killed_worker_is_one_item_and_one_row_and_told_beside_the_costs(
         ("--charge 4=lots", "`lots` is no amount"),
         ("--charge 4=-1", "is no amount"),
         ("--charge 4=$0.1 --release 4", "said twice"),
+        ("--release 4 --release 5", "nothing unconfirmed has the id `5`"),
+        ("--release 5 --release 4", "nothing unconfirmed has the id `5`"),
+        ("--charge 5=$1 --charge 4=$0.1", "nothing unconfirmed has the id `5`"),
         ("--charge 4=$0.26", "`4` has cost $0.25 at most, not $0.26"),
         ("--release-all", "go together"),
         ("--bill missing.csv", "cannot be read"),

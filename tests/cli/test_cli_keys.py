@@ -2,13 +2,14 @@
 
 import json
 import re
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from turnout.engine.keys import FORM, digest_of
-from turnout.engine.state.database import open_database
+from turnout.engine.state.database import FILE, open_database
 from turnout.engine.state.keys import StoredKeys
 
 from .conftest import Ran
@@ -129,6 +130,19 @@ def test_models_that_nobody_knows_are_warned_of_and_the_key_is_made(
     )
     ran = turnout("create --tenant acme --models house/*,house/big,house-big,openai/*")
     assert (ran.status, ran.err) == (0, "")
+
+
+def test_a_key_that_cannot_be_read_is_not_rotated_but_revoked(
+    turnout: Callable[[str], Ran], home: Path
+) -> None:
+    id = json.loads(turnout("create --tenant hooli --format json").out)["id"]
+    with sqlite3.connect(home / FILE) as connection:
+        connection.execute("UPDATE keys SET settings = '{' WHERE id = ?", (id,))
+    ran = turnout(f"rotate {id}")
+    assert (ran.status, ran.out) == (1, "")
+    assert f"the key `{id}` cannot be read" in ran.err
+    assert f"turnout keys revoke {id}" in ran.err
+    assert turnout(f"revoke {id}").status == 0
 
 
 def test_a_folder_that_cannot_be_is_told(

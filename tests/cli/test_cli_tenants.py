@@ -1,11 +1,14 @@
 """`turnout tenants` by its flags: budgets of a tenant's teams and users beside its own."""
 
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from turnout.engine.state.database import FILE
 
 from .conftest import Ran
 
@@ -58,6 +61,20 @@ def test_a_limit_that_is_none_is_refused(command: Command, flag: str) -> None:
     assert ran.status == 2
     assert "limit" in ran.err or "budgets" in ran.err
     assert command("turnout tenants list").out == "no tenants\n"
+
+
+def test_no_part_of_a_tenant_that_cannot_be_read_is_changed(
+    command: Command, tmp_path: Path
+) -> None:
+    command("turnout tenants set acme --budget $9/month")
+    with sqlite3.connect(tmp_path / "home" / FILE) as connection:
+        connection.execute("UPDATE tenants SET settings = '{\"budgets'")
+    ran = command("turnout tenants set acme --rpm 60")
+    assert (ran.status, "cannot be read" in ran.err, "--settings" in ran.err) == (2, True, True)
+    assert json.loads(command("turnout tenants show acme --format json").out)["unreadable"] is True
+    assert command("""turnout tenants set acme --settings '{"rpm":60}'""").status == 0
+    shown = json.loads(command("turnout tenants show acme --format json").out)
+    assert (shown["settings"], "unreadable" in shown) == ({"rpm": 60}, False)
 
 
 def test_a_limit_that_no_counter_holds_is_refused(command: Command) -> None:

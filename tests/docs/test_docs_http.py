@@ -9,7 +9,7 @@ from turnout.server.wire import EXPOSED
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
 SERVED, REST = PAGE.split("## Not served yet")
-REQUEST = r"`(GET|POST|PUT|DELETE) (/[^` ]*)`"
+REQUEST = r"`(GET|POST|PUT|PATCH|DELETE) (/[^` ]*)`"
 
 
 def test_the_page_lists_every_route_and_no_other() -> None:

@@ -159,6 +159,7 @@ def compared(old: Program, new: Program) -> Comparison:
     return compare(old, new, lambda *programs: Prover(*programs))
 
 
+@pytest.mark.uncounted
 @pytest.mark.parametrize("seed", range(PAIRS))
 def test_the_verdict_on_an_edit_agrees_with_every_snapshot_of_a_small_world(
     seed: int, language: Language

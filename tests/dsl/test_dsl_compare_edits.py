@@ -33,6 +33,8 @@ from turnout.dsl.snapshot import Snapshot
 
 from .conftest import Language
 
+pytestmark = pytest.mark.uncounted
+
 PAIRS = max(9, EXAMPLES // 32)  # of each of 17 kinds of edits
 
 # --- edits ---------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ from turnout.dsl.snapshot import Snapshot
 
 from .conftest import Language
 
+pytestmark = pytest.mark.uncounted
+
 PAIRS = max(8, EXAMPLES // 32)
 GUARDED = "own/b"
 HALVES = (0, 5_000)  # buckets; each stands for half of all

@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from turnout import Policy
 from turnout.dsl.atoms import atoms, deciding
 from turnout.dsl.coverage import cover
@@ -95,6 +97,7 @@ def test_what_decides_a_conjunction_is_what_is_false_in_it() -> None:
     assert told == [["tokens < 100"], ["weekday in Mon..Fri", 'tier in ["pro", "enterprise"]']]
 
 
+@pytest.mark.uncounted
 def test_hundreds_of_rules_with_as_many_tests_are_covered_in_seconds() -> None:
     count = 400
     rules = "".join(

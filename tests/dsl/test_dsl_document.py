@@ -106,6 +106,7 @@ def test_size_is_bounded() -> None:
         read(Source("f", "a: " + "b" * MAX_CHARACTERS))
 
 
+@pytest.mark.uncounted
 def test_every_value_counts_once() -> None:
     half = MAX_NODES // 2 - 2  # an item is two values; the file, its key and the list are three
     assert read(Source("f", f"a: [{'[{}], ' * half}]")).entries
@@ -113,6 +114,7 @@ def test_every_value_counts_once() -> None:
         read(Source("f", f"a: [{'[{}], ' * (half + 1)}]"))
 
 
+@pytest.mark.uncounted
 def test_ten_thousand_rules_fit_into_one_file() -> None:
     rules = "".join(
         f'  - name: rule_{i}\n    condition: tenant == "tenant_{i}" and tokens < {i}\n'

@@ -151,6 +151,7 @@ routing_policy:
     assert isinstance(p50, int) and isinstance(p95, int) and 5_000_000 < p50 <= p95 < 20_000_000
 
 
+@pytest.mark.uncounted
 def test_a_flip_among_a_thousand_rules_is_found_within_a_second() -> None:
     rules = "".join(
         f"  - {{name: r{n}, condition: 'tokens in {n * 10}..{n * 10 + 5} and tier == \"t{n % 7}\"',"

@@ -142,6 +142,7 @@ def worse(text: str, width: int, behind: int, data: st.DataObject) -> str:
     return data.draw(st.sampled_from(["", "\ufeff"])) + end.join(lines)
 
 
+@pytest.mark.uncounted
 @settings(max_examples=100, deadline=None)
 @given(st.data(), st.sampled_from([1, 2, 3, 4, 8]), st.sampled_from([2, 3, 4]))
 def test_other_white_space_leads_to_the_same_form(

@@ -10,6 +10,8 @@ import pytest
 
 from .fuzzing import bombs
 
+pytestmark = pytest.mark.uncounted
+
 CASES = int(os.environ.get("TURNOUT_MUTATIONS", "4000"))
 SEED = int(os.environ.get("TURNOUT_SEED", "1"))
 FUZZING = Path(__file__).with_name("fuzzing.py")

@@ -183,6 +183,7 @@ def test_a_slip_in_a_file_is_marked_with_its_fix(
     assert "igpt" not in (errors[0].help or "")  # what is suggested is there
 
 
+@pytest.mark.uncounted
 @pytest.mark.parametrize(
     "text",
     [
@@ -231,6 +232,7 @@ LARGE = "let:\n  a0: tokens < 5 or stream\n" + "".join(
 WORDS = f"lists: {{a: [{', '.join(f'w{number}' for number in range(6_000))}]}}\n"
 
 
+@pytest.mark.uncounted
 @pytest.mark.parametrize(
     ("head", "condition"),
     [(LARGE, "a10"), (WORDS, "tenant in a")],
@@ -248,6 +250,7 @@ def test_small_rules_with_large_conditions_are_bounded_together(
     assert "more than 500000 parts together" in finding.message
 
 
+@pytest.mark.uncounted
 def test_where_counts_for_each_candidate(language: Any) -> None:
     rules = "".join(
         f"  - {{name: r{i}, route: {{first_of: [{MANY.rpartition(',')[0]}], "

@@ -319,6 +319,7 @@ def test_an_index_that_would_leave_most_rules_is_not_made(some_program: Program)
 BOUNDS_US = {20: 3 * 0.6, 1_000: 3 * 2.0}
 
 
+@pytest.mark.uncounted
 @pytest.mark.parametrize("size", BOUNDS_US)
 def test_a_decision_is_as_quick_as_promised(size: int) -> None:
     from benchmarks import decision
@@ -334,6 +335,7 @@ def test_a_decision_is_as_quick_as_promised(size: int) -> None:
     assert took_us <= BOUNDS_US[size]
 
 
+@pytest.mark.uncounted
 def test_ten_thousand_rules_are_indexed_and_decided_as_quickly_as_promised() -> None:
     dice = random.Random(3)
     tenants = [f"tenant {number}" for number in range(800)]

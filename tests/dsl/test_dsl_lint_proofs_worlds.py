@@ -35,6 +35,8 @@ from turnout.dsl.walk import reads
 
 from .conftest import SCHEMA, TODAY, Language
 
+pytestmark = pytest.mark.uncounted
+
 CHUNKS = 24
 POLICIES = max(156, EXAMPLES // 4) // CHUNKS * CHUNKS
 AT_LEAST = POLICIES * 350  # snapshots

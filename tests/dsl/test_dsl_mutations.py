@@ -7,6 +7,8 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from turnout.dsl.diagnostic import Diagnostic
 from turnout.dsl.document import MapNode, read
 from turnout.dsl.expect import run as run_tests
@@ -16,6 +18,8 @@ from turnout.engine.attributes import BY_NAME
 from turnout.engine.catalog import language_schema
 
 from .misspelling import Mutant, mutants
+
+pytestmark = pytest.mark.uncounted
 
 FOLDER = Path(__file__).parents[2] / "policies"
 FILES = sorted(FOLDER.glob("**/*.yml"))

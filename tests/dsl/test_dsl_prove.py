@@ -128,6 +128,7 @@ def is_of_a_gateway(program: Program, seen: Snapshot, left_out: tuple[str, ...] 
     return all(evaluate(term, seen).value is True for term in worlds(program))
 
 
+@pytest.mark.uncounted
 @of_files
 @given(st.data(), policies)
 def test_what_is_proved_no_snapshot_breaks_and_every_witness_decides_so(
@@ -164,6 +165,7 @@ def test_what_is_proved_no_snapshot_breaks_and_every_witness_decides_so(
                 )
 
 
+@pytest.mark.uncounted
 @thorough
 @given(st.lists(rule_terms, min_size=1, max_size=4), st.lists(near, min_size=20, max_size=20))
 def test_random_conditions_are_answered_as_snapshots_say(

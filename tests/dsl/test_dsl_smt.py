@@ -137,6 +137,7 @@ def test_a_hard_question_ends_in_time(program: Program) -> None:
     assert not isinstance(answer, Impossible)
 
 
+@pytest.mark.uncounted
 @pytest.mark.parametrize("depth", [20, 2_000])
 @pytest.mark.parametrize(
     "deeper",

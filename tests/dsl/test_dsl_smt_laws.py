@@ -100,6 +100,7 @@ def test_of_one_snapshot_a_number_is_what_it_is_traced(
         assert isinstance(solver.check(Not(Known(term))), Impossible)
 
 
+@pytest.mark.uncounted
 @thorough
 @given(terms=st.lists(rule_terms, min_size=1, max_size=4), seen=st.lists(near, max_size=30))
 def test_a_model_makes_the_terms_true_and_where_there_is_none_no_snapshot_does(
@@ -289,6 +290,7 @@ tests_of_text = st.one_of(
 )
 
 
+@pytest.mark.uncounted
 @thorough
 @given(
     tests=st.lists(st.tuples(tests_of_text, st.booleans()), min_size=1, max_size=6),
@@ -342,6 +344,7 @@ def test_of_texts_that_are_compared_all_is_possible_that_texts_have(
 # --- scopes --------------------------------------------------------------------------------------
 
 
+@pytest.mark.uncounted
 @thorough
 @given(
     steps=st.lists(

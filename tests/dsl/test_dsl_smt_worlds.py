@@ -19,6 +19,8 @@ from turnout.dsl.worlds import worlds
 
 from .conftest import Language
 
+pytestmark = pytest.mark.uncounted
+
 CHUNKS = 12
 SNAPSHOTS = max(6_000, EXAMPLES * 24) // CHUNKS * CHUNKS
 OF_A_POLICY = 100

@@ -191,6 +191,7 @@ def drawn(program: Program, data: st.DataObject) -> Snapshot:
     return Snapshot({key: data.draw(values_for(program, key), key) for key in program.slots})
 
 
+@pytest.mark.uncounted
 @thorough
 @given(text=files(), data=st.data())
 def test_a_written_file_decides_alike_compiled_traced_and_restored(

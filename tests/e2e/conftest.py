@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from turnout.simulator.process import SimulatorProcess
 
 PATIENCE_S = 60.0
 PROVIDERS = ("openai", "anthropic", "groq")
+# Of the simulators: what takes as long as real models do would be waited for by every test.
+QUICK = ("--latency", "*=15ms/2ms")
 
 
 class Served:
@@ -93,7 +96,9 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
 @pytest.fixture(scope="module")
 def simulators() -> Iterator[dict[str, SimulatorProcess]]:
     """One simulator process per provider, so that one can be ended alone."""
-    started = {name: SimulatorProcess([name]).start() for name in PROVIDERS}
+    prepared = [SimulatorProcess([name], *QUICK) for name in PROVIDERS]
+    with ThreadPoolExecutor(len(prepared)) as hands:  # each takes a second or two to start
+        started = dict(zip(PROVIDERS, hands.map(SimulatorProcess.start, prepared), strict=True))
     yield started
     for simulator in started.values():
         simulator.stop()

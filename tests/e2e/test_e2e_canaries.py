@@ -2,6 +2,9 @@
 
 The provider repeats whatever it is sent, in every place of an answer that it has. To add a slot:
 its line in `environment`, `policy` or `requests`, and its name among the canaries.
+
+The whole of it is done at the usual level of the log; at `debug`, where only the log says more, one
+provider of a kind and one key are enough, and `TURNOUT_CANARIES=whole` does it all once more.
 """
 
 import json
@@ -10,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -66,6 +70,7 @@ class World:
     def __init__(self, folder: Path, level: str) -> None:
         self.folder = folder
         self.level = level
+        self.whole = level == "info" or os.environ.get("TURNOUT_CANARIES") == "whole"
         self.secrets = {slot: canary(slot, prefix) for slot, prefix in SLOTS.items()}
         self.texts = {slot: canary(slot) for slot in TEXTS}
         self.written: dict[str, bytes] = {}
@@ -134,8 +139,10 @@ class World:
         )
 
     def _make_keys(self) -> dict[str, str]:
-        keys = {
-            "valid": self._key("--tenant", "acme", "--team", "search", "--user", "ana"),
+        keys = {"valid": self._key("--tenant", "acme", "--team", "search", "--user", "ana")}
+        if not self.whole:
+            return self._kept_secret(keys)
+        keys |= {
             "read_only": self._key("--tenant", "acme", "--scopes", "ai:read"),
             "other_model": self._key("--tenant", "acme", "--models", "groq/*"),
             "revoked": self._key("--tenant", "acme"),
@@ -148,7 +155,10 @@ class World:
         self.command("keys", "revoke", of["revoked"])
         rotated = self._run("keys", "rotate", of["rotated"], "--format", "json", "--grace", "0")
         keys["after_rotation"] = _key_in(rotated)
-        # What of a key is secret follows its id, which is shown.
+        return self._kept_secret(keys)
+
+    def _kept_secret(self, keys: dict[str, str]) -> dict[str, str]:
+        """The keys, now among the canaries: what is secret follows a key's id, which is shown."""
         self.secrets |= {f"key_{name}": text.split("_")[2] for name, text in keys.items()}
         return keys
 
@@ -231,7 +241,7 @@ class World:
         self.echo.close()
         self.hook.shutdown()
         self.hook.server_close()
-        for words in (
+        commands: tuple[tuple[str, ...], ...] = (
             ("costs", "--by", "model"),
             ("budget",),
             ("shadow",),
@@ -239,7 +249,8 @@ class World:
             ("audit", "export"),
             ("providers", "check", "--timeout", "2s"),
             ("trace", self.ids[0]),
-        ):
+        )
+        for words in commands if self.whole else ():
             self.command(*words)
         self.written["stdout"] = "".join(self.served.lines).encode()
         self.written["the log"] = self.served.log.read_bytes()
@@ -287,17 +298,26 @@ def requests(world: World) -> None:
         "x-goog-api-key": secrets["goog_key"],
         "x-any-header": secrets["any_header"],
     }
+
+    def chat(fault: str, name: str, stream: bool) -> None:
+        model = f"{name}/{fault}"
+        body = world.body(model, stream=stream)
+        what = f"{fault} of {model}{' streamed' if stream else ''}"
+        world.ask("POST", PATHS[0], what, headers=valid | beside, json=body)
+
     for fault in FAULTS:
         world.echo.fault = fault
-        slow = fault == "hang"
-        names = ("openai", "house") if slow else ("openai", "groq", "mistral", "house")
-        for model in (f"{name}/{fault}" for name in names):
-            for stream in (False, True):
-                body = world.body(model, stream=stream)
-                what = f"{fault} of {model}{' streamed' if stream else ''}"
-                world.ask("POST", PATHS[0], what, headers=valid | beside, json=body)
-        if slow:
+        both = [(fault, name, stream) for name in ("openai", "house") for stream in (False, True)]
+        if fault == "hang":
+            with ThreadPoolExecutor(len(both)) as hands:
+                list(hands.map(chat, *zip(*both, strict=True)))
             continue
+        for one in both:
+            chat(*one)
+        # Keys from a file and of a command are no others once they are read.
+        for name in ("groq", "mistral") if world.whole or fault == FAULTS[0] else ():
+            chat(fault, name, False)
+            chat(fault, name, True)
         for path in PATHS[1:]:
             body = world.body(f"openai/{fault}", path)
             world.ask("POST", path, fault, headers=valid, json=body)
@@ -306,13 +326,19 @@ def requests(world: World) -> None:
         world.ask("POST", PATHS[0], f"{fault} of a passed key", headers=own, json=body)
     world.echo.fault = "none"
     world.ask("POST", PATHS[0], "unreachable", headers=valid, json=world.body("broken/m"))
-    for name, headers in credentials(world):
+    presented = list(credentials(world))
+
+    def trace(name: str, headers: Mapping[str, str]) -> None:  # one that might still be written
+        world.ask("GET", "/v1/traces/req_none", name, headers=headers)
+
+    with ThreadPoolExecutor(len(presented)) as hands:
+        list(hands.map(trace, *zip(*presented, strict=True)))
+    for name, headers in presented:
         world.ask("POST", PATHS[0], name, headers=headers, json=world.body("openai/m"))
         world.ask("POST", PATHS[3], name, headers=headers, json=world.body("openai/m", PATHS[3]))
         world.ask("GET", "/v1/models", name, headers=headers)
         world.ask("GET", "/v1/admin/keys", name, headers=headers)
         world.ask("POST", "/v1/explain", name, headers=headers, json=world.body("openai/m"))
-        world.ask("GET", "/v1/traces/req_none", name, headers=headers)
     for _ in range(6):  # a budget comes to its end, and somebody is told
         world.ask("POST", PATHS[0], "dear", headers=valid, json=world.body("openai/dear"))
     refused(world, valid)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos.__main__ import SCENARIOS, page
+from benchmarks.chaos.__main__ import CHAOS
 from benchmarks.chaos.answers import Judgement, Stream, asking, prompt_of
-from benchmarks.chaos.findings import Findings, section
 from benchmarks.chaos.thirty import TARGETS, policy_over
+from benchmarks.findings import Findings, section
 from benchmarks.load import Outcome, Shot, Told
+from benchmarks.scenarios import sections_of
 from turnout.engine.policy import Policy
 from turnout.simulator.text import answer
 
@@ -28,7 +29,8 @@ def chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.uncounted
+@pytest.mark.parametrize("scenario", CHAOS.scenarios)
 def test_the_bounds_of_a_scenario_hold_at_small_counts(scenario: str) -> None:
     done = chaos(scenario, "--quick")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -47,13 +49,19 @@ def test_the_page_shows_each_figure_with_its_bound(capsys: pytest.CaptureFixture
     found.told("told", 1)
     found.held("held", "a|b", "c", True)
     found.none("none", ["d"])
-    text = page([section(found, "7 requests", 3.0)])
+    text = CHAOS.page({"drain": "## drain\n", "cut": section(found, "7 requests", 3.0)})
     assert "## title\n\n7 requests, 3 s." in text
+    assert text.endswith("\n\n## drain\n")
     assert "| told | 1 |  |  |" in text
     assert "| held | a/b | c | yes |" in text
     assert "| none | 1: d | none | **no** |" in text
     assert capsys.readouterr().out.count("FAILED") == 1
     assert found.summary == "2 bounds, 1 broken: none"
+
+
+def test_a_scenario_that_runs_again_replaces_its_own_section_only() -> None:
+    sections = {"cut": "## cut: a\n\nfirst\n", "drain": "## drain: b\n\nsecond\n"}
+    assert sections_of(CHAOS.page(sections)) == sections
 
 
 # --- the judge: what it must not let pass --------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import openai
 import pytest
 
 from tests.e2e.conftest import Served
+from turnout.engine.state.database import FILE
 from turnout.simulator.process import SimulatorProcess
 
 POLICY = """\
@@ -110,6 +112,9 @@ def test_a_key_rotated_through_the_api_works_at_once_and_the_old_one_in_its_grac
         missing = operator.post("/v1/admin/keys/key_none/revoke", json={})
         again = operator.post(f"{path}/rotate", json={})
         unsaid = operator.post("/v1/admin/keys", content=b'{"tenant": "x"}')
+        with sqlite3.connect(gateway.home / FILE) as database:
+            database.execute("UPDATE keys SET settings = '{' WHERE id = ?", (first["id"],))
+        spoiled = operator.post(f"{path}/rotate", json={})
     assert (made.status_code, made.headers["cache-control"]) == (201, "no-store")
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "scopes")
     assert "did you mean `ai:read`" in wrong.json()["error"]["message"]
@@ -119,6 +124,7 @@ def test_a_key_rotated_through_the_api_works_at_once_and_the_old_one_in_its_grac
     assert revoked.json()["status"] == "revoked"
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "key_not_found")
     assert (again.status_code, again.json()["error"]["code"]) == (400, "key_revoked")
+    assert (spoiled.status_code, spoiled.json()["error"]["code"]) == (400, "key_spoiled")
     assert unsaid.status_code == 415
 
 

@@ -42,6 +42,7 @@ from turnout.simulator.process import SimulatorProcess
 QUICK = ["burst", "trickle", "squeeze", "crash", "rates"]
 
 
+@pytest.mark.uncounted
 @pytest.mark.parametrize("scenario", QUICK)
 def test_the_bounds_of_a_money_scenario_hold_at_small_counts(scenario: str) -> None:
     workers = "4" if scenario == "burst" else "2"  # each takes a second to start
@@ -473,3 +474,81 @@ def test_an_edited_limit_keeps_what_was_spent(simulator: SimulatorProcess) -> No
         os.kill(gateway.pid, signal.SIGHUP)
         assert until(lambda: wrong_counters(books(gateway), most() * 3) == [])
         assert told() == 402
+
+
+def in_force(client: httpx.Client) -> set[str]:
+    """The policies that workers decide by, asked often enough to meet each."""
+    shot = call(1)
+    told = [client.post("/v1/explain", content=shot.body, headers=JSON) for _ in range(16)]
+    return {one.json()["policy"] for one in told}
+
+
+def test_other_budgets_after_a_reload_know_what_was_spent_before_them(
+    simulator: SimulatorProcess,
+) -> None:
+    simulator.clear_faults()
+    simulator.fault(worst_usage())
+
+    def policy(*budgets: str) -> str:
+        return policy_over(simulator.base_url("openai"), list(budgets))
+
+    def of_tenant(name: str, calls_that_fit: int, period: str) -> str:
+        return f"name: {name}, scope: tenant, limit: {dollars(most() * calls_that_fit)}/{period}"
+
+    # Each request on a connection of its own, for either worker to take.
+    apart = httpx.Limits(max_keepalive_connections=0)
+    with (
+        GatewayProcess(policy(of_tenant("old", 50, "month")), workers=2) as gateway,
+        httpx.Client(base_url=f"http://127.0.0.1:{gateway.port}", limits=apart) as client,
+    ):
+
+        def reload(*budgets: str) -> None:
+            before = in_force(client)
+            gateway.policy.write_text(policy(*budgets))
+            os.kill(gateway.pid, signal.SIGHUP)
+            assert until(lambda: len(now := in_force(client)) == 1 and now != before)
+
+        def told(times: int) -> list[int]:
+            shot = call(1)
+            answers = [
+                client.post(shot.path, content=shot.body, headers=JSON) for _ in range(times)
+            ]
+            return [one.status_code for one in answers]
+
+        assert told(6) == [200] * 6
+        # A day was counted by no budget before; of the month, slices are leased below 50 calls.
+        reload(of_tenant("daily", 6, "day"), of_tenant("monthly", 40, "month"))
+        assert told(4) == [402] * 4
+        reload(of_tenant("daily", 9, "day"), of_tenant("monthly", 8, "month"))
+        assert told(6) == [200, 200, 402, 402, 402, 402]
+        reload(of_tenant("weekly", 9, "week"))
+        assert told(2) == [200, 402]
+        assert until(lambda: books(gateway).cost == most() * 9)
+        assert until(lambda: wrong_counters(books(gateway)) == [])
+
+
+def gauges(gateway: GatewayProcess) -> dict[str, float]:
+    text = httpx.get(f"http://127.0.0.1:{gateway.port}/metrics").text
+    rows = [line.rsplit(" ", 1) for line in text.splitlines() if line and line[0] != "#"]
+    return {name: float(value) for name, value in rows}
+
+
+def test_metrics_tell_what_is_set_aside_for_calls_under_way(
+    plain: GatewayProcess, simulator: SimulatorProcess
+) -> None:
+    reserved = 'turnout_purse_nano_usd{part="reserved"}'
+    assert until(lambda: gauges(plain).get(reserved) == 0)
+    simulator.clear_faults()
+    simulator.fault(worst_usage(OUTPUT))
+    simulator.fault(SLOW | {"for": "2s"})  # vitals are told once a second
+    shots = [call(3000 + number, max_tokens=OUTPUT) for number in range(3)]
+    sending = Thread(target=lambda: asyncio.run(fired(plain, shots, Answers(), 3)))
+    sending.start()
+    try:
+        assert until(lambda: gauges(plain)[reserved] == most(OUTPUT) * 3)
+        assert gauges(plain)["turnout_bookings_waiting"] == 0
+        assert gauges(plain)['turnout_purse_nano_usd{part="free"}'] >= 0
+    finally:
+        sending.join()
+    assert until(lambda: gauges(plain)[reserved] == 0)
+    assert [settled(plain, 3000 + number).cost for number in range(3)] == [most(OUTPUT)] * 3

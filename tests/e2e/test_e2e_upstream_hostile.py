@@ -331,6 +331,7 @@ def test_nothing_that_a_refusal_echoes_reaches_anyone(house: House, shape: str) 
     check_silent(house, house.client.get("/metrics"), "metrics")
 
 
+@pytest.mark.uncounted
 @pytest.mark.parametrize("shape", SHAPES)
 def test_nothing_that_an_error_in_a_stream_echoes_reaches_anyone(house: House, shape: str) -> None:
     async def manner(request: bytes, path: bytes, writer: asyncio.StreamWriter) -> None:

@@ -8,8 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+from turnout.engine.boot import boot_us
 from turnout.engine.rates import Rate, Uncertain, UsedUp
-from turnout.engine.state.rates import SharedRates, boot_us
+from turnout.engine.state.rates import SharedRates
 
 
 async def main() -> None:

@@ -1,6 +1,8 @@
 """What is known of tenants: the file wins, then what is stored, then the environment."""
 
 import json
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from turnout.engine.rates import Rate
 from turnout.engine.request import Caller, RequestError
 from turnout.engine.state.accounts import StoredTenants
 from turnout.engine.state.database import Database, open_database
+from turnout.engine.state.store import StoreError
 from turnout.engine.tenant_settings import WrongSettings, account, read_settings
 from turnout.engine.tenants import Tenants
 
@@ -177,6 +180,7 @@ def test_tier_and_region_of_a_stored_tenant_are_its_callers(store: StoredTenants
 def test_a_tenant_that_the_policy_leaves_out_is_told_so(store: StoredTenants) -> None:
     file = program("attributes: {tenant: [acme, initech]}\n")
     accounts = Accounts(store)
+    accounts.refresh()
     accounts.check(file, "acme")
     accounts.check(program(), "hooli")
     with pytest.raises(RequestError, match="`hooli` is none of them") as caught:
@@ -195,6 +199,38 @@ def test_a_stored_tenant_that_cannot_be_read_is_not_let_through(
         accounts.check(program(), "acme")
     assert caught.value.code == "tenant_unreadable"
     accounts.check(program("tenants: {acme: {}}\n"), "acme")
+
+
+class Unreachable:
+    """Tenants that nobody can read at first."""
+
+    def __init__(self, store: StoredTenants) -> None:
+        self.store, self.is_down = store, True
+
+    def changed(self, after: int) -> tuple[int, Mapping[str, Account]] | None:
+        if self.is_down:
+            raise StoreError("disk I/O error")
+        return self.store.changed(after)
+
+
+def test_before_tenants_were_read_once_none_is_served_but_those_of_the_file(
+    store: StoredTenants,
+) -> None:
+    store.put("acme", {"budgets": [{"name": "all", "limit": "$1/day"}]}, "cli")
+    unreachable = Unreachable(store)
+    accounts = Accounts(unreachable)
+    accounts.refresh()
+    with pytest.raises(RequestError) as caught:
+        accounts.check(program(), "acme")
+    assert (caught.value.status, caught.value.code) == (503, "tenants_unavailable")
+    accounts.check(program("tenants: {acme: {}}\n"), "acme")
+    unreachable.is_down = False
+    accounts.refresh()
+    accounts.check(program(), "acme")
+    unreachable.is_down = True  # what is known stays
+    accounts.refresh()
+    accounts.check(program(), "acme")
+    assert [one.name for one in accounts.budgets_of(program(), Caller("acme"))] == ["all"]
 
 
 def test_a_change_is_seen_at_the_next_look_and_costs_nothing_before(store: StoredTenants) -> None:
@@ -332,6 +368,14 @@ def refusal_of(call: Any, *arguments: object) -> RequestError:
     with pytest.raises(RequestError) as caught:
         call(*arguments)
     return caught.value
+
+
+@pytest.mark.parametrize("name", ["\uff41cme", "cafe\u0301", "\ufb01ne"])
+def test_a_name_that_reads_as_another_is_refused(store: StoredTenants, name: str) -> None:
+    tenants = Tenants(store, lambda: None, Heard())
+    error = refusal_of(tenants.put, name, {}, "admin")
+    assert (error.status, error.code) == (400, "invalid_tenant")
+    assert f"write `{unicodedata.normalize('NFKC', name)}`" in error.message
 
 
 def test_changes_and_refusals_are_in_the_audit_log(

@@ -336,6 +336,46 @@ async def test_a_message_is_tried_again_with_growing_pauses_and_sent_once(watch:
     assert await watch.told() == []
 
 
+async def test_messages_that_nobody_takes_do_not_hold_up_later_ones(watch: Watch) -> None:
+    watch.clock.us = DAY.to_us - 40_000_000_000
+    watch.messenger.refusing = "it answers with status 400"
+    for number in range(150):  # more than are read at once
+        spend(watch.file, 5, f"refused-{number}")
+    await watch.told()
+    for _ in range(3):
+        watch.clock.us += 1_000_000
+        await watch.told()
+    assert {one for one in watch.counted.results if one != "said"} == {"failed"}
+    watch.messenger.refusing = None
+    # The webhook takes messages again; those that were refused come when they are due.
+    spend(watch.file, 5, "later")
+    assert (await watch.told())[0] == "later 50%"
+    watch.clock.us += 300_000_000
+    told = [one for _ in range(3) for one in await watch.told()]
+    assert len({*told}) == len(told) == 150
+
+
+async def test_a_new_message_goes_before_those_that_hang(watch: Watch) -> None:
+    watch.clock.us = DAY.to_us - 40_000_000_000
+    watch.messenger.refusing = "it did not answer in time"
+    for number in range(20):
+        spend(watch.file, 5, f"refused-{number}")
+    await watch.told()
+    watch.clock.us += 300_000_000  # all of them are due again
+    send, tried = watch.messenger.send, []
+
+    async def hangs(body: bytes) -> str | None:
+        tried.append(orjson.loads(body)["who"])
+        if len(tried) == 3:  # meanwhile there is something to say
+            spend(watch.file, 5, "later")
+            watch.alerts.look()
+        return await send(body)
+
+    watch.messenger.send = hangs  # type: ignore[method-assign]
+    await watch.alerts.send(watch.messenger)
+    assert tried.index("later") == 3
+
+
 async def test_a_message_is_given_up_after_a_day(
     watch: Watch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -441,4 +481,12 @@ async def test_a_team_is_told_of_with_its_tenant_and_its_namesake_is_not(
         connection.execute("UPDATE ledger SET team = 'search'")
     assert await watch.told() == ["search 100%"]
     assert orjson.loads(watch.messenger.bodies[1])["tenant"] == "beta"
+    # One that is stored with a tenant is about its teams alone.
+    for tenant, told in (("beta", "beta"), ("acme", "acme"), ("late", None)):
+        stored = replace(watch.budgets[0], name=f"of_{tenant}", tenant=tenant)
+        watch.budgets = (stored,)
+        before = len(watch.messenger.bodies)
+        await watch.told()
+        said = [orjson.loads(body) for body in watch.messenger.bodies[before:]]
+        assert {one["tenant"] for one in said} == ({told} if told else set())
     watch.database.close()

@@ -221,6 +221,32 @@ ANA, BOB = counter("user", "ana", 100 * W), counter("user", "bob", 100 * W)
 GPT = counter("model", "openai/gpt-4o", 100 * W)
 
 
+def test_what_a_lost_worker_may_have_spent_is_not_free_in_a_stretch_that_is_new(
+    vault: Vault,
+) -> None:
+    # Such as the budget of a day beside that of a month, or the same one in another time zone.
+    zoned = ACME._replace(from_us=ACME.from_us - 3600_000_000, to_us=ACME.to_us - 3600_000_000)
+    day = ACME._replace(from_us=NOW_US - 1, to_us=NOW_US + 1)
+    before, after = day._replace(from_us=0, to_us=NOW_US), day._replace(from_us=NOW_US + 1)
+    other = day._replace(who="other")
+    lost(vault, Ask((ACME, zoned), 60 * W))
+    bank = vault.bank()
+    holder = bank.join()
+    rooms = bank.lease(holder, [Ask((day, before, after, other), 100 * W)], {})
+    used = [rooms[one.stretch].used_nano_usd for one in (day, before, after, other)]
+    assert used == [60 * W, 0, 0, 0]
+    assert bank.lease(holder, [Ask((day,), 41 * W)], {})[day.stretch].granted_nano_usd == 0
+    assert bank.lease(holder, [Ask((day,), 40 * W)], {})[day.stretch].granted_nano_usd == 40 * W
+    # It is one loss, and what it has cost is said once.
+    (loss,) = vault.books.losses()
+    assert loss.nano_usd == 60 * W
+    vault.books.settle_lost(loss, 5 * W)
+    assert vault.books.losses() == []
+    told = vault.books.standings([ACME, zoned, day])
+    assert [one.settled_nano_usd for one in told] == [5 * W] * 3
+    assert [one.unconfirmed_nano_usd for one in told] == [0] * 3
+
+
 def test_what_a_lost_worker_had_is_one_loss_and_one_row_however_many_counters_it_was_of(
     vault: Vault,
 ) -> None:

@@ -10,6 +10,8 @@ from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
+import pytest
+
 from turnout.engine.purse import Exceeded, Unavailable
 from turnout.engine.slices import Slices
 from turnout.engine.state.bank import SqlBank
@@ -63,6 +65,7 @@ def spend(home: Path, barrier: Barrier, out: "Queue[tuple[int, int]]") -> None:
     asyncio.run(work())
 
 
+@pytest.mark.uncounted
 def test_processes_together_serve_exactly_what_there_is(tmp_path: Path) -> None:
     barrier, out = CONTEXT.Barrier(WORKERS), CONTEXT.Queue()
     started = [CONTEXT.Process(target=spend, args=(tmp_path, barrier, out)) for _ in range(WORKERS)]
@@ -116,6 +119,7 @@ def until(home: Path, is_true: Callable[[list[int], int], bool]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.uncounted
 def test_what_killed_and_stopped_workers_had_may_have_been_spent(tmp_path: Path) -> None:
     out = CONTEXT.Queue()
     killed, stopped = (CONTEXT.Process(target=hold, args=(tmp_path, out)) for _ in range(2))
@@ -154,6 +158,7 @@ def write(home: Path, barrier: Barrier, seconds: float, out: "Queue[tuple[int, f
     out.put((count, slowest))
 
 
+@pytest.mark.uncounted
 def test_busy_writers_take_turns(tmp_path: Path) -> None:
     barrier, out = CONTEXT.Barrier(WORKERS), CONTEXT.Queue()
     writers = [

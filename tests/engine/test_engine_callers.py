@@ -12,7 +12,8 @@ from turnout.adapters.scripted import Scripted, said, spoken
 from turnout.engine.provider import Answer, Call, Fault, ProviderError
 from turnout.engine.request import Caller, Operation, Reply, Request, Usage
 
-from .test_engine_gateway import Bench, refused
+from .benches import benches, refused
+from .test_engine_gateway import Bench
 
 POLICY = """
 routing_policy:
@@ -42,17 +43,11 @@ def down() -> ProviderError:
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
-    made: list[Bench] = []
+    def make(*providers: Scripted, policy: str = POLICY) -> Bench:
+        return Bench(tmp_path, policy, *providers)
 
-    async def make(*providers: Scripted, policy: str = POLICY) -> Bench:
-        one = Bench(tmp_path, policy, *providers)
-        await one.gateway.start()
-        made.append(one)
-        return one
-
-    yield make
-    for one in made:
-        await one.gateway.close()
+    async with benches(make) as opened:
+        yield opened
 
 
 def of(request: Request, *models: str) -> Request:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -455,6 +456,22 @@ def test_whatever_is_asked_the_document_is_the_sum_of_the_ledger(
         )
         assert sum(row["calls"] for row in rows) == len(asked)
         assert sum(Decimal(row["cost"]) * USD for row in rows) == cost
+
+
+@pytest.mark.parametrize("by", ["team", "user", "key"])
+def test_a_budget_stored_with_a_tenant_is_told_with_its_rows_alone(ledger: Ledger, by: str) -> None:
+    ledger.add("2026-11-10T10:00", 4)
+    ledger.add("2026-11-10T10:00", 3, tenant="beta", key_id="key_2")
+    each = replace(budget("of_beta", by), tenant="beta")
+    found = ledger.ask(each, by=by)
+    rows = found["rows"]
+    assert isinstance(rows, list)
+    told = [(row["tenant"], (row["budget"] or {}).get("name")) for row in rows]
+    assert told == [("acme", None), ("beta", "of_beta")]
+    # Of one who is of one tenant alone that tenant's is told, whoever else has spent.
+    total = ledger.ask(each, key="key_2")["total"]
+    assert isinstance(total, dict)
+    assert (total["budget"] or {}).get("name") == ("of_beta" if by == "key" else None)
 
 
 def test_teams_of_one_name_are_told_apart_by_their_tenants(ledger: Ledger) -> None:

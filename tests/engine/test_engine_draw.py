@@ -1,12 +1,11 @@
 """What requests take of rates: before anything is sent, and put right when they are over."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
 from turnout.adapters.scripted import Pause, Scripted, said, spoken
@@ -25,14 +24,13 @@ from turnout.engine.pulse import Pulse
 from turnout.engine.rates import LIMITS, Rate, Taken, Uncertain, UsedUp
 from turnout.engine.request import (
     Caller,
-    Operation,
-    Request,
-    RequestError,
     StreamReply,
     Usage,
 )
 from turnout.engine.state.rates import SharedRates
 from turnout.engine.state.sqlite import open_store
+
+from .benches import benches, refused, request_of
 
 POLICY = """
 tenants: {{acme: {limits}}}
@@ -78,7 +76,7 @@ class Bench:
         """An answer, as the server gets it: what was drawn ends with the request."""
         draw = await self.gateway.draw(caller)
         body = {"messages": [{"role": "user", "content": "word " * words}]} | body
-        request = made(caller, body)
+        request = request_of(body, caller)
         request.draw = draw
         try:
             reply = await self.gateway.generate(request)
@@ -98,41 +96,10 @@ class Bench:
             return -1 if full.wait_us else 0
 
 
-def made(caller: Caller, body: dict[str, Any]) -> Request:
-    body = {"model": "auto"} | body
-    return Request(
-        id="req_1",
-        operation=Operation.CHAT,
-        body=body,
-        raw=orjson.dumps(body),
-        model=body["model"],
-        stream=body.get("stream") is True,
-        caller=caller,
-        headers={},
-        received_us=time.time_ns() // 1000,
-        started_ns=time.monotonic_ns(),
-    )
-
-
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
-    opened: list[Bench] = []
-
-    async def make(limits: str, *script: Any) -> Bench:
-        one = Bench(tmp_path, limits, *script)
-        await one.gateway.start()
-        opened.append(one)
-        return one
-
-    yield make
-    for one in opened:
-        await one.gateway.close()
-
-
-async def refused(work: Any) -> RequestError:
-    with pytest.raises(RequestError) as caught:
-        await work
-    return caught.value
+    async with benches(partial(Bench, tmp_path)) as opened:
+        yield opened
 
 
 async def test_the_request_after_the_last_is_told_when_to_come_back(bench: Any) -> None:
@@ -243,7 +210,7 @@ async def test_what_is_larger_than_the_whole_rate_is_told_so(bench: Any) -> None
 async def test_a_prompt_is_counted_where_its_bound_does_not_fit(bench: Any) -> None:
     """Bytes bound a prompt; a text of 4 000 bytes and 800 words is no 4 000 tokens."""
     one = await bench("{tpm: 2000}", said("a", usage=Usage(810, 5)), said("b"))
-    request = made(ACME, {"messages": [{"role": "user", "content": "word " * 800}]})
+    request = request_of({"messages": [{"role": "user", "content": "word " * 800}]}, ACME)
     low, high = tokens.bounds(request)
     assert low < 2_000 < high
     await one.asked(words=800)
@@ -307,7 +274,7 @@ async def test_rates_that_nobody_can_tell_are_a_503() -> None:
     taken: list[Taken] = []
     draw = Draw(Stuck(), (Rate("a", "requests", 5), Rate("a", "tokens", 5)))
     await draw.request()
-    error = await refused(draw.tokens(made(ACME, {"messages": []})))
+    error = await refused(draw.tokens(request_of({"messages": []}, ACME)))
     assert (error.status, error.code) == (503, "rates_unavailable")
     assert not taken
 

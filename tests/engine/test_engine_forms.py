@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +51,15 @@ from turnout.engine.provider import Answer, Fault, ProviderError
 from turnout.engine.pulse import Pulse
 from turnout.engine.record import DecisionRecord, Late
 from turnout.engine.request import (
-    Caller,
-    Operation,
     Reply,
     Request,
-    RequestError,
     StreamReply,
     Usage,
 )
 from turnout.engine.state.sqlite import open_store
 from turnout.engine.trace import document, render
+
+from .benches import benches, refused, request_of
 
 POLICY = """
 providers:
@@ -127,18 +127,8 @@ class Bench:
 
     def request(self, session: str = "s", **body: Any) -> Request:
         given = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]} | body
-        return Request(
-            id=f"req_{time.monotonic_ns()}",
-            operation=Operation.CHAT,
-            body=given,
-            raw=orjson.dumps(given),
-            model="auto",
-            stream=given.get("stream") is True,
-            caller=Caller(),
-            headers={"x-turnout-session": session},
-            received_us=time.time_ns() // 1000,
-            started_ns=time.monotonic_ns(),
-        )
+        id = f"req_{time.monotonic_ns()}"
+        return request_of(given, id=id, headers={"x-turnout-session": session})
 
     async def trace(self) -> dict[str, Any]:
         return await self.gateway.trace(self.records[-1].id, "default")
@@ -146,27 +136,12 @@ class Bench:
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
-    made: list[Bench] = []
-
-    async def make(program: Program, *providers: Scripted) -> Bench:
-        one = Bench(tmp_path, program, *providers)
-        await one.gateway.start()
-        made.append(one)
-        return one
-
-    yield make
-    for one in made:
-        await one.gateway.close()
+    async with benches(partial(Bench, tmp_path)) as opened:
+        yield opened
 
 
 def answering(*names: str, times: int = 1) -> list[Scripted]:
     return [Scripted(name, [said(f"from {name}") for _ in range(times)]) for name in names]
-
-
-async def refused(work: Any) -> RequestError:
-    with pytest.raises(RequestError) as caught:
-        await work
-    return caught.value
 
 
 # --- choices -------------------------------------------------------------------------------------

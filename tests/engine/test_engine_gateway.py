@@ -1,13 +1,11 @@
 """One request from start to end, over scripted providers and a real journal."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
 from turnout.adapters.scripted import Pause, Scripted, said, spoken
@@ -28,11 +26,12 @@ from turnout.engine.request import (
     Operation,
     Reply,
     Request,
-    RequestError,
     StreamReply,
     Usage,
 )
 from turnout.engine.state.sqlite import open_store
+
+from .benches import benches, refused, request_of
 
 POLICY = """
 attributes: {tier: [free, pro]}
@@ -77,39 +76,16 @@ class Bench:
         if operation is Operation.CHAT:
             body = {"messages": [{"role": "user", "content": "word " * words}]} | body
         body = {"model": model} | body
-        return Request(
-            id=f"req_{self._next}",
-            operation=operation,
-            body=body,
-            raw=orjson.dumps(body),
-            model=model,
-            stream=body.get("stream") is True,
-            caller=Caller(tier=tier),
-            headers={},
-            received_us=time.time_ns() // 1000,
-            started_ns=time.monotonic_ns(),
-        )
+        return request_of(body, Caller(tier=tier), id=f"req_{self._next}", operation=operation)
 
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
-    made: list[Bench] = []
+    def make(*providers: Scripted, policy: str = POLICY) -> Bench:
+        return Bench(tmp_path, policy, *providers)
 
-    async def make(*providers: Scripted, policy: str = POLICY) -> Bench:
-        one = Bench(tmp_path, policy, *providers)
-        await one.gateway.start()
-        made.append(one)
-        return one
-
-    yield make
-    for one in made:
-        await one.gateway.close()
-
-
-async def refused(work: Any) -> RequestError:
-    with pytest.raises(RequestError) as caught:
-        await work
-    return caught.value
+    async with benches(make) as opened:
+        yield opened
 
 
 async def test_a_whole_answer_carries_the_decision_and_its_exact_cost(bench: Any) -> None:

@@ -567,6 +567,7 @@ def line(process: "subprocess.Popen[str]") -> str:
     return process.stdout.readline().strip()
 
 
+@pytest.mark.uncounted
 def test_processes_that_start_at_once_make_one_database_and_all_write_to_it(
     tmp_path: Path,
 ) -> None:

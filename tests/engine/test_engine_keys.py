@@ -22,6 +22,7 @@ from turnout.engine.keys import (
     Key,
     NoSuchKeyError,
     RevokedError,
+    SpoiledError,
     digest_of,
     is_well_formed,
     new_id,
@@ -374,6 +375,9 @@ def test_a_key_expires_when_it_says(text: str, expires_us: int) -> None:
         ({}, "tenant", "needs a `tenant`"),
         ({"tenant": ""}, "tenant", "1 to 128"),
         ({"tenant": " a"}, "tenant", "printable"),
+        ({"tenant": "acme\u200b"}, "tenant", "printable"),
+        ({"tenant": "\uff41cme"}, "tenant", "look like others"),
+        ({"tenant": "a", "team": "cafe\u0301"}, "team", "look like others"),
         ({"tenant": "a", "budget": 5}, "budget", "a key has no `budget`"),
         ({"tenant": "a", "scopes": ["ai:raed"]}, "scopes", "no scope `ai:raed`"),
         ({"tenant": "a", "scopes": []}, "scopes", "a list of 1"),
@@ -452,7 +456,7 @@ async def test_a_row_that_cannot_be_read_is_no_key_and_hides_no_revocation(
     database.close()
 
 
-async def test_a_key_whose_row_cannot_be_read_can_be_revoked(tmp_path: Path) -> None:
+async def test_a_key_whose_row_cannot_be_read_can_be_revoked_only(tmp_path: Path) -> None:
     database = open_database(tmp_path)
     store, ring = StoredKeys(database), Keyring(StoredKeys(database))
     key, text = new_key({"tenant": "acme"}, NOW_US)
@@ -460,6 +464,8 @@ async def test_a_key_whose_row_cannot_be_read_can_be_revoked(tmp_path: Path) -> 
     await ring.refresh()
     with database.writing() as writing:
         writing.execute(update(KEYS).where(KEYS.c.id == key.id).values(settings="{"))
+    with pytest.raises(SpoiledError):
+        store.rotate(key.id, digest_of("b"), HOUR_US, "cli")
     store.revoke(key.id, "cli")
     await ring.refresh()
     assert await ring.identify(text) is UNKNOWN

@@ -21,8 +21,9 @@ from turnout.engine.record import DecisionRecord, Late, Vitals
 from turnout.engine.request import Caller, OwnKey, Reply, Request
 from turnout.engine.state.sqlite import open_store
 
+from .benches import benches, refused
 from .test_engine_callers import SIMILAR, vectors
-from .test_engine_gateway import Bench, refused
+from .test_engine_gateway import Bench
 
 POLICY = """
 routing_policy:
@@ -109,17 +110,11 @@ class Paying(Bench):
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
-    made: list[Paying] = []
+    def make(*providers: Scripted, purse: Any = None, policy: str = POLICY) -> Paying:
+        return Paying(tmp_path, policy, purse, *providers)
 
-    async def make(*providers: Scripted, purse: Any = None, policy: str = POLICY) -> Paying:
-        one = Paying(tmp_path, policy, purse, *providers)
-        await one.gateway.start()
-        made.append(one)
-        return one
-
-    yield make
-    for one in made:
-        await one.gateway.close()
+    async with benches(make) as opened:
+        yield opened
 
 
 def own(request: Request, gateway_pays: bool = False) -> Request:

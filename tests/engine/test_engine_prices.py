@@ -82,6 +82,7 @@ def is_priced(price: ModelPrice) -> bool:
     return price.input_mtok is not None and price.output_mtok is not None
 
 
+@pytest.mark.uncounted
 @pytest.mark.parametrize("provider", providers, ids=lambda provider: provider.id)
 def test_every_name_costs_what_the_library_calculates_on_every_day_of_a_change(
     provider: Provider,

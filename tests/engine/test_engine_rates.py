@@ -7,19 +7,28 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from turnout.engine.rates import PAST, WIDTH_US, Rate, Taken, Unrated, UsedUp
+from turnout.engine.rates import (
+    PAST,
+    WIDTH_US,
+    Rate,
+    Taken,
+    Uncertain,
+    Unrated,
+    UsedUp,
+    index_at,
+)
 from turnout.engine.state import rates as module
 from turnout.engine.state.rates import SharedRates
 
 PROGRAM = Path(__file__).with_name("rated.py")
+PROGRAM_OF_MANY = Path(__file__).with_name("rated_many.py")
 REQUESTS = Rate("tenant:acme", "requests", 5)
 MINUTE_US = 60_000_000
 
@@ -227,6 +236,7 @@ def taken_of(logs: list[Path]) -> list[int]:
     return sorted(int(line) for log in logs for line in log.read_bytes().split())
 
 
+@pytest.mark.uncounted
 def test_four_processes_together_take_the_limit_and_no_more(tmp_path: Path) -> None:
     logs = [tmp_path / f"log{number}" for number in range(4)]
     command = [sys.executable, str(PROGRAM), str(tmp_path / "run")]
@@ -237,6 +247,7 @@ def test_four_processes_together_take_the_limit_and_no_more(tmp_path: Path) -> N
     assert len(taken_of(logs)) == 700
 
 
+@pytest.mark.uncounted
 def test_killed_processes_leave_a_rate_that_holds(tmp_path: Path) -> None:
     """Many are killed at random moments; what they were told they had is never more than all."""
     logs = [tmp_path / f"log{number}" for number in range(8)]
@@ -285,11 +296,11 @@ def test_a_torn_level_is_the_one_of_before(at: int, garbage: bytes) -> None:
             rates = SharedRates(path, clock)
             for _ in range(3):
                 await rates.take(REQUESTS, 1)
-            whole = bytearray((path / module.FILE).read_bytes())
-            half = 64 * (at >= 64)
-            end = min(at + len(garbage), half + 64)
-            whole[at:end] = garbage[: end - at]
-            (path / module.FILE).write_bytes(whole)
+            start = place(rates, REQUESTS, clock) * module._RECORD
+            end = min(at + len(garbage), 64 * (at >= 64) + 64)
+            with (path / module.FILE).open("r+b") as file:
+                file.seek(start + at)
+                file.write(garbage[: end - at])
             left = (await SharedRates(path, clock).take(REQUESTS, 1)).left
             assert left in (1, 2)  # of 5, three or the two of before were taken
 
@@ -320,17 +331,6 @@ async def test_a_folder_that_was_cleared_is_shared_again(
     assert (await refused(other, REQUESTS, 3)).left == 2
 
 
-async def test_a_record_that_is_idle_is_taken_for_another_name(
-    tmp_path: Path, rates: SharedRates, clock: Clock
-) -> None:
-    for number in range(20):
-        await rates.take(REQUESTS._replace(name=f"tenant:{number}"), 1)
-        clock.now_us += 70_000_000
-    assert (tmp_path / module.FILE).stat().st_size < 3 * 4_300
-    await rates.take(REQUESTS._replace(name="tenant:0"), 5)
-    await refused(rates, REQUESTS._replace(name="tenant:0"))
-
-
 async def test_where_nothing_can_be_shared_each_counts_for_itself(
     tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -342,26 +342,139 @@ async def test_where_nothing_can_be_shared_each_counts_for_itself(
     assert "hold for each worker by itself" in caplog.text
 
 
-async def test_a_correction_waits_for_who_has_the_lock(
-    tmp_path: Path, clock: Clock, turn_lock: Callable[[SharedRates], Callable[[], None]]
-) -> None:
+async def test_a_correction_waits_for_who_has_the_lock(tmp_path: Path, clock: Clock) -> None:
     mine, others = SharedRates(tmp_path, clock), SharedRates(tmp_path, clock)
     taken = await mine.take(TOKENS, 1_000)
-    let_go = turn_lock(others)
+    number = place(others, TOKENS, clock)
+    assert others.file().lock(number)
     mine.correct(taken, 100)
-    let_go()
+    assert mine.waiting == 1
+    others.file().unlock(number)
     while mine.waiting:
         await asyncio.sleep(0.001)
     assert (await others.take(TOKENS, 900)).left == 0
 
 
+# --- which record is whose -----------------------------------------------------------------------
+
+
+def place(rates: SharedRates, rate: Rate, clock: Clock) -> int:
+    """The number of a rate's record."""
+    record, number = rates.locked(f"{rate.unit} {rate.name}", index_at(clock.now_us))
+    record.file.unlock(number)
+    return number
+
+
+def tenants(count: int) -> list[Rate]:
+    return [REQUESTS._replace(name=f"tenant:{number}") for number in range(count)]
+
+
 @pytest.fixture
-def turn_lock() -> Callable[[SharedRates], Callable[[], None]]:
-    """Holds the lock of the first record for another process; what is returned lets go."""
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables in which names are in each other's way."""
+    monkeypatch.setattr(module, "TABLES", (8, 32, 256))
 
-    def held(rates: SharedRates) -> Callable[[], None]:
-        file = rates.file()
-        assert file.lock(0)
-        return lambda: file.unlock(0)
 
-    return held
+@pytest.mark.usefixtures("small")
+async def test_names_that_share_places_have_records_of_their_own(
+    tmp_path: Path, clock: Clock
+) -> None:
+    one, other = SharedRates(tmp_path, clock), SharedRates(tmp_path, clock)
+    many = tenants(100)
+    for rate in many:
+        await one.take(rate, 3)
+    assert len({place(one, rate, clock) for rate in many}) == 100
+    assert [place(other, rate, clock) for rate in many] == [
+        place(one, rate, clock) for rate in many
+    ]
+    for rate in many:
+        assert (await other.take(rate, 2)).left == 0
+        await refused(one, rate)
+
+
+@pytest.mark.usefixtures("small")
+async def test_a_record_that_is_idle_is_taken_for_another_name(
+    tmp_path: Path, rates: SharedRates, clock: Clock
+) -> None:
+    for rate in tenants(100):
+        await rates.take(rate, 1)
+        clock.now_us += 70_000_000
+    # One after the other they all had room in the first table.
+    assert (tmp_path / module.FILE).stat().st_size <= 8 * module._RECORD
+    await rates.take(tenants(1)[0], 5)
+    await refused(rates, tenants(1)[0])
+
+
+@pytest.mark.usefixtures("small")
+async def test_a_name_stays_where_it_is_when_a_place_before_it_becomes_free(
+    tmp_path: Path, clock: Clock
+) -> None:
+    one, many = SharedRates(tmp_path, clock), tenants(40)
+    for rate in many:
+        await one.take(rate, 5)
+    clock.now_us += 40_000_000
+    late = next(rate for rate in reversed(many) if place(one, rate, clock) >= 8)
+    clock.now_us += 30_000_000
+    await one.take(late, 5)
+    clock.now_us += 1_000_000
+    # All others are idle by now, those in the first table too; who has not met it yet finds it.
+    await refused(SharedRates(tmp_path, clock), late)
+
+
+async def test_where_every_place_is_taken_nothing_is_admitted_and_the_others_go_on(
+    tmp_path: Path, rates: SharedRates, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TABLES", (4, 8))
+    *many, new = tenants(13)
+    taken = [await rates.take(rate, 2) for rate in many]
+    with pytest.raises(Uncertain):
+        await rates.take(new, 1)
+    rates.correct(Taken(new, 1, taken[0].index, 4, 0), 0)  # whose record is gone
+    assert rates.waiting == 0
+    assert [(await rates.take(rate, 3)).left for rate in many] == [0] * 12
+    clock.now_us += 70_000_000
+    assert (await rates.take(new, 1)).left == 4
+
+
+async def test_the_first_sight_of_a_name_reads_as_much_among_thousands(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates, reads = SharedRates(tmp_path, clock), 0
+    for rate in tenants(3_000):
+        await rates.take(rate, 1)
+    new = SharedRates(tmp_path, clock)
+    file = new.file()
+    read = file.read
+
+    def counted(at: int, size: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        return read(at, size)
+
+    monkeypatch.setattr(file, "read", counted)
+    await new.take(REQUESTS, 1)
+    assert reads <= len(module.TABLES) * module.PROBES + 4
+
+
+async def test_without_a_file_as_many_names_have_records_in_memory(
+    tmp_path: Path, clock: Clock
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    rates = SharedRates(tmp_path / "file", clock)
+    many = tenants(500)
+    assert [(await rates.take(rate, 5)).left for rate in many] == [0] * 500
+    for rate in many:
+        await refused(rates, rate)
+
+
+def test_four_processes_agree_on_the_place_of_each_name(tmp_path: Path) -> None:
+    logs = [tmp_path / f"log{number}" for number in range(4)]
+    running = [
+        subprocess.Popen(
+            [sys.executable, PROGRAM_OF_MANY, tmp_path / "run", log, "5", "120", str(seed)],
+            start_new_session=True,
+        )
+        for seed, log in enumerate(logs)
+    ]
+    assert [one.wait(60) for one in running] == [0, 0, 0, 0]
+    assert Counter(taken_of(logs)) == dict.fromkeys(range(120), 5)

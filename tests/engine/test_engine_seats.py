@@ -38,6 +38,7 @@ def sitter(tmp_path: Path) -> Sitter:
     return started
 
 
+@pytest.mark.uncounted
 @pytest.mark.parametrize(("seats", "tasks"), [(1, 3), (3, 10), (40, 20)])
 def test_processes_never_hold_more_seats_together_than_there_are(
     sitter: Sitter, tmp_path: Path, seats: int, tasks: int

@@ -1,6 +1,7 @@
 """A second policy that decides beside the one in force: what it says, and that it does nothing."""
 
 import asyncio
+import itertools
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -33,6 +34,8 @@ from turnout.engine.shadow import Shadow
 from turnout.engine.spent import NOTHING_SPENT
 from turnout.engine.state.rows import decision_row, read_record
 from turnout.engine.state.sqlite import open_store
+
+from .benches import benches
 
 SCHEMA = language_schema()
 ACTING = """
@@ -248,17 +251,13 @@ def answers(name: str, count: int) -> Scripted:
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
-    made: list[Bench] = []
+    count = itertools.count()
 
-    async def make(*providers: Scripted, policy: str = ACTING) -> Bench:
-        one = Bench(tmp_path / str(len(made)), policy, *providers)
-        await one.gateway.start()
-        made.append(one)
-        return one
+    def make(*providers: Scripted, policy: str = ACTING) -> Bench:
+        return Bench(tmp_path / str(next(count)), policy, *providers)
 
-    yield make
-    for one in made:
-        await one.gateway.close()
+    async with benches(make) as opened:
+        yield opened
 
 
 async def test_without_a_shadow_nothing_is_said(bench: Any) -> None:

@@ -15,13 +15,15 @@ from turnout.dsl.source import Source
 from turnout.engine.bank import TERM_US, Ask
 from turnout.engine.catalog import language_schema
 from turnout.engine.counter import counters_of
-from turnout.engine.record import Attempt, DecisionRecord
 from turnout.engine.request import Caller, Operation, Request
 from turnout.engine.spent import NOTHING_SPENT, Spent, period_of
 from turnout.engine.state.bank import SqlBank
 from turnout.engine.state.database import Database, open_database
+from turnout.engine.state.holders import Clocks
 from turnout.engine.state.sqlite import SqliteStore
 from turnout.engine.state.store import Group
+
+from .vault import paid
 
 BARE = compile_policy(
     Source("test", "routing_policy:\n  - {name: all, route: openai/gpt-4}\n"), language_schema()
@@ -60,31 +62,16 @@ class Ledger:
         payer: Literal["gateway", "caller"] = "gateway",
     ) -> None:
         self.count += 1
-        attempt = Attempt("openai/gpt-4", "gpt-4", "ok", 0, 1, at_us, 5, sent=True)
-        attempt.payer = payer
-        attempt.cost_nano_usd, attempt.unconfirmed_nano_usd = nano_usd, unconfirmed
-        record = DecisionRecord(
-            id=f"req_{self.count}",
-            received_us=at_us,
-            took_us=1,
-            digest="sha256:x",
-            operation="chat",
-            tenant=caller.tenant,
-            tier=caller.tier,
-            team=caller.team,
-            user=caller.user,
+        record = paid(
+            f"req_{self.count}",
+            nano_usd,
+            unconfirmed,
+            caller.tenant,
+            caller.user,
+            caller.team,
+            at_us=at_us,
             key_id=caller.key_id,
-            session_hash="",
-            model="auto",
-            stream=False,
-            clause=0,
-            rule="all",
-            route=None,
-            target=None,
-            values={},
-            reasons={},
-            intervals={},
-            attempts=[attempt],
+            payer=payer,
         )
         self.store.write(Group([record]))
 
@@ -207,7 +194,7 @@ def test_what_a_worker_that_ended_may_have_spent_is_used(ledger: Ledger) -> None
     asked = program(one)
     (counter,) = counters_of([one], "UTC", Caller(), "openai/gpt-4", NOON)
     clock = [0]
-    bank = SqlBank(ledger.database, since_boot_us=lambda: clock[0])
+    bank = SqlBank(ledger.database, Clocks(since_boot_us=lambda: clock[0]))
     bank.lease(bank.join(), [Ask((counter,), 3 * USD)], {})
     spent = Spent(ledger.store)
     spent.refresh(asked, NOON)

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,18 @@ def test_the_ledger_is_read_once_however_many_budgets_there_are(database: Databa
     found = of_everybody(SqlBooks(database), Book(database), [*BUDGETS, *many], "UTC", NOON)
     assert sorted(reads) == ["model", "team", "tenant"]
     assert {one["who"] for one in found if one["name"].startswith("b")} >= {"t0", "t49", "beta"}
+
+
+def test_a_budget_stored_with_a_tenant_is_told_of_it_alone(database: Database) -> None:
+    of_acme, of_gamma = (
+        replace(budget(f"{tenant}_team", "team", named), tenant=tenant)
+        for tenant, named in (("acme", None), ("gamma", "ads"))
+    )
+    found = of_everybody(SqlBooks(database), AlertBook(database), [of_gamma, of_acme], "UTC", NOON)
+    assert [(one["name"], one["tenant"], one["who"], one["left"]) for one in found] == [
+        ("gamma_team", "gamma", "ads", "10"),
+        ("acme_team", "acme", "ads", "3"),
+    ]
 
 
 def test_a_team_of_another_tenant_is_another_team(database: Database) -> None:

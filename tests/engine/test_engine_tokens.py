@@ -14,6 +14,8 @@ from turnout.engine import tokens
 from turnout.engine.encodings import CL100K, O200K, Table
 from turnout.engine.media import audio_tokens
 from turnout.engine.request import Caller, Operation, Request
+from turnout.engine.tokenizers import POLICY, tokenizer_of
+from turnout.engine.tokens import Measured
 
 
 def request(body: Any, operation: Operation = Operation.CHAT) -> Request:
@@ -297,6 +299,32 @@ def test_the_bounds_hold_the_count_of_any_body(body: Any, operation: Operation) 
     assert 0 <= low <= tokens.count(seen) <= high
 
 
+def test_a_body_is_looked_at_once_however_many_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Request] = []
+    measure = tokens.measure
+
+    def noted(one: Request) -> Measured:
+        looks.append(one)
+        return measure(one)
+
+    monkeypatch.setattr(tokens, "measure", noted)
+    seen, again = chat("hello there", tools=[WEATHER]), chat("hello there", tools=[WEATHER])
+    tokenizers = [POLICY, tokenizer_of("claude-sonnet-4-5"), tokenizer_of("gpt-4")]
+    told = [(tokens.bounds(seen, by), tokens.count(seen, by)) for by in tokenizers]
+    assert looks == [seen]
+    assert told == [
+        (tokens.bounds(replace(again), by), tokens.count(replace(again), by)) for by in tokenizers
+    ]
+
+
+def test_another_body_is_looked_at_anew() -> None:
+    seen = chat("hello there")
+    before = tokens.bounds(seen), tokens.count(seen)
+    seen.body = chat("hello there, and much more of it").body
+    assert tokens.bounds(seen)[1] > before[0][1]
+    assert tokens.count(seen) > before[1]
+
+
 def test_a_schema_for_the_answer_raises_only_the_upper_bound() -> None:
     schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
     plain, formed = chat("hi"), chat("hi", response_format=schema)
@@ -313,6 +341,7 @@ def test_text_counts_as_tiktoken_counts_it(text: str) -> None:
 MEGABYTE = 1_000_000
 
 
+@pytest.mark.uncounted
 @pytest.mark.parametrize("unit", [" ", "\n", "a", "^", "中文", "The quick brown fox. ", " \t", "9"])
 def test_a_megabyte_is_counted_within_its_bounds(unit: str) -> None:
     seen = chat(unit * (MEGABYTE // len(unit)))

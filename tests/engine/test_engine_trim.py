@@ -2,6 +2,8 @@
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -156,8 +158,11 @@ class Scripted:
 async def test_a_round_is_done_once_in_a_night_and_again_where_it_was_missed() -> None:
     scripted = Scripted()
 
+    def now_us() -> int:
+        return scripted.now_us
+
     def trimming(board: Alone | None = None) -> Trimming:
-        return Trimming(scripted, Keeping(), board, now_us=lambda: scripted.now_us)
+        return Trimming(scripted, Keeping(), board, now_us=now_us, since_boot_us=now_us)
 
     first = trimming()
     await first.look()
@@ -179,6 +184,70 @@ async def test_a_round_is_done_once_in_a_night_and_again_where_it_was_missed() -
     assert scripted.rounds == 2
 
 
+class Clocks:
+    """What the wall shows, and how long the machine runs."""
+
+    def __init__(self) -> None:
+        self.wall_us, self.since_boot_us = NOW_US, 5_000_000
+
+    def wait(self, us: int) -> None:
+        self.wall_us += us
+        self.since_boot_us += us
+
+
+@pytest.mark.parametrize("set_right", [True, False])
+async def test_nothing_goes_for_a_day_after_the_clock_has_jumped_ahead(
+    set_right: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    scripted, clocks = Scripted(), Clocks()
+    trimming = Trimming(
+        scripted,
+        Keeping(),
+        now_us=lambda: clocks.wall_us,
+        since_boot_us=lambda: clocks.since_boot_us,
+    )
+
+    async def wait(hours: int) -> int:
+        before = scripted.rounds
+        for _ in range(hours):
+            clocks.wait(HOUR_US)
+            scripted.now_us = clocks.wall_us
+            await trimming.look()
+        return scripted.rounds - before
+
+    assert await wait(16) == 1
+    clocks.wall_us += 500 * 24 * HOUR_US
+    assert await wait(12) == 0
+    assert "`turnout trim`" in caplog.text
+    if set_right:
+        clocks.wall_us -= 500 * 24 * HOUR_US
+        assert await wait(24) == 1
+    else:
+        assert await wait(12) == 0
+        assert await wait(1) == 1
+    assert await wait(48) == 2
+    assert caplog.text.count("far ahead") == 1
+
+
+async def test_nothing_goes_for_a_day_where_the_last_round_seems_long_ago() -> None:
+    scripted, clocks = Scripted(), Clocks()
+    scripted.newest = Trimmed(NOW_US - 36 * 24 * HOUR_US, {})
+    scripted.now_us = clocks.wall_us
+    trimming = Trimming(
+        scripted,
+        Keeping(),
+        now_us=lambda: clocks.wall_us,
+        since_boot_us=lambda: clocks.since_boot_us,
+    )
+    await trimming._read_last()
+    for _ in range(24):
+        await trimming.look()
+        clocks.wait(HOUR_US)
+    assert scripted.rounds == 0
+    await trimming.look()
+    assert scripted.rounds == 1
+
+
 async def test_a_worker_that_does_not_lead_removes_nothing_but_archives_its_policies() -> None:
     class Behind(Alone):
         def leads(self, role: str) -> bool:
@@ -191,6 +260,7 @@ async def test_a_worker_that_does_not_lead_removes_nothing_but_archives_its_poli
         Behind(),
         archive=lambda: archived.append(scripted.now_us),
         now_us=lambda: scripted.now_us,
+        since_boot_us=lambda: scripted.now_us,
     )
     for _ in range(48):
         scripted.now_us += HOUR_US
@@ -410,6 +480,51 @@ def test_a_round_that_is_cut_off_is_gone_on_with(database: Database) -> None:
     done = trimmer(database).trim(Keeping(), "gateway")
     assert done is not None
     assert done.rows["decisions"] == left
+
+
+_TRIMS = """
+import sys, time
+from pathlib import Path
+from turnout.engine.keeping import Keeping
+from turnout.engine.state.database import open_database
+from turnout.engine.state.trim import SqliteTrimmer
+
+def rest(seconds):
+    print("step", flush=True)
+    time.sleep(0.001)
+
+database = open_database(Path(sys.argv[1]))
+SqliteTrimmer(database, lambda: int(sys.argv[2]), rest).trim(Keeping(), "gateway")
+print("done", flush=True)
+"""
+
+
+def test_a_round_that_is_killed_leaves_a_chain_that_fits_and_is_gone_on_with(
+    database: Database, tmp_path: Path
+) -> None:
+    log = AuditLog(database)
+    for days, many in ((100, 3_000), (1, 500)):
+        at_us = days_ago(days)
+        log.append([Event("cli", "key.create", str(n), time_us=at_us) for n in range(many)])
+    decided(database, 500, 2_000)
+    decided(database, 1, 10)
+    for table in ("decisions", "ledger", "audit"):
+        many = count(database, table)
+        command = [sys.executable, "-c", _TRIMS, str(tmp_path), str(NOW_US)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            while count(database, table) >= many:
+                assert process.stdout.readline() == "step\n"
+            process.kill()
+        log.append([Event("cli", "key.create", "after")])
+        assert check(log.rows()).fault is None
+    done = trimmer(database).trim(Keeping(), "gateway")
+    assert done is not None
+    rows = list(log.rows())
+    assert check(rows).fault is None
+    assert sum(row.time_us == days_ago(1) for row in rows) == 500
+    assert not any(row.time_us == days_ago(100) for row in rows)
+    assert times(database, "decisions") == times(database, "ledger") == [days_ago(1)] * 10
 
 
 def test_space_is_given_back_to_the_disk(tmp_path: Path) -> None:

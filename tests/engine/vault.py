@@ -7,7 +7,7 @@ from concurrent.futures import Executor, Future
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from turnout.engine.counter import Counter
 from turnout.engine.purse import Slip
@@ -17,6 +17,7 @@ from turnout.engine.spent import tenant_of
 from turnout.engine.state.bank import SqlBank
 from turnout.engine.state.books import SqlBooks
 from turnout.engine.state.database import FILE, Database, open_database, url_of_file
+from turnout.engine.state.holders import Clocks
 from turnout.engine.state.sqlite import SqliteStore
 from turnout.engine.state.store import Group
 
@@ -53,8 +54,9 @@ class Vault:
         self.database = Database(url_of_file(folder / FILE))
         self.loop = TurnedLoop(1_000.0)
         self.boot = "boot"
+        self.clocks = Clocks(self.now_us, self.since_boot_us, lambda: self.boot)
         self.store = SqliteStore(self.database)
-        self.books = SqlBooks(self.database, self.now_us, self.since_boot_us, lambda: self.boot)
+        self.books = SqlBooks(self.database, self.clocks)
         self.wall = Wall()
         self.written = 0
 
@@ -65,7 +67,7 @@ class Vault:
         return NOW_US
 
     def bank(self) -> SqlBank:
-        return SqlBank(self.database, self.now_us, self.since_boot_us, lambda: self.boot)
+        return SqlBank(self.database, self.clocks)
 
     def worker(self) -> Slices:
         return Slices(self.bank(), self.wall.board(), Inline(), self.since_boot_us)
@@ -104,9 +106,12 @@ def paid(
     team: str | None = None,
     target: str = "openai/gpt-4",
     at_us: int = NOW_US,
+    key_id: str | None = None,
+    payer: Literal["gateway", "caller"] = "gateway",
 ) -> DecisionRecord:
     """The record of a request with one attempt that cost this much."""
     attempt = Attempt(target, "gpt-4", "ok", 0, 1, at_us, 5, sent=True)
+    attempt.payer = payer
     attempt.cost_nano_usd, attempt.unconfirmed_nano_usd = cost, unconfirmed
     return DecisionRecord(
         id=id,
@@ -118,7 +123,7 @@ def paid(
         tier="default",
         team=team,
         user=user,
-        key_id=None,
+        key_id=key_id,
         session_hash="",
         model="auto",
         stream=False,

@@ -1,11 +1,13 @@
 """Operators change tenants over HTTP, and nobody else does."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from turnout.dsl.check import compile_policy
@@ -14,7 +16,7 @@ from turnout.engine.audit import Unheard
 from turnout.engine.catalog import language_schema
 from turnout.engine.keys import digest_of
 from turnout.engine.state.accounts import StoredTenants
-from turnout.engine.state.database import open_database
+from turnout.engine.state.database import FILE, open_database
 from turnout.engine.tenants import Tenants
 
 from .conftest import Serve, StubGateway
@@ -169,6 +171,7 @@ async def test_only_operators_get_in(serve: Serve, tmp_path: Path) -> None:
                 await client.get(URL),
                 await client.get(f"{URL}/acme"),
                 await client.put(f"{URL}/acme", json=SETTINGS),
+                await client.patch(f"{URL}/acme", json=SETTINGS),
                 await client.delete(f"{URL}/acme"),
             ):
                 assert (answer.status_code, error_of(answer)["code"]) == (403, "insufficient_scope")
@@ -179,9 +182,95 @@ async def test_only_operators_get_in(serve: Serve, tmp_path: Path) -> None:
 
 
 async def test_another_method_is_told_which_ones_there_are(admin: httpx.AsyncClient) -> None:
-    answer = await admin.patch(f"{URL}/acme", json={"rpm": 5})
+    answer = await admin.post(f"{URL}/acme", json={"rpm": 5})
     assert answer.status_code == 405
     assert error_of(answer)["message"].endswith(
-        "does not take `PATCH`, only DELETE, GET, HEAD, PUT."
+        "does not take `POST`, only DELETE, GET, HEAD, PATCH, PUT."
     )
-    assert answer.headers["allow"] == "DELETE, GET, HEAD, PUT"
+    assert answer.headers["allow"] == "DELETE, GET, HEAD, PATCH, PUT"
+
+
+# --- a part of a tenant --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("patch", "changed"),
+    [
+        ({"rpm": 60}, SETTINGS | {"rpm": 60}),
+        ({"tpm": "2k"}, SETTINGS | {"tpm": 2000}),
+        ({"rpm": None, "tpm": None}, {key: SETTINGS[key] for key in ("tier", "budgets")}),
+        ({"budgets": [{"limit": "$1/day"}]}, SETTINGS | {"budgets": [{"limit": "$1/day"}]}),
+        ({"budgets": None}, {key: SETTINGS[key] for key in ("tier", "rpm")}),
+        ({}, SETTINGS),
+    ],
+    ids=str,
+)
+async def test_a_patch_changes_what_it_names(
+    admin: httpx.AsyncClient, patch: dict[str, Any], changed: dict[str, Any]
+) -> None:
+    before = await admin.put(f"{URL}/acme", json=SETTINGS)
+    told = await admin.patch(
+        f"{URL}/acme",
+        content=orjson.dumps(patch),
+        headers={
+            "content-type": "application/merge-patch+json",
+            "if-match": before.headers["etag"],
+        },
+    )
+    assert (told.status_code, told.json()["settings"]) == (200, changed)
+    assert told.headers["etag"] != before.headers["etag"]
+    assert (await admin.get(f"{URL}/acme")).json() == told.json()
+
+
+@pytest.mark.parametrize(
+    ("name", "patch", "status", "code", "param"),
+    [
+        ("acme", {"budget": None}, 400, "invalid_tenant", "budget"),
+        ("acme", {"rpm": -1}, 400, "invalid_tenant", "rpm"),
+        ("acme", {"budgets": [{"limit": "$1"}]}, 400, "invalid_tenant", "budgets.0.limit"),
+        ("acme", [], 400, "invalid_type", None),
+        ("hooli", {"rpm": 1}, 409, "in_policy_file", None),
+        ("nobody", {"rpm": 1}, 404, "tenant_not_found", None),
+        ("torn", {"rpm": 1}, 409, "tenant_unreadable", None),
+    ],
+)
+async def test_a_patch_that_cannot_be_changes_nothing(
+    admin: httpx.AsyncClient,
+    tmp_path: Path,
+    name: str,
+    patch: Any,
+    status: int,
+    code: str,
+    param: str | None,
+) -> None:
+    for there in ("acme", "torn"):
+        await admin.put(f"{URL}/{there}", json=SETTINGS)
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.execute("UPDATE tenants SET settings = '{\"rpm' WHERE name = 'torn'")
+        before = connection.execute("SELECT * FROM tenants").fetchall()
+    answer = await admin.patch(f"{URL}/{name}", json=patch)
+    error = error_of(answer)
+    assert (answer.status_code, error["code"]) == (status, code)
+    assert param is None or error["param"] == param
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        assert connection.execute("SELECT * FROM tenants").fetchall() == before
+
+
+async def test_a_patch_of_a_state_that_is_gone_is_refused(admin: httpx.AsyncClient) -> None:
+    etag = (await admin.put(f"{URL}/acme", json=SETTINGS)).headers["etag"]
+    assert (await admin.patch(f"{URL}/acme", json={"rpm": 1})).status_code == 200
+    stale = await admin.patch(f"{URL}/acme", json={"rpm": 2}, headers={"if-match": etag})
+    assert (stale.status_code, error_of(stale)["code"]) == (412, "tenant_changed")
+    assert (await admin.get(f"{URL}/acme")).json()["settings"]["rpm"] == 1
+
+
+async def test_of_many_who_change_different_parts_at_once_each_gets_its_own(
+    admin: httpx.AsyncClient,
+) -> None:
+    await admin.put(f"{URL}/acme", json={"tier": "pro"})
+    parts = {"rpm": 5, "tpm": 6, "concurrency": 7, "region": "eu"}
+    answers = await asyncio.gather(
+        *(admin.patch(f"{URL}/acme", json={key: value}) for key, value in parts.items())
+    )
+    assert {answer.status_code for answer in answers} == {200}
+    assert (await admin.get(f"{URL}/acme")).json()["settings"] == {"tier": "pro"} | parts

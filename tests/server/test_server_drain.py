@@ -366,6 +366,7 @@ def unlimited() -> httpx.AsyncClient:
     return httpx.AsyncClient(timeout=PATIENCE_S, limits=httpx.Limits(max_connections=None))
 
 
+@pytest.mark.uncounted
 @pytest.mark.parametrize(
     ("workers", "number"),
     [(1, signal.SIGTERM), (2, signal.SIGINT), (4, signal.SIGTERM)],

@@ -34,6 +34,7 @@ TAKES = {
     ("GET", "/v1/admin/tenants"): ADMIN,
     ("GET", "/v1/admin/tenants/<name:path>"): ADMIN,
     ("PUT", "/v1/admin/tenants/<name:path>"): ADMIN,
+    ("PATCH", "/v1/admin/tenants/<name:path>"): ADMIN,
     ("DELETE", "/v1/admin/tenants/<name:path>"): ADMIN,
     ("POST", "/v1/admin/keys"): ADMIN,
     ("GET", "/v1/admin/keys"): ADMIN,
@@ -175,6 +176,7 @@ async def test_nobody_gets_further_than_the_method_by_options(
             (await client.request(method, sent_to(path))).status_code
             for _, path in TAKES
             for method in ("OPTIONS", "TRACE", "PATCH")
+            if (method, path) not in TAKES
         }
     assert told == {405}
 

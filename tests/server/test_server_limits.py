@@ -190,6 +190,7 @@ async def process(home: Path, preexec: Any = None) -> AsyncIterator[tuple[int, i
             started.stdout.close()
 
 
+@pytest.mark.uncounted
 @pytest.mark.parametrize("shape", ["declared", "large chunks", "tiny chunks"])
 async def test_a_gigabyte_costs_no_memory(tmp_path: Path, shape: str) -> None:
     gigabyte = 1 << 30

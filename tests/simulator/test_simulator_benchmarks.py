@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -13,6 +15,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.uncounted
 def test_a_small_soak_holds_all_its_checks() -> None:
     # Memory is still warming up over so few requests; its check is the long run's.
     done = run("benchmarks.soak", "--requests", "150", "--growth", "50")
@@ -20,6 +23,7 @@ def test_a_small_soak_holds_all_its_checks() -> None:
     assert "all checks hold" in done.stdout
 
 
+@pytest.mark.uncounted
 def test_the_benchmark_prints_every_measurement_and_stage() -> None:
     done = run("benchmarks.gateway", "--requests", "30", "--no-file")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -126,6 +126,27 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_started(line: str) -> No
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("line", ["sleep 3", "sh -c 'exec >&-; sleep 3'"])
+def test_a_command_that_may_not_be_ended_is_not_waited_for(
+    line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(group: int, signal: int) -> None:
+        raise PermissionError  # as of `sudo`, whose processes are another user's
+
+    monkeypatch.setattr(os, "killpg", refuses)
+    began = time.monotonic()
+    with pytest.raises(Unreadable, match="took longer"):
+        printed("A_KEY_COMMAND", line, patience_s=0.2)
+    assert time.monotonic() - began < 2.5
+
+
+def test_a_command_that_leaves_a_session_of_its_own_behind_is_not_waited_for() -> None:
+    began = time.monotonic()
+    with pytest.raises(Unreadable, match="took longer"):
+        printed("A_KEY_COMMAND", "sh -c 'setsid sleep 3 & echo key'", patience_s=0.2)
+    assert time.monotonic() - began < 2.5
+
+
 def test_a_command_that_leaves_somebody_behind_is_not_waited_for(tmp_path: Path) -> None:
     # What stays behind keeps the pipe open; it ends with the command's group.
     with pytest.raises(Unreadable, match="took longer"):

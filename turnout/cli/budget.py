@@ -52,10 +52,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     reconcile.add_argument("--dry-run", action="store_true", help="only say what would be done")
     reconcile.add_argument("--tenant", metavar="NAME", help="only unconfirmed spend of this tenant")
     reconcile.add_argument(
-        "--release", nargs="+", default=[], metavar="ID", help="these have cost nothing"
+        "--release",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="ID",
+        help="these have cost nothing",
     )
     reconcile.add_argument(
-        "--charge", nargs="+", default=[], metavar="ID=$AMOUNT", help="these have cost so much"
+        "--charge",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="ID=$AMOUNT",
+        help="these have cost so much",
     )
     reconcile.add_argument(
         "--over", action="store_true", help="also where it is more than it can have been"

@@ -28,7 +28,7 @@ from .recorded import HERE
 from .report import printable
 
 _TOKENS = ("input", "output", "cached", "cache_write", "reasoning")
-_MONEY = ("cost", "unconfirmed", "budget", "limit", "period", "spent", "percent", "projected")
+_BUDGET = ("budget", "limit", "period", "spent", "percent", "projected")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +92,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print_csv(document: Mapping[str, Any]) -> None:
-    """The rows, those that callers paid last; no total, so that columns can be added up."""
+    """The rows, those that callers paid last; no total, so that columns can be added up.
+
+    What killed workers may have spent is known of no row, and stands in one of its own.
+    """
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(
         (
@@ -102,7 +105,10 @@ def _print_csv(document: Mapping[str, Any]) -> None:
             "payer",
             "calls",
             *(f"tokens_{name}" for name in _TOKENS),
-            *_MONEY,
+            "cost",
+            "unconfirmed",
+            *_BUDGET,
+            "lost",
         )
     )
     for row in (*document["rows"], *document["caller_paid"]["rows"]):
@@ -120,8 +126,14 @@ def _print_csv(document: Mapping[str, Any]) -> None:
                 _for_a_sheet(budget.get("name", "")),
                 *(budget.get(name, "") for name in ("limit", "period", "spent", "percent")),
                 row["projected"] or "",
+                0,
             )
         )
+    if document["lost"] != "0":
+        whose = ("", *("" for _ in _tenant(document)), "gateway")
+        nothing = (0 for _ in ("calls", *_TOKENS, "cost", "unconfirmed"))
+        unknown = ("" for _ in _BUDGET)
+        out.writerow((document["total"]["date"], *whose, *nothing, *unknown, document["lost"]))
 
 
 def _tenant(document: Mapping[str, Any]) -> Sequence[str]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from turnout.dsl.nearest import misspelt
 from turnout.engine.key_terms import GRACE, WrongTerms, grace_us, moment, new_key, shown, status
-from turnout.engine.keys import NoSuchKeyError, RevokedError, digest_of, new_text
+from turnout.engine.keys import NoSuchKeyError, RevokedError, SpoiledError, digest_of, new_text
 from turnout.engine.state.store import StoreError
 
 from .dispatch import FINDINGS, CommandError
@@ -95,6 +95,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(
             f"the key `{_id(arguments)}` was revoked, which is for good",
             help="make another one with `turnout keys create`",
+            status=FINDINGS,
+        ) from None
+    except SpoiledError:
+        raise CommandError(
+            f"what is kept of the key `{_id(arguments)}` cannot be read",
+            help=f"`turnout keys revoke {_id(arguments)}` ends it; make another one",
             status=FINDINGS,
         ) from None
     except StoreError as error:

@@ -39,6 +39,7 @@ class _Open:
     time_us: int
     left_nano_usd: int
     about: str
+    tenant: str | None
     request: str | None
     of: "Unconfirmed | Loss | Correction"
 
@@ -102,13 +103,14 @@ def _open_ones(books: "Books", tenant: str | None) -> list[_Open]:
             one.entry.time_us,
             one.left_nano_usd,
             f"{one.entry.tenant}, {one.entry.target}, {one.entry.fault or one.entry.outcome}",
+            one.entry.tenant or None,
             one.entry.request,
             one,
         )
         for one in books.unconfirmed(tenant=tenant)
     ]
     found += [
-        _Open(loss.id, loss.lost_us, loss.nano_usd, _about(loss), None, loss)
+        _Open(loss.id, loss.lost_us, loss.nano_usd, _about(loss), loss.tenant, None, loss)
         for loss in books.losses()
         if tenant is None or loss.tenant == tenant
     ]
@@ -120,7 +122,8 @@ def _about(loss: "Loss") -> str:
     shown = list(counters)[:_MOST_COUNTERS]
     if len(counters) > len(shown):
         shown.append(f"{len(counters) - len(shown)} more")
-    return f"a worker that was killed, the largest of its leases: {', '.join(shown)}"
+    whose = f"{loss.tenant}, " if loss.tenant is not None else ""
+    return f"{whose}a worker that was killed, the largest of its leases: {', '.join(shown)}"
 
 
 def _corrections(
@@ -136,7 +139,8 @@ def _corrections(
             continue
         entry = found.entry
         about = f"{entry.tenant}, a correction"
-        yield _Open(written, entry.time_us, found.cost_nano_usd, about, entry.request, found)
+        whose = entry.tenant or None
+        yield _Open(written, entry.time_us, found.cost_nano_usd, about, whose, entry.request, found)
 
 
 def _whose(one: "Drift") -> str:
@@ -311,6 +315,7 @@ def _open_data(one: _Open) -> dict[str, Any]:
         "time": told_instant(one.time_us),
         "at_most": format_usd(one.left_nano_usd),
         "about": one.about,
+        "tenant": one.tenant,
         "request": one.request,
     }
 

@@ -222,6 +222,12 @@ def _wanted(arguments: argparse.Namespace, tenants: Tenants) -> tuple[dict[str, 
     expected = ""
     try:
         before = tenants.show(arguments.name)
+        if "unreadable" in before:
+            raise CommandError(
+                f"what is stored of the tenant `{printable(arguments.name)}` cannot be read, so "
+                "that no part of it can be changed",
+                help="set it anew with `--settings '{…}'`",
+            )
         settings, expected = dict(before["settings"]), str(before.get("revision", ""))
     except RequestError as error:
         if error.status != 404:

@@ -45,6 +45,21 @@ async def put_tenant(incoming: Incoming, name: str) -> HTTPResponse:
     return _json(incoming, found, 201 if is_new else 200)
 
 
+async def patch_tenant(incoming: Incoming, name: str) -> HTTPResponse:
+    """Keep the settings in the body beside the others of a tenant; null takes one away."""
+    raw = await read_body(incoming, station(incoming))
+    check_json(incoming)
+    body = parse_strictly(raw)
+    found = await asyncio.to_thread(
+        _tenants(incoming).patch,
+        unquote(name),
+        body,
+        identity_of(incoming).actor,
+        _expected(incoming),
+    )
+    return _json(incoming, found)
+
+
 async def remove_tenant(incoming: Incoming, name: str) -> HTTPResponse:
     """Forget a stored tenant; the answer is what it was."""
     found = await asyncio.to_thread(

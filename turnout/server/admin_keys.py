@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from sanic import HTTPResponse
 
 from turnout.engine.key_terms import GRACE, WrongTerms, grace_us, new_key, shown
-from turnout.engine.keys import NoSuchKeyError, RevokedError, digest_of, new_text
+from turnout.engine.keys import NoSuchKeyError, RevokedError, SpoiledError, digest_of, new_text
 from turnout.engine.request import RequestError
 from turnout.engine.state.store import StoreError
 
@@ -95,6 +95,12 @@ async def _kept(work: Callable[[], _T]) -> _T:
     except RevokedError:
         raise refusal(
             400, "key_revoked", "The key was revoked, which is for good; make another one."
+        ) from None
+    except SpoiledError:
+        raise refusal(
+            400,
+            "key_spoiled",
+            "What is kept of the key cannot be read; revoke it and make another one.",
         ) from None
     except StoreError as error:
         _log.error("keys cannot be read or written: %s", error)

@@ -69,6 +69,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/admin/tenants", admin.list_tenants, ADMIN),
     Route("GET", "/v1/admin/tenants/<name:path>", admin.show_tenant, ADMIN),
     Route("PUT", "/v1/admin/tenants/<name:path>", admin.put_tenant, ADMIN),
+    Route("PATCH", "/v1/admin/tenants/<name:path>", admin.patch_tenant, ADMIN),
     Route("DELETE", "/v1/admin/tenants/<name:path>", admin.remove_tenant, ADMIN),
     Route("POST", "/v1/admin/keys", admin_keys.create_key, ADMIN),
     Route("GET", "/v1/admin/keys", admin_keys.list_keys, ADMIN),

@@ -21,6 +21,7 @@ from turnout.engine.draw import Draw
 from turnout.engine.keyring import Keyring
 from turnout.engine.metrics import Metrics
 from turnout.engine.offered import Asking
+from turnout.engine.rates import LIMITS
 from turnout.engine.request import (
     Caller,
     Reply,
@@ -51,7 +52,7 @@ MOST_HEADERS = 100
 EXPOSED = (
     "x-request-id, x-turnout-model, x-turnout-rule, x-turnout-policy, x-turnout-cache, "
     "x-turnout-cost, x-turnout-cost-estimate, x-turnout-attempts, x-turnout-dropped, "
-    "x-turnout-count, request-id, retry-after"
+    "x-turnout-count, request-id, retry-after, " + ", ".join(sorted(LIMITS))
 )
 
 # RFC 9112: a method, a target, and headers whose names are tokens. Sanic is laxer, and what is a

@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
-class Size(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Size:
     """How large a scenario is run.
 
-    `requests` are changes or streams where a scenario counts those. `quick`: so small that times
-    say nothing; what is left to see is whether it comes out right.
+    `count` is of what the scenario counts. `quick`: so small that times say nothing; what is left
+    to see is whether it comes out right.
     """
 
-    requests: int
+    count: int
     workers: int
     seed: int = 1
     quick: bool = False
