@@ -68,6 +68,11 @@ class Kind(ABC):
         self._missing = missing
 
     @property
+    def place(self) -> str:
+        """Its kind and the address that it is called at."""
+        return f"{self.kind} {self._upstream.origin}{self._upstream.path}"
+
+    @property
     def usable(self) -> bool:
         """Whether nothing is missing for a call."""
         return self._missing is None

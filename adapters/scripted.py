@@ -59,6 +59,11 @@ class Scripted:
         return self._usable
 
     @property
+    def place(self) -> str:
+        """Nowhere else than its name."""
+        return f"scripted {self.name}"
+
+    @property
     def missing(self) -> str | None:
         """Its credential, where it is not usable."""
         return None if self._usable else "no credential"

@@ -22,6 +22,8 @@ from turnout.dsl.schema import Target, Value
 from turnout.dsl.snapshot import Snapshot
 
 from .breakers import Barred, Breakers
+from .cache import FLIGHT_PATIENCE_S, Recall
+from .cached import CachedAnswer
 from .clocks import seconds
 from .complaint import Complaints
 from .exhausted import Excluded, Exclusion, Failure, exhausted, nowhere
@@ -76,7 +78,8 @@ class Journey:
     `guards` are the compiled `when` conditions of hops, by the hop's identity. `limits` names, by
     target id, the limit that keeps it out. `sets` is written over the client's body for every hop.
     `ends_at` is the request's deadline by the loop's clock, once the walk has begun. `till` is
-    where its attempts are paid.
+    where its attempts are paid. `ttl_us` is for how long its answer may be given again (None: not
+    at all), `recall` then its way past the cache.
     """
 
     request: Request
@@ -93,6 +96,8 @@ class Journey:
     attempts: list[Attempt] = field(default_factory=list)
     providers: Mapping[str, Provider] = field(default_factory=dict)
     ends_at: float = math.inf
+    ttl_us: int | None = None
+    recall: Recall | None = None
 
 
 @dataclass(slots=True)
@@ -104,6 +109,14 @@ class Answered:
     answer: Answer
     native: bool = False
     limits: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Recalled:
+    """An answer that this target gave before; nobody was asked."""
+
+    target: Target
+    answer: CachedAnswer
 
 
 @dataclass(slots=True)
@@ -179,8 +192,8 @@ class Chain:
         self._seats = seats or Boundless()
         self._complaints = Complaints()
 
-    async def answer(self, journey: Journey) -> Answered:
-        """A whole answer from the first hop that gives one.
+    async def answer(self, journey: Journey) -> Answered | Recalled:
+        """A whole answer from the first hop that gives one, or gave it before.
 
         Raises: RequestError when no hop did.
         """
@@ -192,10 +205,12 @@ class Chain:
         Raises: RequestError when no hop may.
         """
         journey.till = journey.till.free()
-        return await self._walk(journey, partial(self._count_once, journey))
+        counted = await self._walk(journey, partial(self._count_once, journey))
+        assert not isinstance(counted, Recalled)  # who counts has no `recall`
+        return counted
 
-    async def open(self, journey: Journey) -> Opened:
-        """A stream at its first content, from the first hop that reaches it.
+    async def open(self, journey: Journey) -> Opened | Recalled:
+        """A stream at its first content, from the first hop that reaches it, or gave it before.
 
         Raises: RequestError when no hop did.
         """
@@ -203,7 +218,7 @@ class Chain:
 
     # --- the walk --------------------------------------------------------------------------------
 
-    async def _walk(self, journey: Journey, attempt: Try[T]) -> T:
+    async def _walk(self, journey: Journey, attempt: Try[T]) -> T | Recalled:
         now = asyncio.get_running_loop().time
         deadline_at = journey.ends_at = now() + journey.program.deadline_us / 1e6
         stops = self._stops(journey)
@@ -228,6 +243,8 @@ class Chain:
             tries = min(stop.hop.retries, retries_at_most, MOST_ATTEMPTS - made - 1) + 1
             assert stop.target is not None
             try:
+                if (recalled := await self._recall(journey, stop)) is not None:
+                    return recalled
                 try:
                     return await self._try(journey, stop, attempt, 1)
                 except ProviderError as failure:
@@ -300,6 +317,25 @@ class Chain:
             return left_s if stop.is_last_after(error.fault) else min(PATIENCE_S, left_s)
 
         return Retries(tries, stop.hop.backoff_us, asked_s, patience_s)
+
+    async def _recall(self, journey: Journey, stop: _Stop) -> Recalled | None:
+        """What the stop's target answered before; neither paid for nor held up by its breaker."""
+        recall, target = journey.recall, stop.target
+        if recall is None:
+            return None
+        assert target is not None and stop.provider is not None
+        began_us = _utc_us(journey.request)
+        left_s = stop.limit_at - asyncio.get_running_loop().time()
+        patience_s = min(FLIGHT_PATIENCE_S, left_s / 2)
+        of_caller = stop.payer == "caller"
+        found = await recall.find(target, stop.provider, patience_s, of_caller=of_caller)
+        if found is None:
+            return None
+        took_us = _utc_us(journey.request) - began_us
+        journey.attempts.append(
+            Attempt(target.id, target.model, "cached", stop.index, 0, began_us, took_us)
+        )
+        return Recalled(target, found)
 
     async def _try(self, journey: Journey, stop: _Stop, attempt: Try[T], number: int) -> T:
         """One attempt, once it may begin. Raises: ProviderError; KeptOut where it may not."""

@@ -28,13 +28,14 @@ from turnout.dsl.snapshot import Snapshot
 from turnout.dsl.walk import reads
 
 from . import tokens
+from .cache_key import is_self_contained
 from .embedding import keys_of, leave_out
 from .names import Names
 from .observed import Observed
 from .pulse import Pulse
-from .readers import BASE_SET, readers_of
+from .readers import BASE_SET, NotFetched, readers_of
 from .record import PulseTable
-from .request import Caller, Operation, Request, RequestError
+from .request import Caller, Operation, Request, RequestError, Sets
 from .spent import NOTHING_SPENT, Spent
 
 # A count of this many UTF-8 bytes takes about a millisecond; longer ones leave the event loop.
@@ -154,6 +155,25 @@ class Decider:
         """The limit that keeps a target of the program out of a request; None if none does."""
         return self._gate.excluding(target, self._evaluate(seen))
 
+    def ttl_us(self, seen: Observed, sets: Sets) -> int | None:
+        """For how long an answer to a request may be given again; None: not at all.
+
+        Where the policy does not say `only`: of what asks for no chance, and of embeddings.
+        """
+        cache = self.program.cache
+        if cache is None or not is_self_contained(seen.request):
+            return None
+        value_of = self._evaluate(seen)
+        try:
+            if cache.only is None:
+                may = _leaves_nothing_to_chance(seen.request, sets)
+            else:
+                may = value_of(cache.only) is True
+            may = may and (cache.never is None or value_of(cache.never) is not True)
+        except NotFetched:
+            return None  # it is about what no rule asked for
+        return cache.ttl_us if may else None
+
     def _evaluate(self, seen: Observed) -> Evaluate:
         def value_of(term: Term) -> Value | None:
             compiled = self._terms.get(id(term))
@@ -189,6 +209,13 @@ def _hops(program: Program) -> Iterator[Hop]:
     for clause in program.clauses:
         yield from first_hops(clause.plan)
         yield from clause.plan.fallback or ()
+
+
+def _leaves_nothing_to_chance(request: Request, sets: Sets) -> bool:
+    if request.operation is Operation.EMBEDDINGS:
+        return True
+    temperature = request.written(sets).get("temperature")
+    return not isinstance(temperature, bool) and temperature == 0
 
 
 def recorded(seen: Observed) -> None:

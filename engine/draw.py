@@ -53,8 +53,12 @@ class Draw:
             await self._take("tokens", prompt + output, prompt + output)
 
     def settle(self, attempts: Iterable[Attempt]) -> None:
-        """Say what the request has used: nothing, where nothing was sent for it."""
-        made = [one for one in attempts if one.sent and one.kind != "mirror"]
+        """Say what the request has used: nothing, where nothing was sent for it.
+
+        One that is answered from the cache is a request, of no tokens.
+        """
+        given = [one for one in attempts if one.sent or one.outcome == "cached"]
+        made = [one for one in given if one.kind != "mirror"]
         used = sum(one.usage.input + one.usage.output for one in made if one.usage is not None)
         self._give_back(1 if made else 0, used)
 

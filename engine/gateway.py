@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from turnout.dsl.core import REQUESTED, Budget, Clause, Program, Reject
@@ -26,7 +27,8 @@ from .audit import Audit, Event, Unheard
 from .board import Alone, Board
 from .books import Books
 from .breakers import Breakers
-from .chain import Chain, Journey
+from .cache import Cache
+from .chain import Chain, Journey, Recalled
 from .costs import Spendings, Unclear, ask, statement
 from .current import Current
 from .decide import Decision
@@ -115,6 +117,7 @@ class Gateway:
         spendings: Spendings | None = None,
         books: Books | None = None,
         spenders: Spenders | None = None,
+        cache: Cache | None = None,
     ) -> None:
         """Serve a program.
 
@@ -125,7 +128,7 @@ class Gateway:
         `accounts` is what is known of tenants beside the program, `rates` what theirs are held to,
         `tenants` where operators change them.
         `spendings` is where what was spent is asked for, `books` where counters are looked at,
-        `spenders` who else has spent something.
+        `spenders` who else has spent something. `cache` is closed with the gateway.
         """
         self._live = live
         self._journal = journal
@@ -149,6 +152,7 @@ class Gateway:
         self._spendings = spendings
         self._books = books
         self._spenders = spenders
+        self._cache = cache
         self._adding_up = asyncio.Lock()
         self.tenants = tenants
         self._under_way = 0  # requests that were decided and are not recorded
@@ -228,6 +232,8 @@ class Gateway:
         await asyncio.to_thread(self.audit.close)
         await asyncio.to_thread(self._journal.close)
         await self._purse.leave()  # what was settled is in the ledger now
+        if self._cache is not None:
+            await asyncio.to_thread(self._cache.close)
 
     def _event(self, action: str) -> Event:
         detail: dict[str, str | int | None] = {"policy": self.digest, "shadow": self._shadow_digest}
@@ -390,7 +396,7 @@ class Gateway:
         """
         await self._take_tokens(request)
         passage = await self._decide(request, fallback)
-        self._copy(passage)
+        self._recall(passage)
         if request.stream:
             return await self._stream(passage)
         return await self._answer(passage)
@@ -399,8 +405,27 @@ class Gateway:
         """Answer an embeddings request. Raises: RequestError."""
         await self._take_tokens(request)
         passage = await self._decide(request)
-        self._copy(passage)
-        return await self._answer(passage)
+        self._recall(passage)
+        reply = await self._answer(passage)
+        assert isinstance(reply, Reply)  # they are never streamed
+        return reply
+
+    def _recall(self, passage: Passage) -> None:
+        """Let a request be answered by what was answered before, where it may be.
+
+        A copy is sent only if somebody is asked.
+        """
+        journey, cache = passage.journey, self._cache
+        if cache is not None and journey.ttl_us is not None:
+            clause = passage.decision.clause
+            with self._recorded(passage):
+                journey.recall = cache.recall(
+                    journey.program, clause, journey.request, journey.sets, journey.ttl_us
+                )
+        if journey.recall is None:
+            self._copy(passage)
+        else:
+            journey.recall.on_miss = partial(self._copy, passage)
 
     async def count(self, request: Request) -> Reply:
         """Count a prompt's tokens where it would be sent: `{"input_tokens": …}`.
@@ -487,6 +512,7 @@ class Gateway:
             till=self._till(seen.request, decision.program, sets),
             limits=found.limits,
             sets=sets,
+            ttl_us=live.decider.ttl_us(seen, sets),
         )
         return Passage(self, decision, journey, seen.live.id, fetched.attempts, look, fetched.slips)
 
@@ -571,14 +597,18 @@ class Gateway:
             passage.broken()
             raise
 
-    async def _answer(self, passage: Passage) -> Reply:
+    async def _answer(self, passage: Passage) -> Reply | StreamReply:
         with self._recorded(passage):
             answered = await self._chain.answer(passage.journey)
+            if isinstance(answered, Recalled):
+                return passage.recalled(answered)
         return passage.answered(answered)
 
-    async def _stream(self, passage: Passage) -> StreamReply:
+    async def _stream(self, passage: Passage) -> Reply | StreamReply:
         with self._recorded(passage):
             opened = await self._chain.open(passage.journey)
+            if isinstance(opened, Recalled):
+                return passage.recalled(opened)
         return passage.opened(opened)
 
     def _budgets(self, program: Program, caller: Caller) -> Sequence[Budget]:

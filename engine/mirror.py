@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from turnout.dsl.core import Hop
 
-from .chain import Chain, Journey, Opened, took_us
+from .chain import Answered, Chain, Journey, Opened, took_us
 from .clocks import IdleClock
 from .provider import ProviderError
 from .pulse import Pulse
@@ -67,6 +67,7 @@ class Mirrors:
             route=None,
             attempts=[],
             till=journey.till.beside(),
+            recall=None,  # a copy is sent to see what its target answers now
         )
         size = len(journey.request.raw)
         if len(self._under_way) >= self._at_once or size > self._bytes_left:
@@ -96,9 +97,12 @@ class Mirrors:
     async def _run(self, copy: Journey, hop: Hop, on_end: OnEnd) -> None:
         try:
             if copy.request.stream:
-                await self._read_out(copy, await self._chain.open(copy))
+                opened = await self._chain.open(copy)
+                assert isinstance(opened, Opened)  # what a copy is sent for is never an old answer
+                await self._read_out(copy, opened)
             else:
                 answered = await self._chain.answer(copy)
+                assert isinstance(answered, Answered)
                 if answered.attempt.usage is None:
                     text = answered.answer.text
                     answered.attempt.usage = estimate(

@@ -15,7 +15,8 @@ from turnout.dsl.schema import Target
 from turnout.dsl.units import format_usd
 
 from .budget import worst_case
-from .chain import Answered, Counted, Journey, Opened, took_us
+from .cache import Recall
+from .chain import Answered, Counted, Journey, Opened, Recalled, took_us
 from .clocks import IdleClock
 from .decide import Decision, recorded
 from .destination import route_of
@@ -70,6 +71,12 @@ class Passage:
         self._mirrored: list[Attempt] = []
         self._slips: list[Slip] = [*slips]
         self._kept: DecisionRecord | None = None
+        self._recalled: Recalled | None = None
+
+    @property
+    def decision(self) -> Decision:
+        """What was decided."""
+        return self._decision
 
     @property
     def mirror(self) -> Hop | None:
@@ -92,6 +99,10 @@ class Passage:
         if attempt.usage is None:
             attempt.usage = self._estimate(attempt, answered.answer.text)
         price(attempt, answered.target)
+        if (recall := self.journey.recall) is not None:
+            body, cost = answered.answer.body, attempt.cost_nano_usd
+            usage, dropped, native = attempt.usage, attempt.dropped, answered.native
+            recall.keep(body, answered.target.id, usage, cost, dropped, native=native)
         self._settle()
         headers = {**self._headers(answered.target), **self._limits(answered.limits)}
         headers["x-turnout-cost"] = format_usd(self._spent())
@@ -99,6 +110,27 @@ class Passage:
             headers["x-turnout-dropped"] = ",".join(attempt.dropped)
         self._record(200, "ok", answered.target)
         return Reply(200, answered.answer.body, headers, answered.native)
+
+    def recalled(self, recalled: Recalled) -> Reply | StreamReply:
+        """An answer that was given before, told as this client wants it."""
+        request, recall, answer = self.journey.request, self.journey.recall, recalled.answer
+        assert recall is not None
+        events = None
+        if request.stream:
+            events = recall.cache.form(request, native=answer.native).events(answer.body, request)
+        self._recalled = recalled
+        self._settle()
+        headers = {**self._headers(recalled.target), **self._limits({})}
+        headers["x-turnout-cost"] = format_usd(self._spent())
+        headers["age"] = str(max(request.received_us - answer.stored_us, 0) // 1_000_000)
+        if answer.dropped:
+            headers["x-turnout-dropped"] = ",".join(answer.dropped)
+        self._record(200, "ok", recalled.target)
+        if events is None:
+            return Reply(200, answer.body, headers, answer.native)
+        headers["x-turnout-cost-estimate"] = headers["x-turnout-cost"]
+        attempts = self.journey.attempts
+        return StreamReply(200, headers, _told(events), answer.native, attempts=attempts)
 
     def counted(self, counted: Counted, tokens: int) -> Reply:
         """A count of the prompt's tokens."""
@@ -143,7 +175,7 @@ class Passage:
 
     async def relay(self, opened: Opened, reply: StreamReply) -> AsyncGenerator[bytes, None]:
         """The stream's events; ends in a record, whether read to its end, cut or closed."""
-        attempt = opened.attempt
+        attempt, recall = opened.attempt, self.journey.recall
         output: list[str] = []
         outcome, status_error = "disconnect", "client_left"
         broke: ProviderError | None = None
@@ -152,6 +184,8 @@ class Passage:
             for chunk in opened.held:
                 note(attempt, output, chunk.text, chunk.usage)
                 if chunk.data:
+                    if recall is not None:
+                        recall.heard(chunk.data)
                     yield chunk.data
             rest = opened.rest
             while True:
@@ -161,6 +195,8 @@ class Passage:
                     break
                 note(attempt, output, chunk.text, chunk.usage)
                 if chunk.data:
+                    if recall is not None:
+                        recall.heard(chunk.data)
                     yield chunk.data
             outcome, status_error = "ok", ""
             opened.finish()
@@ -183,6 +219,8 @@ class Passage:
             price(attempt, opened.target)
             if outcome == "ok":
                 self._books.streamed(attempt)
+                if recall is not None:
+                    self._keep(recall, opened)
             elif broke is not None:
                 self._books.fell_silent(attempt, broke)
             try:
@@ -207,13 +245,19 @@ class Passage:
 
     # --- what is kept ----------------------------------------------------------------------------
 
+    def _keep(self, recall: Recall, opened: Opened) -> None:
+        """Have a stream that is complete given again."""
+        attempt = opened.attempt
+        usage, cost, dropped = attempt.usage, attempt.cost_nano_usd, attempt.dropped
+        recall.keep_stream(opened.target.id, usage, cost, dropped, native=opened.native)
+
     def _headers(self, target: Target | None) -> dict[str, str]:
         clause = self._decision.clause
         headers = {
             "x-turnout-policy": self._decision.program.digest,
-            "x-turnout-cache": "BYPASS",
+            "x-turnout-cache": self._cache,
             "x-turnout-attempts": str(
-                sum(1 for attempt in self.journey.attempts if attempt.outcome != "skipped")
+                sum(one.outcome not in ("skipped", "cached") for one in self.journey.attempts)
             ),
         }
         if clause is not None:
@@ -221,6 +265,11 @@ class Passage:
         if target is not None:
             headers["x-turnout-model"] = target.id
         return headers
+
+    @property
+    def _cache(self) -> str:
+        recall = self.journey.recall
+        return "BYPASS" if recall is None else recall.result
 
     def _limits(self, upstream: Mapping[str, str]) -> Mapping[str, str]:
         """How far rates are used up: the caller's own, else what its provider says."""
@@ -243,6 +292,9 @@ class Passage:
         snapshot = self._decision.snapshot
         recorded(snapshot)
         self._settle()
+        if self.journey.recall is not None:
+            self.journey.recall.close(left=outcome == "disconnect")
+        again = None if self._recalled is None else self._recalled.answer
         clause = self._decision.clause
         found = self._decision.destination
         caller = request.caller
@@ -272,6 +324,9 @@ class Passage:
             error=error,
             outcome=outcome,
             pulse_id=self._pulse_id,
+            cache=self._cache,
+            served=None if again is None else again.usage,
+            saved_nano_usd=0 if again is None else again.cost_nano_usd,
             chosen=None if found.route is None else found.route.target,
             limits=dict(found.limits),
             mirror=None if found.mirror is None else found.mirror.target,
@@ -339,3 +394,8 @@ def _failure(error: ProviderError) -> RequestError:
 async def _nothing() -> AsyncGenerator[bytes, None]:
     return
     yield
+
+
+async def _told(events: Sequence[bytes]) -> AsyncGenerator[bytes, None]:
+    for event in events:
+        yield event

@@ -218,6 +218,10 @@ class Provider(Protocol):
     name: str
 
     @property
+    def place(self) -> str:
+        """Where it is called: at another place, the same model may answer otherwise."""
+
+    @property
     def usable(self) -> bool:
         """Whether nothing is missing for a call."""
 

@@ -5,7 +5,7 @@ Whatever is bound once per program (patterns, lists, salts) is bound by `reader_
 Over 300 lines because the readers of one table stand beside each other.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
@@ -164,6 +164,16 @@ def _meta(name: str) -> Reader:
         return value
 
     return read
+
+
+def tags_of(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """The tags of a request as `k=v`, the names in lower case."""
+    found = []
+    for entry in (headers.get("x-turnout-tags") or "").split(","):
+        key, equals, value = entry.partition("=")
+        if equals and key.strip():
+            found.append(f"{key.strip().lower()}={value.strip()}")
+    return tuple(found)
 
 
 def _tag(header: str | None, name: str) -> str | None:

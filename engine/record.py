@@ -21,7 +21,8 @@ MIRROR_HOP, EMBEDDING_HOP = -1, -2
 class Attempt:
     """One try at one hop, or one hop that was skipped.
 
-    `outcome` is `ok`, `failed` or `skipped`; `fault` a `Fault` value where it failed; `reason` one
+    `outcome` is `ok`, `failed`, `skipped`, or `cached` where its answer was given before and nobody
+    was asked; `fault` a `Fault` value where it failed; `reason` one
     sentence for people. `started_us` is UTC. `sent`: request bytes left, so the ledger has a row.
     Money in nano-USD. `unconfirmed_nano_usd` is the worst case of an attempt that was sent and
     whose answer was not read (a timeout, a disconnect): it may have cost so much.
@@ -88,6 +89,8 @@ class DecisionRecord:
     `route` is as written; `chosen` the target that it came to, as the policy names it. `limits`
     names, by target, the limit that kept it out. `mirror` is where a copy went, or was to go.
     `shadow` is what a second policy said of it, where there was one.
+    `cache` is `HIT`, `MISS`, or `BYPASS` where no answer might be given again. Of a hit, `served`
+    is what the answer had used when it was made, and `saved_nano_usd` what that had cost.
     """
 
     id: str
@@ -120,6 +123,8 @@ class DecisionRecord:
     limits: dict[str, str] = field(default_factory=dict)
     mirror: str | None = None
     shadow: Shadowed | None = None
+    served: Usage | None = None
+    saved_nano_usd: int = 0
 
     @property
     def cost_nano_usd(self) -> int:

@@ -35,6 +35,8 @@ from turnout.engine.till import Till
 
 from .conftest import Language
 
+pytestmark = pytest.mark.uncounted
+
 CHUNKS = 8
 POLICIES = max(32, EXAMPLES // 8) // CHUNKS * CHUNKS
 MOST = 4_000  # snapshots of a world
@@ -120,6 +122,10 @@ class Failing:
 
     def owned(self, key: OwnKey) -> None:
         return None
+
+    @property
+    def place(self) -> str:
+        return self.name
 
     async def probe(self, patience_us: int) -> bool:
         return False

@@ -124,11 +124,15 @@ class Over(Chain):
 
     async def answer(self, journey: Journey) -> Answered:
         journey.providers = self._over
-        return await super().answer(journey)
+        answered = await super().answer(journey)
+        assert isinstance(answered, Answered)
+        return answered
 
     async def open(self, journey: Journey) -> Opened:
         journey.providers = self._over
-        return await super().open(journey)
+        opened = await super().open(journey)
+        assert isinstance(opened, Opened)
+        return opened
 
 
 def told(trip: Journey, *providers: Scripted) -> tuple[RequestError, float]:

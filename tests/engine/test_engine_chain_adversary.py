@@ -104,6 +104,10 @@ class Fickle:
     def owned(self, key: OwnKey) -> None:
         return None
 
+    @property
+    def place(self) -> str:
+        return self.name
+
     async def probe(self, patience_us: int) -> bool:
         return False
 

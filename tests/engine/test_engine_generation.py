@@ -5,7 +5,8 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.engine.test_engine_gateway import Bench, bench, refused
+from tests.engine.benches import refused
+from tests.engine.test_engine_gateway import Bench, bench
 from turnout.adapters.scripted import Scripted, said, spoken
 from turnout.engine.provider import Call, Fault, ProviderError
 from turnout.engine.request import Operation, OwnKey, Reply, StreamReply, Usage
@@ -39,6 +40,10 @@ class Counting(Scripted):
 
     def owned(self, key: OwnKey) -> None:
         return None
+
+    @property
+    def place(self) -> str:
+        return self.name
 
     async def probe(self, patience_us: int) -> bool:
         return False

@@ -58,6 +58,10 @@ class Listing(Scripted):
     def owned(self, key: OwnKey) -> None:
         return None
 
+    @property
+    def place(self) -> str:
+        return self.name
+
     async def probe(self, patience_us: int) -> bool:
         assert patience_us == PATIENCE_US
         self.asked.append(now())
