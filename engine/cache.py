@@ -239,7 +239,13 @@ class Cache:
         """
         # First the number: what is being made now is not kept, whenever it comes.
         self._generations.raise_(which.tenant)
-        return None if self._store is None else self._store.invalidate(which)
+        if self._store is None:
+            return None
+        try:
+            return self._store.invalidate(which)
+        finally:
+            # What was still found in the store meanwhile is in memory, under the new number.
+            self._generations.raise_(which.tenant)
 
     def stats(self, tenant: str | None) -> list[Shelved]:
         """What the store has, by target; blocks. Raises: CacheError."""

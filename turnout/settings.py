@@ -42,6 +42,10 @@ _NOT_BUILT = (
     "TURNOUT_REDIS_URL",
 )
 
+# Of the answers that a worker has in memory, and of those that all share on the disk (`cache:`).
+CACHE_MEMORY_BYTES = 64 * 1024 * 1024
+CACHE_DISK_BYTES = 1024 * 1024 * 1024
+
 _ADMIN_KEY = "TURNOUT_ADMIN_KEY"
 _ADMIN_CHARS = 16  # at least
 
@@ -113,6 +117,8 @@ class Settings:
     `key_refresh_us` is after how long keys in files and of commands are looked at
     again, 0: never by itself. With `tls_cert` and `tls_key` (PEM files, both or neither) it serves
     HTTPS alone. `monthly_nano_usd` is what `tenant` may spend a month where nobody else says it.
+    Answers that are given again take `cache_memory_bytes` in each worker and `cache_disk_bytes`
+    under the home, 0: none are kept there.
     `admin_digest` is of the operator's own key (`engine.keys.digest_of`), None: there
     is none.
     """
@@ -134,6 +140,8 @@ class Settings:
     probe_us: int = 30_000_000
     min_free_bytes: int = MIN_FREE_BYTES
     keeping: Keeping = field(default_factory=Keeping)
+    cache_memory_bytes: int = CACHE_MEMORY_BYTES
+    cache_disk_bytes: int = CACHE_DISK_BYTES
     key_refresh_us: int = 300_000_000
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -184,6 +192,12 @@ class Settings:
             probe_us=reader.read("TURNOUT_PROBE_SECONDS", _seconds, 30_000_000),
             min_free_bytes=reader.read("TURNOUT_MIN_FREE_BYTES", _bytes, MIN_FREE_BYTES),
             keeping=reader.keeping(),
+            cache_memory_bytes=reader.read(
+                "TURNOUT_CACHE_MEMORY_BYTES", _bytes_or_none, CACHE_MEMORY_BYTES
+            ),
+            cache_disk_bytes=reader.read(
+                "TURNOUT_CACHE_DISK_BYTES", _bytes_or_none, CACHE_DISK_BYTES
+            ),
             key_refresh_us=reader.read("TURNOUT_KEY_REFRESH_SECONDS", _seconds, 300_000_000),
             tls_cert=reader.path("TURNOUT_TLS_CERT") if tls_cert is None else Path(tls_cert),
             tls_key=reader.path("TURNOUT_TLS_KEY") if tls_key is None else Path(tls_key),
@@ -443,6 +457,12 @@ def _positive(text: str) -> int:
 def _bytes(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise ValueError("write a whole number of bytes, of at most 18 digits; 0 keeps none free")
+    return int(text)
+
+
+def _bytes_or_none(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+        raise ValueError("write a whole number of bytes, of at most 15 digits; 0 keeps nothing")
     return int(text)
 
 

@@ -28,6 +28,7 @@ from turnout.engine.alerts import Alerts
 from turnout.engine.board import Alone, Board
 from turnout.engine.breakers import Breakers
 from turnout.engine.bundle import Bundle
+from turnout.engine.cache import Cache
 from turnout.engine.catalog import language_schema
 from turnout.engine.current import Begun, Current, Unfit
 from turnout.engine.disk import Disk
@@ -49,12 +50,14 @@ from turnout.engine.slices import Slices
 from turnout.engine.spent import Spent
 from turnout.engine.state.accounts import StoredTenants
 from turnout.engine.state.alerts import AlertBook
+from turnout.engine.state.answers import SqliteAnswers
 from turnout.engine.state.audit import AuditLog
 from turnout.engine.state.bank import SqlBank
 from turnout.engine.state.board import FOLDER, SharedBoard
 from turnout.engine.state.books import SqlBooks
 from turnout.engine.state.costs import LedgerSums
 from turnout.engine.state.database import Database, open_database
+from turnout.engine.state.generations import SharedGenerations
 from turnout.engine.state.keys import StoredKeys
 from turnout.engine.state.rates import SharedRates
 from turnout.engine.state.seats import LockedSeats
@@ -63,6 +66,7 @@ from turnout.engine.state.store import StoreError
 from turnout.engine.state.trim import SqliteTrimmer
 from turnout.engine.tenants import Tenants
 from turnout.engine.trim import Trimming
+from turnout.protocols.forms import FORMS
 from turnout.rotation import Given, Rotation
 from turnout.settings import (
     ALERT_SECRET,

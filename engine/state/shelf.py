@@ -14,7 +14,7 @@ import orjson
 from turnout.engine.cached import CachedAnswer, Invalidation, Key
 from turnout.engine.request import Usage
 
-COMPRESS_BYTES = 4096  # bodies from here on are made smaller: 1/3 of chat's JSON for 20 µs a KB
+COMPRESS_BYTES = 4096  # bodies from here on are made smaller: by half, for 3 µs a KB when read
 _LEVEL = 1
 _PLAIN, _COMPRESSED = b"a", b"z"  # the first byte, of this version of what follows
 _HEAD_BYTES = 9  # that byte, a checksum of all after it, how long the facts are
@@ -26,7 +26,7 @@ class Damaged(Exception):
 
 
 def pack(key: Key, answer: CachedAnswer) -> bytes:
-    """An answer as it is written under a key; 5 µs, and 20 µs for each KB that is compressed.
+    """An answer as it is written under a key; 2 µs, and 5 to 11 µs for each KB that is compressed.
 
     One byte how, four of checksum, four of length, the facts as JSON, the body.
     """
@@ -62,7 +62,10 @@ def pack(key: Key, answer: CachedAnswer) -> bytes:
 
 
 def unpack(key: Key, packed: bytes) -> CachedAnswer:
-    """The answer that was written under a key; 4 µs. Raises: Damaged."""
+    """The answer that was written under a key; 4 µs, and 3 for each KB that was compressed.
+
+    Raises: Damaged.
+    """
     how, after = packed[:1], packed[5:]
     if int.from_bytes(packed[1:5]) != _checksum(key, how, after):
         raise Damaged("an answer is not what was written")

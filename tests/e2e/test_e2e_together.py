@@ -148,7 +148,8 @@ def test_what_one_worker_has_under_way_all_see_and_hold_for_its_time(
     workers: tuple[Worker, Worker, Any], simulator: dict[str, SimulatorProcess]
 ) -> None:
     one, two, served = workers
-    assert (two.rule(13), two.rule(14)) == ("calm now", "calm")
+    until(lambda: two.rule(14) == "calm", 8)  # the tests before may have made it busy
+    assert two.rule(13) == "calm now"
     simulator["groq"].fault({"kind": "delay", "for": "2500ms"}, times=1)
     slow = threading.Thread(target=one.rule, args=(1,))
     slow.start()

@@ -9,6 +9,7 @@ Over 300 lines because what is told in chunks is what was put together from them
 
 from binascii import Error, a2b_base64, b2a_base64
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 from turnout.engine.request import Request, Usage
@@ -25,7 +26,7 @@ from .again import (
     unfit,
     whole_object,
 )
-from .again_growing import Text, grow, settled
+from .again_growing import Rows, Text, grow, settled
 
 COMPLETE = frozenset(("stop", "tool_calls", "function_call"))
 """The finish reasons of a choice that came to its own end."""
@@ -130,11 +131,11 @@ def take_extras(held: Json, choice: Mapping[str, Any]) -> None:
     for name, value in choice.items():
         old = held.get(name)
         if isinstance(old, list) and isinstance(value, list):
-            held[name] = [*old, *value]
+            old += value
         elif isinstance(old, dict) and isinstance(value, dict):
-            held[name] = {**old, **value}
+            old |= value
         elif value is not None or name not in held:
-            held[name] = value
+            held[name] = copy(value)
 
 
 # --- from chunks ---------------------------------------------------------------------------------
@@ -217,8 +218,19 @@ class _Gathered:
             return
         [(name, value)] = delta.items()
         message = self._choices[choice["index"]].message
-        if isinstance(value, str) and isinstance(message.get(name), Text):
-            self._run.begin(data, name, value, message[name])
+        grown = message.get(name)
+        if isinstance(value, str) and isinstance(grown, Text):
+            self._run.begin(data, name, value, grown)
+        elif name == "tool_calls" and isinstance(grown, Rows):
+            self._begin_arguments(data, value, grown)
+
+    def _begin_arguments(self, data: bytes, calls: Any, grown: Rows) -> None:
+        match calls:
+            case [{"index": int() as at, "function": {"arguments": str() as told}} as call]:
+                held = grown.at(at).get("function")
+                into = held.get("arguments") if isinstance(held, dict) else None
+                if isinstance(into, Text) and len(call) == 2 and len(call["function"]) == 1:
+                    self._run.begin(data, "arguments", told, into)
 
 
 def _joined(parts: list[str]) -> str:

@@ -47,6 +47,10 @@ class Rows:
                 unfit("two entries of one index")
             grow(held, entry)
 
+    def at(self, index: int) -> Json:
+        """What grew at an index; empty where nothing did."""
+        return self._at.get((index, ""), {})
+
     def settled(self) -> list[Any]:
         """What it grew to; calls of tools in their order, which a whole answer does not number."""
         rows = [settled(row) for row in self._rows]
@@ -79,7 +83,9 @@ def grow(held: Json, delta: Mapping[str, Any]) -> None:
             grow(old, new)
         elif isinstance(old, Rows) and isinstance(new, list):
             old.add(new)
-        elif type(old) is not type(new) or old != new:
+        elif isinstance(old, int | float) and isinstance(new, int | float):
+            held[name] = new  # a number of each token: what it counts, nobody knows
+        else:
             unfit(f"two values of `{name}`")
 
 

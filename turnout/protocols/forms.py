@@ -7,6 +7,7 @@ from turnout.engine.request import Operation, Request, Usage
 
 from .again import whole_object
 from .again_chat import ChatAgain
+from .again_completions import CompletionsAgain
 
 
 class EmbeddingsAgain:
@@ -29,5 +30,6 @@ class EmbeddingsAgain:
 
 FORMS: Mapping[Operation, Form] = {
     Operation.CHAT: ChatAgain(),
+    Operation.COMPLETIONS: CompletionsAgain(),
     Operation.EMBEDDINGS: EmbeddingsAgain(),
 }
