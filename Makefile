@@ -18,7 +18,7 @@ HANDS = $(shell $(BIN)/python -c 'import os; n = os.cpu_count() or 1; print(n + 
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run check test proof bench soak chaos money docs prices format pins clean
+.PHONY: help demo run check test proof bench soak chaos money savings docs prices format pins clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,13 +48,14 @@ test: check $(VENV)/.node $(CLIENTS) ## everything, with counts that fit 20 minu
 	$(BIN)/coverage report --skip-covered --skip-empty --sort=cover
 	$(BIN)/python tests/coverage_floors.py
 
-proof: check $(VENV)/.node $(CLIENTS) ## the full figures: many more examples, 200 000 mutated policies, how long proofs take, the soak, chaos, money
+proof: check $(VENV)/.node $(CLIENTS) ## the full figures: many more examples, 200 000 mutated policies, how long proofs take, the soak, chaos, money, the cache
 	TURNOUT_EXAMPLES=5000 TURNOUT_MUTATIONS=200000 $(BIN)/python -m pytest -q -n auto $(PURE)
 	TURNOUT_CANARIES=whole $(BIN)/python -m pytest -q -n auto --dist loadfile $(addprefix --ignore=,$(PURE))
 	$(BIN)/python -m benchmarks.proofs --check
 	$(BIN)/python -m benchmarks.soak --requests 20000
 	$(BIN)/python -m benchmarks.chaos
 	$(BIN)/python -m benchmarks.money
+	$(BIN)/python -m benchmarks.cache_savings
 
 soak: $(VENV)/.dev ## 20 000 requests, half streamed, a tenth cut off
 	$(BIN)/python -m benchmarks.soak --requests 20000
@@ -64,6 +65,9 @@ chaos: $(VENV)/.dev ## faults, kills, reloads and signals under load, with their
 
 money: $(VENV)/.dev ## budgets and rates under bursts, crashes and load, with their bounds: about 40 minutes
 	$(BIN)/python -m benchmarks.money
+
+savings: $(VENV)/.dev ## the cache: a thousand calls, bursts, broken answers, hits per second: about 15 minutes
+	$(BIN)/python -m benchmarks.cache_savings
 
 bench: $(VENV)/.dev ## the gateway's CPU time per request by stage, the time of a decision and of proofs
 	$(BIN)/python -m benchmarks.gateway
@@ -106,7 +110,7 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 	touch $@
 
 $(VENV)/.node: $(VENV)/.dev $(NODE_PROJECT)/package.json
-	@for tool in curl openssl; do command -v $$tool >/dev/null || deploy/system-packages $$tool || exit 1; done
+	@for tool in curl openssl redis-server; do command -v $$tool >/dev/null || deploy/system-packages $$tool || exit 1; done
 	@command -v node >/dev/null && command -v npm >/dev/null || deploy/system-packages nodejs npm
 	cd $(NODE_PROJECT) && npm install --silent --no-audit --no-fund --no-package-lock
 	touch $@

@@ -35,10 +35,15 @@ class Finding:
 
 @dataclass
 class Findings:
-    """The figures of one scenario, in the order in which they were found."""
+    """The figures of one scenario, in the order in which they were found.
+
+    `below` is Markdown that stands under their table, `pictures` are files beside the page.
+    """
 
     title: str
     found: list[Finding] = field(default_factory=list)
+    below: str = ""
+    pictures: dict[str, str] = field(default_factory=dict)
 
     def told(self, what: str, value: object) -> None:
         """Note a figure that has no bound."""
@@ -95,7 +100,7 @@ def section(found: Findings, counted: str, took_s: float) -> str:
     return (
         f"## {found.title}\n\n{counted}, {took_s:.0f} s.\n\n"
         f"| measured | | bound | holds |\n|---|---|---|---|\n{rows}\n"
-    )
+    ) + (f"\n{found.below}" if found.below else "")
 
 
 def milliseconds(us: float) -> str:

@@ -112,6 +112,13 @@ class GatewayProcess:
         self.stop()
         self.clean()
 
+    def restart(self) -> None:
+        """Start what was stopped or killed once more, its home as it is, and wait until it serves.
+
+        Raises: RuntimeError with its log if it does not.
+        """
+        self.__enter__()
+
     def clean(self) -> None:
         """Remove the home; for who has called `start` instead of a `with` block."""
         self._folder.cleanup()
@@ -147,12 +154,12 @@ class GatewayProcess:
         return sqlite3.connect(f"file:{self.home / 'turnout.db'}?mode=ro", uri=True)
 
 
-class BareProcess:
-    """The HTTP server alone (`benchmarks.bare`); ends with the `with` block."""
+class ModuleProcess:
+    """A server that is run by `python -m`, and says in its first line where; ends with `with`."""
 
-    def __init__(self, chunks: int, *, cores: set[int] | None = None) -> None:
-        """Prepare to stream so many chunks, on certain cores if given."""
-        self._command = [sys.executable, "-m", "benchmarks.bare", str(chunks)]
+    def __init__(self, module: str, *arguments: str, cores: set[int] | None = None) -> None:
+        """Prepare to run it, on certain cores if given."""
+        self._command = [sys.executable, "-m", module, *arguments]
         self._cores = cores
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
@@ -165,7 +172,7 @@ class BareProcess:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("the bare server did not start")
+            raise RuntimeError(f"{self._command} did not start")
         self.port = int(line.split()[-1])
         if self._cores is not None:
             for task in Path(f"/proc/{self._process.pid}/task").iterdir():
@@ -189,6 +196,14 @@ class BareProcess:
         """CPU time, user and system, so far."""
         assert self._process is not None
         return cpu_us(self._process.pid)
+
+
+class BareProcess(ModuleProcess):
+    """The HTTP server alone (`benchmarks.bare`); ends with the `with` block."""
+
+    def __init__(self, chunks: int, *, cores: set[int] | None = None) -> None:
+        """Prepare to stream so many chunks, on certain cores if given."""
+        super().__init__("benchmarks.bare", str(chunks), cores=cores)
 
 
 def cpu_us(pid: int) -> int:

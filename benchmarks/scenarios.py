@@ -76,11 +76,13 @@ class Suite(NamedTuple):
         before = file.read_text(encoding="utf-8") if file.exists() else ""
         sections = sections_of(before) | {name: section(found, counted, took_s)}
         file.write_text(self.page(sections), encoding="utf-8")
+        for picture, text in found.pictures.items():
+            (RESULTS / picture).write_text(text, encoding="utf-8")
 
     def page(self, sections: Mapping[str, str]) -> str:
         """The page of results, with these scenarios' sections in the order of the suite."""
         head = (
-            f"# {self.name.capitalize()}\n\nWritten by `{self.command}`; "
+            f"# {self.name.replace('_', ' ').capitalize()}\n\nWritten by `{self.command}`; "
             f"{self.reference}.\n\nMachine: {machine()}.\n\n{versions()}.\n"
         )
         return "\n".join([head, *(sections[one] for one in self.scenarios if one in sections)])

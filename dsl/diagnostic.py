@@ -80,7 +80,6 @@ NAMES: dict[str, str] = {
     "RP335": "unused-target",
     "RP336": "fact-of-no-target",
     "RP337": "unused-name",
-    "RP339": "not-enforced-yet",
     "RP401": "odd-time-window",
     "RP402": "ragged-time-windows",
     "RP403": "flapping-threshold",

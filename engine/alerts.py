@@ -370,7 +370,7 @@ class Alerts:
         self._books = books
         self._now_us = now_us
         self._tallies = Tallies(bulletin)
-        self._said: set[str] = set()
+        self._said: dict[str, int] = {}  # when the stretch of each ends
         self._tries: dict[int, _Tries] = {}
         self._wakes = asyncio.Event()
         self._complained = False
@@ -416,7 +416,11 @@ class Alerts:
             return 0
         posted = [(one, body_of(one, self._gateway, now_us)) for one in fresh]
         is_new = self._bulletin.post(posted, now_us, is_sent=self._messenger is None)
-        self._said |= {one.id for one in fresh}
+        # Of stretches that are long over nothing is looked at any more, and the store knows them.
+        self._said = {
+            id: to_us for id, to_us in self._said.items() if now_us < to_us + 2 * _AGAIN_US
+        }
+        self._said |= {one.id: one.stretch.to_us for one in fresh}
         for one, new in zip(fresh, is_new, strict=True):
             if new:
                 self._counted.alerted("said")

@@ -26,6 +26,7 @@ ACTIONS: Mapping[str, str] = {
     "tenant.create": "a tenant was made",
     "tenant.change": "a tenant's tier, budgets or rates were changed",
     "tenant.delete": "a tenant was taken away",
+    "cache.invalidate": "kept answers were removed, so that they are not given again",
     "budget.correct": "unconfirmed spend was settled by hand",
     "budget.repair": "a counter was set to what the ledger says",
     "request.refuse": "a caller was kept out: no key, no right, a rate, a budget",

@@ -59,9 +59,9 @@ class Loss(NamedTuple):
     """What a worker that ended may have spent for a tenant, and nobody has accounted for.
 
     A request is booked in several counters, so leases of one worker tell of the same money:
-    `nano_usd`, the most that it can be, is the largest of them (of those who share a scope and a
-    stretch: together), not their sum. `follow`: leases that are of other tenants, too, as those of
-    models are. `tenant` is None where no lease tells whose it was.
+    `nano_usd`, the most that it can be, is the largest of the tenant's (of those who share a scope
+    and a stretch: together), not their sum. `follow`: leases that are of other tenants, too, as
+    those of models are. `tenant` is None where no lease tells whose it was.
     """
 
     holder: str
@@ -77,8 +77,11 @@ class Loss(NamedTuple):
         return f"lease:{self.holder}" + (f":{self.tenant}" if self.tenant is not None else "")
 
     def of(self, scope: str, nano_usd: int = 0) -> str | None:
-        """Who alone of a scope can have spent this much; None where there are several, or none."""
-        its = [one for one in self.leases if one.scope == scope]
+        """Who alone of a scope can have spent this much; None where there are several, or none.
+
+        A model, too, whose lease only follows: what is taken off it has to be in its counter.
+        """
+        its = [one for one in (*self.leases, *self.follow) if one.scope == scope]
         names = {one.who for one in its}
         if len(names) == 1 and max(one.nano_usd for one in its) >= nano_usd:
             return names.pop()
@@ -92,26 +95,38 @@ def losses_of(leases: Iterable[LostLease]) -> list[Loss]:
         by_holder.setdefault(lease.holder, []).append(lease)
     found = []
     for holder, its in by_holder.items():
-        tenants = list(dict.fromkeys(one.tenant for one in its if one.tenant))
-        if len(tenants) <= 1:
-            found.append(_loss(holder, next(iter(tenants), None), its, ()))
+        by_tenant: dict[str, list[LostLease]] = {}
+        for one in its:
+            by_tenant.setdefault(one.tenant, []).append(one)
+        models = by_tenant.pop("", [])
+        if not by_tenant:
+            found.append(_loss(holder, None, models))
             continue
-        follow = [one for one in its if not one.tenant]
-        found += [
-            _loss(holder, tenant, [one for one in its if one.tenant == tenant], follow)
-            for tenant in tenants
-        ]
+        if len(by_tenant) == 1:
+            # What others spent at these models, who have no budget of their own, is not the
+            # tenant's: at most it is what its own leases say.
+            ((tenant, those),) = by_tenant.items()
+            found.append(_loss(holder, tenant, those)._replace(leases=tuple(its)))
+            continue
+        found += [_loss(holder, tenant, those, models) for tenant, those in by_tenant.items()]
     return found
 
 
 def _loss(
-    holder: str, tenant: str | None, leases: Sequence[LostLease], follow: Sequence[LostLease]
+    holder: str,
+    tenant: str | None,
+    leases: Sequence[LostLease],
+    follow: Sequence[LostLease] = (),
 ) -> Loss:
+    return Loss(holder, tenant, leases[0].lost_us, _most(leases), tuple(leases), tuple(follow))
+
+
+def _most(leases: Sequence[LostLease]) -> int:
+    """What may have been spent at most, where leases tell of the same money."""
     sums: Totals[tuple[str, int, int]] = Totals()
     for one in leases:
         sums[one.scope, one.from_us, one.to_us] += one.nano_usd
-    most = max(sums.values())
-    return Loss(holder, tenant, leases[0].lost_us, most, tuple(leases), tuple(follow))
+    return max(sums.values())
 
 
 class Unconfirmed(NamedTuple):

@@ -15,16 +15,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from enum import Enum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cachetools import LRUCache
 
 from turnout.dsl.core import Clause, Program
 from turnout.dsl.schema import Target
 
-from .cache_key import key, shared_part, target_part
+from .cache_key import is_exact, key, shared_part, target_part
 from .cached import CachedAnswer, CacheError, Form, Generations, Invalidation, Key, Shelved, Store
 from .directives import Directives, directives
 from .provider import Provider
@@ -35,8 +36,13 @@ T = TypeVar("T")
 
 MEMORY_BYTES = 64 * 1024 * 1024
 MOST_ANSWER_BYTES = 4 * 1024 * 1024  # of one answer, streamed or whole
+MOST_HEARD_BYTES = 64 * 1024 * 1024  # of all streams under way together
 READ_PATIENCE_S = 0.05  # for the store, before a request goes on without it
-FLIGHT_PATIENCE_S = 30.0  # for another request's answer, and at most half of the time that is left
+# For another request's answer, from when it was asked; and at most half of the time that is left.
+FLIGHT_PATIENCE_S = 30.0
+# For which memory is taken at its word, before the store is asked whether another worker has made
+# the answer anew.
+LOOK_AGAIN_US = 10_000_000
 POLL_S = 0.02  # between two looks whether another worker's answer is there
 PAUSES_S = (1.0, 5.0, 30.0)  # for which a store is left alone that was slow or failed
 MOST_WRITES = 256  # that wait for the store; more answers are not kept there
@@ -59,6 +65,8 @@ class _Flight:
     """The making of one answer in this worker."""
 
     done: "asyncio.Future[CachedAnswer | Ending]"
+    generation: int
+    began_at: float  # by the loop's clock
     claimed: bool = False
 
 
@@ -73,15 +81,17 @@ class Counts:
     stored: int = 0
     unstored: int = 0  # answers that the store had no room or time for
     slow: int = 0  # reads of the store that were given up
+    failed: int = 0  # times that the store was left alone, for whatever reason
 
 
 @dataclass(slots=True)
 class _Memory:
-    """An answer in memory, until when, and of which generation."""
+    """An answer in memory, until when, of which generation, and when the store is asked again."""
 
     answer: CachedAnswer
     expires_us: int
     generation: int
+    look_us: int = 0
 
 
 class Cache:
@@ -110,19 +120,29 @@ class Cache:
         self._writes = _Writes(store)
         self._left_alone_until = 0.0
         self._failures = 0
+        self._heard_bytes = 0
         self.counts = Counts()
 
     # --- one request -----------------------------------------------------------------------------
 
     def recall(
-        self, program: Program, clause: Clause | None, request: Request, sets: Sets, ttl_us: int
+        self,
+        program: Program,
+        clause: Clause | None,
+        request: Request,
+        sets: Sets,
+        ttl_us: int | None,
     ) -> "Recall | None":
-        """A request's way past the cache; None where its client wants to go another.
+        """A request's way past the cache; None where it goes another.
 
-        `ttl_us` is for how long its answer may be given again. Raises: RequestError 400.
+        `ttl_us` is for how long its answer may be given again; None: not at all.
+        Raises: RequestError 400, and 504 where nobody else may be asked.
         """
         said = directives(request.headers)
-        if not said.read and not said.write:
+        is_asked = said.read or said.write
+        if ttl_us is None or not is_asked or not is_exact(request):
+            if said.only:
+                raise _not_cached()
             return None
         rule, tags = (None, ()) if clause is None else (clause.name, clause.tags)
         tags = (*tags, *tags_of(request.headers))[:MOST_TAGS]
@@ -157,15 +177,36 @@ class Cache:
     def remember(self, at: Key, answer: CachedAnswer, expires_us: int, generation: int) -> None:
         """Keep an answer in memory, where there is room for one so large."""
         if answer.size <= self._memory.maxsize:
-            self._memory[at.digest] = _Memory(answer, expires_us, generation)
+            look_us = _now_us() + LOOK_AGAIN_US
+            self._memory[at.digest] = _Memory(answer, expires_us, generation, look_us)
+        else:
+            self._memory.pop(at.digest, None)
 
-    def flight(self, at: Key) -> "_Flight | None":
+    def is_due(self, at: Key, now_us: int) -> bool:
+        """Whether the store is to be asked again for an answer that is in memory."""
+        kept = self._memory.get(at.digest)
+        return self._store is not None and kept is not None and kept.look_us <= now_us
+
+    def confirm(self, at: Key, now_us: int) -> None:
+        """Take memory at its word again: the store has nothing else."""
+        if (kept := self._memory.get(at.digest)) is not None:
+            kept.look_us = now_us + LOOK_AGAIN_US
+
+    def flight(self, at: Key, generation: int) -> "_Flight | None":
         """The making of this answer that is under way in this worker."""
-        return self._flights.get(at.digest)
+        flight = self._flights.get(at.digest)
+        # One that began before answers were invalidated brings what nobody wants any more.
+        return flight if flight is not None and flight.generation == generation else None
 
-    def lead(self, at: Key) -> "_Flight":
-        """Begin the making of an answer."""
-        flight = _Flight(asyncio.get_running_loop().create_future())
+    def lead(self, at: Key, generation: int) -> "_Flight":
+        """Begin the making of an answer.
+
+        The claim of one that is made in vain, because answers were invalidated, goes over to it.
+        """
+        loop = asyncio.get_running_loop()
+        flight = _Flight(loop.create_future(), generation, loop.time())
+        if (before := self._flights.get(at.digest)) is not None:
+            flight.claimed, before.claimed = before.claimed, False
         self._flights[at.digest] = flight
         return flight
 
@@ -176,19 +217,35 @@ class Cache:
         if not flight.done.done():
             flight.done.set_result(ending)
 
-    def put(self, at: Key, answer: CachedAnswer, expires_us: int, generation: int) -> None:
-        """Keep an answer; the claim to make it, if there was one, ends with it."""
+    @property
+    def flights(self) -> int:
+        """How many answers are being made in this worker that others may wait for."""
+        return len(self._flights)
+
+    def put(self, at: Key, answer: CachedAnswer, expires_us: int, generation: int) -> bool:
+        """Keep an answer; whether the store gets it, which ends the claim to make it."""
         if generation != self._generations.of(at.tenant):
-            self._writes.release(at)
-            return
+            return False
         self.counts.stored += 1
         self.remember(at, answer, expires_us, generation)
-        if not self._writes.put(at, answer, expires_us, generation):
-            self.counts.unstored += 1
+        is_written = self._writes.put(at, answer, expires_us, generation)
+        self.counts.unstored += not is_written
+        return is_written
 
     def release(self, at: Key) -> None:
         """Give up the claim to make an answer."""
         self._writes.release(at)
+
+    def hears(self, size: int) -> bool:
+        """Whether there is room to remember so much more of a stream under way, which is taken."""
+        if self._heard_bytes + size > MOST_HEARD_BYTES:
+            return False
+        self._heard_bytes += size
+        return True
+
+    def forgets(self, size: int) -> None:
+        """Give back what `hears` took."""
+        self._heard_bytes -= size
 
     async def claim(self, at: Key, now_us: int) -> CachedAnswer | bool | None:
         """An answer from the store, else whether it is ours to make; None: no store can say."""
@@ -196,39 +253,59 @@ class Cache:
         loop = asyncio.get_running_loop()
         if store is None or loop.time() < self._left_alone_until:
             return None
-        asked: Future[CachedAnswer | bool] = self._readers.submit(store.get_or_claim, at, now_us)
         try:
-            found = await asyncio.wait_for(asyncio.wrap_future(asked), READ_PATIENCE_S)
-        except TimeoutError:
+            asked = self._readers.submit(store.get_or_claim, at, now_us)
+        except RuntimeError:  # closed
+            return None
+        answered = asyncio.wrap_future(asked)
+        try:
+            await asyncio.wait((answered,), timeout=READ_PATIENCE_S)
+        except asyncio.CancelledError:
+            self._forsake(asked, answered, at)
+            raise
+        if not answered.done():
             self.counts.slow += 1
-            self._forsake(asked, at)
+            self._forsake(asked, answered, at)
             self._leave_alone(f"no answer within {READ_PATIENCE_S * 1000:.0f} ms")
             return None
-        except CacheError as error:
-            self._leave_alone(str(error))
+        if answered.cancelled():  # by `close`
             return None
-        except asyncio.CancelledError:
-            self._forsake(asked, at)
-            raise
-        self._failures = 0
-        return found
+        match answered.exception():
+            case None:
+                self._failures = 0
+                return answered.result()
+            case CacheError() as error:
+                self._leave_alone(str(error))
+            case error:
+                _log.error("the shared cache is broken", exc_info=error)
+                self._leave_alone("it is broken")
+        return None
 
-    def _forsake(self, asked: "Future[CachedAnswer | bool]", at: Key) -> None:
+    def _forsake(
+        self,
+        asked: "Future[CachedAnswer | bool]",
+        answered: "asyncio.Future[CachedAnswer | bool]",
+        at: Key,
+    ) -> None:
         """Nobody waits for this any more: a claim that it brings is given up."""
 
         def give_up(ended: "Future[CachedAnswer | bool]") -> None:
             if not ended.cancelled() and ended.exception() is None and ended.result() is True:
                 self._writes.release(at)
 
-        asked.cancel()
+        answered.cancel()
         asked.add_done_callback(give_up)
 
     def _leave_alone(self, why: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if now < self._left_alone_until:
+            return  # as was said of another that asked at the same time
         pause_s = PAUSES_S[min(self._failures, len(PAUSES_S) - 1)]
         if self._failures == 0:
             _log.warning("the shared cache is left alone for %.0f s: %s", pause_s, why)
         self._failures += 1
-        self._left_alone_until = asyncio.get_running_loop().time() + pause_s
+        self.counts.failed += 1
+        self._left_alone_until = now + pause_s
 
     # --- all of them -----------------------------------------------------------------------------
 
@@ -256,6 +333,18 @@ class Cache:
         """How many answers this worker has in memory, and about how many bytes they take."""
         return len(self._memory), int(self._memory.currsize)
 
+    def health(self) -> dict[str, Any]:
+        """How this worker's cache is: what it has in memory, its store, and what became of asks."""
+        answers, size = self.memory
+        store = "none" if self._store is None else "left alone" if self._failures else "ok"
+        return {"answers": answers, "bytes": size, "store": store, **asdict(self.counts)}
+
+    def prepare(self) -> None:
+        """Open the store, so that no request has to wait for that; blocks, and never raises."""
+        if self._store is not None:
+            with suppress(CacheError):
+                self._store.get(Key("", bytes(32)), 0)
+
     def close(self) -> None:
         """Write what waits for a moment, and let go; blocks."""
         self._readers.shutdown(wait=False, cancel_futures=True)
@@ -276,20 +365,19 @@ class _Writes:
         self._failing = False
 
     def put(self, at: Key, answer: CachedAnswer, expires_us: int, generation: int) -> bool:
-        """Have an answer written; False: there is no room for it, and its claim is given up."""
+        """Have an answer written, which ends its claim; False: there is no room for it."""
         if self._store is None:
             return True
         with self._changed:
             fits = len(self._queue) < MOST_WRITES and self._bytes + answer.size < MOST_WRITE_BYTES
-            if fits and not self._closing:
-                self._bytes += answer.size
-                self._wake((at, answer, expires_us, generation))
-                return True
-        self.release(at)
-        return False
+            if not fits or self._closing:
+                return False
+            self._bytes += answer.size
+            self._wake((at, answer, expires_us, generation))
+            return True
 
     def release(self, at: Key) -> None:
-        """Have a claim given up; the queue has room for any number."""
+        """Have a claim given up; the queue has room for as many as there are claims."""
         if self._store is None:
             return
         with self._changed:
@@ -330,8 +418,8 @@ class _Writes:
         try:
             if answer is None:
                 self._store.release(at)
-                return
-            self._store.put(at, answer, expires_us, generation)
+            else:
+                self._store.put(at, answer, expires_us, generation)
         except CacheError as error:
             if not self._failing:
                 _log.warning("answers cannot be kept in the shared cache: %s", error)
@@ -340,6 +428,10 @@ class _Writes:
             _log.exception("an answer cannot be kept in the shared cache")
         else:
             self._failing = False
+            return
+        if answer is not None:
+            # Others may try to make it.
+            self._write(at, None, 0, 0)
 
 
 @dataclass(slots=True)
@@ -367,7 +459,7 @@ class Recall:
     _flight: _Flight | None = None
     _missed: bool = False
     _events: list[bytes] | None = field(default_factory=list)
-    _event_bytes: int = 0
+    _event_bytes: int = 0  # of `_events`, and what `Cache.hears` has granted
 
     async def find(
         self, target: Target, provider: Provider, patience_s: float, *, of_caller: bool
@@ -375,46 +467,55 @@ class Recall:
         """An answer that this target gave before; None: it is to be asked, and `keep` its answer.
 
         Waits where the same is being asked, no longer than `patience_s` in all.
+        Raises: RequestError 504 where nobody may be asked.
         """
         self._end(Ending.FAILED)  # of the target before
+        try:
+            found = await self._find(target, provider, patience_s, of_caller=of_caller)
+        except Exception:
+            # Without a cache the request can still be answered.
+            _log.exception("%s: the cache cannot be asked", self.request.id)
+            self._end(Ending.FAILED)
+            self._at, found = None, None
+        if found is not None:
+            self.result = "HIT"
+            return found
+        if self.directives.only:
+            raise _not_cached()
+        if not self._missed:
+            self._missed = True
+            self.cache.counts.misses += 1
+            self.on_miss()
+        return None
+
+    async def _find(
+        self, target: Target, provider: Provider, patience_s: float, *, of_caller: bool
+    ) -> CachedAnswer | None:
         cache = self.cache
         if not self._shared:
             self._shared = shared_part(self.request, self.sets)
         part = cache.target(self.program, target, provider)
         at = self._at = key(self._shared, self.request, part, of_caller=of_caller)
         self._generation = cache.generation(at.tenant)
-        found = await self._look(at, patience_s) if self.directives.read else None
-        if found is not None:
-            self.result = "HIT"
-            return found
-        if self.directives.only:
-            raise RequestError(
-                504,
-                "invalid_request_error",
-                "not_cached",
-                "The request may be answered from the cache only (`Cache-Control: "
-                "only-if-cached`), and there is no such answer.",
-                should_retry=False,
-            )
-        if not self._missed:
-            self._missed = True
-            cache.counts.misses += 1
-            self.on_miss()
-        return None
+        return await self._look(at, patience_s) if self.directives.read else None
 
     async def _look(self, at: Key, patience_s: float) -> CachedAnswer | None:
         cache = self.cache
-        now = asyncio.get_running_loop().time
-        until = now() + patience_s
+        until = asyncio.get_running_loop().time() + patience_s
         while True:
-            if (found := self._fresh(cache.remembered(at, _now_us()))) is not None:
+            now_us = _now_us()
+            known = self._fresh(cache.remembered(at, now_us))
+            if known is not None and not cache.is_due(at, now_us):
                 cache.counts.hits += 1
-                return found
-            flight = cache.flight(at)
+                return known
+            flight = cache.flight(at, self._generation)
             if flight is None:
-                return await self._ask_store(at, until)
+                return await self._ask_store(at, until, known)
+            if known is not None:  # somebody asks the store already
+                cache.counts.hits += 1
+                return known
             try:
-                async with asyncio.timeout_at(until):
+                async with asyncio.timeout_at(min(until, flight.began_at + FLIGHT_PATIENCE_S)):
                     ended = await asyncio.shield(flight.done)
             except TimeoutError:
                 return None
@@ -426,62 +527,98 @@ class Recall:
             if ended is Ending.FAILED:
                 return None
 
-    async def _ask_store(self, at: Key, until: float) -> CachedAnswer | None:
-        """Lead the making of an answer, unless the store has it or another worker makes it."""
+    async def _ask_store(
+        self, at: Key, until: float, known: CachedAnswer | None
+    ) -> CachedAnswer | None:
+        """Lead the making of an answer, unless the store has it or another worker makes it.
+
+        `known` is the one in memory, which is given where the store has no other.
+        """
         cache = self.cache
         now = asyncio.get_running_loop().time
-        self._flight = flight = cache.lead(at)
+        self._flight = flight = cache.lead(at, self._generation)
         try:
             while True:
                 found = await cache.claim(at, _now_us())
                 if isinstance(found, CachedAnswer):
-                    if (fresh := self._fresh(found)) is None:
-                        return None
-                    cache.counts.shared_hits += 1
-                    expires_us = found.stored_us + self.ttl_us
-                    cache.remember(at, found, expires_us, self._generation)
-                    self._flight = None
-                    cache.land(at, flight, fresh)
-                    return fresh
+                    return self._shared_with(at, flight, found)
                 if found is True:
                     flight.claimed = True
-                if found is not False or now() >= until:
+                if known is not None:
+                    return self._confirmed(at, flight, known)
+                if found is not False or flight.claimed or now() >= until:
                     return None
                 await asyncio.sleep(min(POLL_S, max(until - now(), 0.0)))
         except BaseException:
             self._end(Ending.LEFT)
             raise
 
+    def _confirmed(self, at: Key, flight: _Flight, known: CachedAnswer) -> CachedAnswer:
+        """What is in memory, of which the store knows nothing else."""
+        cache = self.cache
+        cache.confirm(at, _now_us())
+        cache.counts.hits += 1
+        if flight.claimed:
+            cache.release(at)
+        self._flight = None
+        cache.land(at, flight, known)
+        return known
+
+    def _shared_with(self, at: Key, flight: _Flight, found: CachedAnswer) -> CachedAnswer | None:
+        """What the store has, if it is fresh enough for this request; others may take it older."""
+        if not self._is_younger(found, self.ttl_us):
+            return None  # the policy has been changed: it is to be made anew, by this request
+        self.cache.remember(at, found, found.stored_us + self.ttl_us, self._generation)
+        self._flight = None
+        self.cache.land(at, flight, found)
+        if (fresh := self._fresh(found)) is not None:
+            self.cache.counts.shared_hits += 1
+        return fresh
+
     def _fresh(self, answer: CachedAnswer | None) -> CachedAnswer | None:
         """The answer, unless it is older than the policy or the client takes."""
         if answer is None:
             return None
-        age_us = _now_us() - answer.stored_us
         limit_us = self.ttl_us
         if self.directives.max_age_us is not None:
             limit_us = min(limit_us, self.directives.max_age_us)
-        return answer if age_us < limit_us else None
+        return answer if self._is_younger(answer, limit_us) else None
+
+    @staticmethod
+    def _is_younger(answer: CachedAnswer, limit_us: int) -> bool:
+        # By a clock that was ahead, or is behind: as far off either way.
+        return abs(_now_us() - answer.stored_us) < limit_us
 
     # --- what was asked for and came -------------------------------------------------------------
 
     def heard(self, event: bytes) -> None:
         """Take an event of the stream that answers."""
-        if self._events is not None and self.directives.write:
-            self._event_bytes += len(event)
-            if self._event_bytes > MOST_ANSWER_BYTES:
-                self._events = None
-            else:
-                self._events.append(event)
+        events = self._events
+        if events is None or self._at is None:
+            return
+        size = len(event)
+        fits = self._event_bytes + size <= MOST_ANSWER_BYTES
+        if fits and self.directives.write and self.cache.hears(size):
+            self._event_bytes += size
+            events.append(event)
+            return
+        self._forget()
+        self._end(Ending.FAILED)  # whoever waits for it waits for nothing
 
     def keep_stream(
         self, target: str, usage: Usage | None, cost: int, dropped: Sequence[str], *, native: bool
     ) -> None:
         """Keep the answer that the events told which were heard, now that it is complete."""
-        if not self._events or not self.directives.write:
+        events = self._events
+        self._forget()
+        if not events:
             return
         reported = None if usage is None or usage.estimated else usage
-        body = self.cache.form(self.request, native=native).whole(self._events, reported)
-        self._events = None
+        try:
+            body = self.cache.form(self.request, native=native).whole(events, reported)
+        except Exception:
+            self._cannot_keep()
+            return
         if body is not None:
             self.keep(body, target, usage, cost, dropped, native=native)
 
@@ -496,6 +633,20 @@ class Recall:
         native: bool,
     ) -> None:
         """Keep a whole answer, unless it is cut short, or may not be kept."""
+        try:
+            self._keep(body, target, usage, cost, tuple(dropped), native)
+        except Exception:
+            self._cannot_keep()
+
+    def _keep(
+        self,
+        body: bytes,
+        target: str,
+        usage: Usage | None,
+        cost: int,
+        dropped: tuple[str, ...],
+        native: bool,
+    ) -> None:
         at = self._at
         if at is None or not self.directives.write or len(body) > MOST_ANSWER_BYTES:
             return
@@ -512,18 +663,29 @@ class Recall:
             tags=self.tags,
             usage=usage,
             cost_nano_usd=cost,
-            dropped=tuple(dropped),
+            dropped=dropped,
             stored_us=now_us,
         )
-        self.cache.put(at, answer, now_us + self.ttl_us, self._generation)
+        is_written = self.cache.put(at, answer, now_us + self.ttl_us, self._generation)
         flight, self._flight = self._flight, None
         if flight is not None:
+            if flight.claimed and not is_written:
+                self.cache.release(at)
             self.cache.land(at, flight, answer)
+
+    def _cannot_keep(self) -> None:
+        # The answer itself is not touched by it.
+        _log.exception("%s: its answer cannot be kept", self.request.id)
 
     def close(self, *, left: bool = False) -> None:
         """Let go of what was not kept; `left`: because the client went away."""
         self._end(Ending.LEFT if left else Ending.FAILED)
+        self._forget()
+
+    def _forget(self) -> None:
         self._events = None
+        self.cache.forgets(self._event_bytes)
+        self._event_bytes = 0
 
     def _end(self, ending: Ending) -> None:
         flight, self._flight = self._flight, None
@@ -531,6 +693,17 @@ class Recall:
             if flight.claimed:
                 self.cache.release(self._at)
             self.cache.land(self._at, flight, ending)
+
+
+def _not_cached() -> RequestError:
+    return RequestError(
+        504,
+        "invalid_request_error",
+        "not_cached",
+        "The request may be answered from the cache only (`Cache-Control: only-if-cached`), and "
+        "there is no such answer.",
+        should_retry=False,
+    )
 
 
 def _now_us() -> int:

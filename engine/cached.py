@@ -42,7 +42,8 @@ class CachedAnswer:
     @property
     def size(self) -> int:
         """About how many bytes it takes in memory."""
-        return len(self.body) + 1000
+        # Tags are the client's own words, up to a whole header of them.
+        return len(self.body) + sum(map(len, self.tags)) + 1000
 
 
 By = Literal["all", "model", "rule", "tag"]

@@ -333,7 +333,16 @@ class Chain:
             return None
         took_us = _utc_us(journey.request) - began_us
         journey.attempts.append(
-            Attempt(target.id, target.model, "cached", stop.index, 0, began_us, took_us)
+            Attempt(
+                target=target.id,
+                upstream_model=target.model,
+                outcome="cached",
+                hop=stop.index,
+                number=0,
+                started_us=began_us,
+                took_us=took_us,
+                payer=stop.payer,
+            )
         )
         return Recalled(target, found)
 

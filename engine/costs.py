@@ -76,7 +76,12 @@ class Question:
 
 
 class Sums(NamedTuple):
-    """Ledger rows added up. `calls` counts attempts, copies and embeddings, not corrections."""
+    """Ledger rows added up. `calls` counts attempts, copies and embeddings, not corrections.
+
+    And what was answered from the cache: `recalled` requests, whose answers had used
+    `recalled_in` and `recalled_out` tokens, and cost `saved_nano_usd`, when they were made. Nobody
+    was paid for those; they are in none of the others.
+    """
 
     calls: int = 0
     tokens_in: int = 0
@@ -86,6 +91,10 @@ class Sums(NamedTuple):
     tokens_reasoning: int = 0
     cost_nano_usd: int = 0
     unconfirmed_nano_usd: int = 0
+    recalled: int = 0
+    recalled_in: int = 0
+    recalled_out: int = 0
+    saved_nano_usd: int = 0
 
     @property
     def spent_nano_usd(self) -> int:
@@ -119,7 +128,8 @@ class Spendings(Protocol):
     ) -> list[Cell]:
         """The sums of each stretch by a column of the ledger; None: of each as a whole.
 
-        All of one moment. Blocks. Raises: StoreError.
+        All of one moment. A cell may be told of in parts, which are to be added up.
+        Blocks. Raises: StoreError.
         """
 
     def tenants(self, stretch: Period, filters: Mapping[str, str]) -> list[str]:
@@ -353,7 +363,9 @@ class _Sheet:
 
     def fill(self, cells: Iterable[Cell]) -> None:
         for cell in cells:
-            self._cells[cell.payer, (cell.tenant, cell.name)][cell.stretch] = cell.sums
+            of = self._cells[cell.payer, (cell.tenant, cell.name)]
+            there = of.get(cell.stretch)
+            of[cell.stretch] = cell.sums if there is None else _added((there, cell.sums))
 
     def rows(self, payer: str) -> list[dict[str, Any]]:
         """By day in their order, else the dearest first."""
@@ -370,10 +382,11 @@ class _Sheet:
                 sums = self._within(payer, name)
                 if sums is not None:
                     order = (name[1] or "", name[0] or "")
-                    found.append((-sums.spent_nano_usd, -sums.calls, order, name))
+                    rank = (-sums.spent_nano_usd, -sums.calls, -sums.recalled)
+                    found.append((*rank, order, name))
         return [
             self._row(payer, name, None, self._whole_date)
-            for *_, name in sorted(found, key=lambda one: one[:3])
+            for *_, name in sorted(found, key=lambda one: one[:4])
         ]
 
     def total(self, payer: str) -> dict[str, Any]:
@@ -447,6 +460,11 @@ class _Sheet:
             },
             "cost": format_usd(sums.cost_nano_usd),
             "unconfirmed": format_usd(sums.unconfirmed_nano_usd),
+            "from_cache": {
+                "calls": sums.recalled,
+                "tokens": {"input": sums.recalled_in, "output": sums.recalled_out},
+                "saved": format_usd(sums.saved_nano_usd),
+            },
             "budget": None if budget is None else budget.told(),
             "projected": None if ahead is None else format_usd(ahead),
             "projected_at": None if ahead is None else told_instant(stretch.to_us),

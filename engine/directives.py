@@ -60,7 +60,13 @@ def directives(headers: Mapping[str, str]) -> Directives:
             case "max-age":
                 seconds = value.strip().strip('"')
                 # What cannot be read counts as no age at all: rather asked anew than too old.
-                known = int(seconds) if seconds.isascii() and seconds.isdecimal() else 0
-                age_us = min(known, _MOST_S) * 1_000_000
+                known = _count(seconds) if seconds.isascii() and seconds.isdecimal() else 0
+                age_us = known * 1_000_000
                 max_age_us = age_us if max_age_us is None else min(max_age_us, age_us)
     return Directives(read, write, max_age_us, only)
+
+
+def _count(digits: str) -> int:
+    """A number of seconds, at most as many as count; Python reads no integer of any length."""
+    digits = digits.lstrip("0")
+    return _MOST_S if len(digits) > len(str(_MOST_S)) else min(int(digits or "0"), _MOST_S)

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,8 +28,10 @@ from .board import Alone, Board
 from .books import Books
 from .breakers import Breakers
 from .cache import Cache
+from .cache_terms import document as shelf
+from .cached import CacheError, Invalidation
 from .chain import Chain, Journey, Recalled
-from .costs import Spendings, Unclear, ask, statement
+from .costs import Spendings, Unclear, ask, statement, told_instant
 from .current import Current
 from .decide import Decision
 from .destination import explained, is_expired, route_of
@@ -154,6 +156,7 @@ class Gateway:
         self._spenders = spenders
         self._cache = cache
         self._adding_up = asyncio.Lock()
+        self._walking = asyncio.Lock()
         self.tenants = tenants
         self._under_way = 0  # requests that were decided and are not recorded
         self._expired: dict[str, int] = {}  # rules, and the day they were last warned of
@@ -210,6 +213,7 @@ class Gateway:
         self._journal.archive(program.digest, program.canonical)
         self._journal.put_pulse(self._table)
         await asyncio.to_thread(tokens.warm)
+        await self._prepare_cache(program)
         await self._refresh_spent()
         own: list[Companion] = [_Own("pulse", self._tick), self._purse]
         beside = [*own, *self._companions]
@@ -242,6 +246,7 @@ class Gateway:
     async def switch(self, live: Live) -> None:
         """Decide by another program from now on; requests under way keep theirs."""
         program = live.program
+        await self._prepare_cache(program)
         self._journal.archive(program.digest, program.canonical)
         before, self._live = self._live, live
         self._latches = Latches(program, held=self._latches.held, board=self._board)
@@ -254,6 +259,10 @@ class Gateway:
         if (task := before.embedder.under_way) is not None:
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
+
+    async def _prepare_cache(self, program: Program) -> None:
+        if self._cache is not None and program.cache is not None:
+            await asyncio.to_thread(self._cache.prepare)
 
     def shadow_with(self, shadow: Shadow | None) -> None:
         """Let this program decide beside from now on, or none; it acts on nothing."""
@@ -282,7 +291,8 @@ class Gateway:
                 self._on_tick(self._vitals())
 
     def _vitals(self) -> Vitals:
-        purse = self._purse.figures()
+        purse, cache = self._purse.figures(), self._cache
+        answers, size = (0, 0) if cache is None else cache.memory
         return Vitals(
             waiting=self._journal.counts.waiting,
             requests=self._under_way,
@@ -291,6 +301,9 @@ class Gateway:
             breakers=_by_target(self._breakers.values()),
             accepting=self._journal.accepting,
             free_bytes=self._journal.free_bytes,
+            cached={} if cache is None else asdict(cache.counts),
+            cached_answers=answers,
+            cached_bytes=size,
             reserved_nano_usd=purse.reserved_nano_usd,
             unused_nano_usd=purse.free_nano_usd,
             bookings=purse.waiting,
@@ -406,9 +419,7 @@ class Gateway:
         await self._take_tokens(request)
         passage = await self._decide(request)
         self._recall(passage)
-        reply = await self._answer(passage)
-        assert isinstance(reply, Reply)  # they are never streamed
-        return reply
+        return await self._answer(passage)
 
     def _recall(self, passage: Passage) -> None:
         """Let a request be answered by what was answered before, where it may be.
@@ -416,7 +427,7 @@ class Gateway:
         A copy is sent only if somebody is asked.
         """
         journey, cache = passage.journey, self._cache
-        if cache is not None and journey.ttl_us is not None:
+        if cache is not None:
             clause = passage.decision.clause
             with self._recorded(passage):
                 journey.recall = cache.recall(
@@ -597,19 +608,19 @@ class Gateway:
             passage.broken()
             raise
 
-    async def _answer(self, passage: Passage) -> Reply | StreamReply:
+    async def _answer(self, passage: Passage) -> Reply:
         with self._recorded(passage):
             answered = await self._chain.answer(passage.journey)
             if isinstance(answered, Recalled):
                 return passage.recalled(answered)
-        return passage.answered(answered)
+            return passage.answered(answered)
 
-    async def _stream(self, passage: Passage) -> Reply | StreamReply:
+    async def _stream(self, passage: Passage) -> StreamReply:
         with self._recorded(passage):
             opened = await self._chain.open(passage.journey)
             if isinstance(opened, Recalled):
-                return passage.recalled(opened)
-        return passage.opened(opened)
+                return passage.retold(opened)
+            return passage.opened(opened)
 
     def _budgets(self, program: Program, caller: Caller) -> Sequence[Budget]:
         """The budgets that requests of a caller may count against."""
@@ -712,6 +723,42 @@ class Gateway:
             ) from None
         except StoreError as error:
             raise _unreadable_ledger(error) from None
+
+    async def invalidate(self, which: Invalidation, pattern: str, actor: str) -> int | None:
+        """Give these answers to nobody any more; how many were kept, None where nobody counts them.
+
+        `pattern` is what `actor` wrote, for the audit log.
+        Raises: RequestError 503 if what is kept cannot be removed now.
+        """
+        cache = self._cache
+        if cache is None:
+            return None
+        event = Event(actor, "cache.invalidate", pattern, detail={"tenant": which.tenant or "*"})
+        if which.before_us is not None:
+            event.detail["stored_before"] = told_instant(which.before_us)
+        try:
+            # One at a time: it may look through all that is kept.
+            async with self._walking:
+                removed = await asyncio.to_thread(cache.invalidate, which)
+        except CacheError as error:
+            self.audit.note(replace(event, outcome="failed"))
+            raise _unusable_cache(error) from None
+        event.detail["removed"] = removed
+        self.audit.note(event)
+        return removed
+
+    async def shelved(self, tenant: str | None) -> dict[str, Any]:
+        """What is kept of a tenant's answers (None: of all), as `cache_terms.document` tells it.
+
+        Raises: RequestError 503 if it cannot be read now.
+        """
+        if self._cache is None:
+            return shelf((), tenant)
+        try:
+            async with self._walking:
+                return shelf(await asyncio.to_thread(self._cache.stats, tenant), tenant)
+        except CacheError as error:
+            raise _unusable_cache(error) from None
 
     async def budgets(self, caller: Caller) -> dict[str, Any]:
         """How the budgets are that a caller's requests count against (`standings.told`).
@@ -897,6 +944,17 @@ def _unreadable_ledger(error: StoreError) -> RequestError:
         "service_unavailable_error",
         "ledger_unreadable",
         "The gateway cannot read its ledger at the moment.",
+        retry_after_us=1_000_000,
+    )
+
+
+def _unusable_cache(error: CacheError) -> RequestError:
+    _log.error("the cache cannot be used: %s", error)
+    return RequestError(
+        503,
+        "service_unavailable_error",
+        "cache_unavailable",
+        "The gateway cannot reach what it keeps of answers at the moment.",
         retry_after_us=1_000_000,
     )
 

@@ -20,6 +20,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from . import metrics_files
 from .folder import make_closed
 from .record import Attempt, DecisionRecord, Late, Vitals
+from .savings import was_saved
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -133,6 +134,43 @@ class Metrics:
             ("result",),
             registry=registry,
         )
+        self._asked_cache = Counter(
+            "turnout_cache_requests",
+            "Requests that might be answered from the cache: `hit` or `miss`.",
+            ("result", "target", "tenant"),
+            registry=registry,
+        )
+        self._served = Counter(
+            "turnout_cache_tokens",
+            "Tokens of answers from the cache, as they were used when those were made.",
+            ("target", "kind", "tenant"),
+            registry=registry,
+        )
+        self._saved = Counter(
+            "turnout_cache_saved_nano_usd",
+            "What answers from the cache had cost, in billionths of a US dollar.",
+            ("target", "rule", "tenant"),
+            registry=registry,
+        )
+        self._cache_events = Counter(
+            "turnout_cache_events",
+            "What became of answers in memory and in the shared store.",
+            ("event",),
+            registry=registry,
+        )
+        self._cached_answers = Gauge(
+            "turnout_cache_answers",
+            "Answers that the workers have in memory.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._cached_bytes = Gauge(
+            "turnout_cache_bytes",
+            "What the answers in the workers' memory take.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._cache_seen: dict[str, int] = {}
         self._latency = Histogram(
             "turnout_request_seconds",
             "Time from the request's arrival to the end of its answer.",
@@ -276,6 +314,8 @@ class Metrics:
         )
         if record.error == "budget_exceeded":
             self._over_budget.labels(tenant).inc()
+        if record.cache != "BYPASS":
+            self._observe_cache(record, rule, target, tenant)
         for attempt in record.attempts:
             self._observe_attempt(attempt, rule, tenant)
         if record.shadow is not None:
@@ -286,10 +326,21 @@ class Metrics:
         tenant = late.record.tenant if late.record.tenant in self._tenants else OTHER
         self._observe_attempt(late.attempt, self._rule(late.record.rule), tenant)
 
+    def _observe_cache(self, record: DecisionRecord, rule: str, target: str, tenant: str) -> None:
+        is_hit = was_saved(record)
+        self._asked_cache.labels("hit" if is_hit else "miss", target, tenant).inc()
+        if not is_hit:
+            return
+        if record.saved_nano_usd:
+            self._saved.labels(target, rule, tenant).inc(record.saved_nano_usd)
+        if record.served is not None:
+            self._served.labels(target, "input", tenant).inc(record.served.input)
+            self._served.labels(target, "output", tenant).inc(record.served.output)
+
     def _observe_attempt(self, attempt: Attempt, rule: str, tenant: str) -> None:
         tried = self._bounded(attempt.target)
         self._attempts.labels(tried, attempt.outcome, attempt.fault or NONE).inc()
-        if attempt.outcome != "skipped":
+        if attempt.outcome not in ("skipped", "cached"):
             self._attempt_latency.labels(tried, attempt.outcome).observe(attempt.took_us / 1e6)
         if attempt.ttft_us is not None:
             self._first_token.labels(tried).observe(attempt.ttft_us / 1e6)
@@ -344,6 +395,12 @@ class Metrics:
         self._purse.labels("reserved").set(vitals.reserved_nano_usd)
         self._purse.labels("free").set(vitals.unused_nano_usd)
         self._bookings.set(vitals.bookings)
+        for event, number in vitals.cached.items():
+            if number > (before := self._cache_seen.get(event, 0)):
+                self._cache_events.labels(event).inc(number - before)
+                self._cache_seen[event] = number
+        self._cached_answers.set(vitals.cached_answers)
+        self._cached_bytes.set(vitals.cached_bytes)
         self._requests_now.set(vitals.requests)
         self._tasks.set(vitals.tasks)
         inflight: dict[str, int] = {}

@@ -111,13 +111,24 @@ class Passage:
         self._record(200, "ok", answered.target)
         return Reply(200, answered.answer.body, headers, answered.native)
 
-    def recalled(self, recalled: Recalled) -> Reply | StreamReply:
-        """An answer that was given before, told as this client wants it."""
+    def recalled(self, recalled: Recalled) -> Reply:
+        """An answer that was given before."""
+        headers = self._of_recalled(recalled)
+        return Reply(200, recalled.answer.body, headers, recalled.answer.native)
+
+    def retold(self, recalled: Recalled) -> StreamReply:
+        """An answer that was given before, told as a stream."""
         request, recall, answer = self.journey.request, self.journey.recall, recalled.answer
         assert recall is not None
-        events = None
-        if request.stream:
-            events = recall.cache.form(request, native=answer.native).events(answer.body, request)
+        events = recall.cache.form(request, native=answer.native).events(answer.body, request)
+        headers = self._of_recalled(recalled)
+        headers["x-turnout-cost-estimate"] = headers["x-turnout-cost"]
+        attempts = self.journey.attempts
+        return StreamReply(200, headers, _told(events), answer.native, attempts=attempts)
+
+    def _of_recalled(self, recalled: Recalled) -> dict[str, str]:
+        """Record an answer that was given before; its headers."""
+        request, answer = self.journey.request, recalled.answer
         self._recalled = recalled
         self._settle()
         headers = {**self._headers(recalled.target), **self._limits({})}
@@ -126,11 +137,7 @@ class Passage:
         if answer.dropped:
             headers["x-turnout-dropped"] = ",".join(answer.dropped)
         self._record(200, "ok", recalled.target)
-        if events is None:
-            return Reply(200, answer.body, headers, answer.native)
-        headers["x-turnout-cost-estimate"] = headers["x-turnout-cost"]
-        attempts = self.journey.attempts
-        return StreamReply(200, headers, _told(events), answer.native, attempts=attempts)
+        return headers
 
     def counted(self, counted: Counted, tokens: int) -> Reply:
         """A count of the prompt's tokens."""

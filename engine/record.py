@@ -187,6 +187,9 @@ class Vitals:
     breakers: Mapping[str, str] = field(default_factory=dict)
     accepting: bool = True
     free_bytes: int | None = None
+    cached: Mapping[str, int] = field(default_factory=dict)  # of the cache, what only rises
+    cached_answers: int = 0  # in memory
+    cached_bytes: int = 0
     reserved_nano_usd: int = 0  # of the purse, as in `Figures`
     unused_nano_usd: int = 0
     bookings: int = 0

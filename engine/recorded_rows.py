@@ -23,6 +23,7 @@ from turnout.dsl.units import parse_quantity
 from . import tokens
 from .record import DecisionRecord, PulseTable
 from .replay import Past, Replay, Row
+from .savings import was_saved
 
 _PAST_KEYS = frozenset({"rule", "route", "target", "cost", "output_tokens", "id"})
 _CLOCK = ("time", "weekday", "date")
@@ -295,10 +296,20 @@ def _tells_as_much(before: TextClasses, after: TextClasses) -> bool:
 def past_of_record(record: DecisionRecord) -> Past:
     """What became of a recorded request; only of one that got its whole answer, what it cost.
 
-    What the others would have cost is that of an answer: the two are not to be compared.
+    What the others would have cost is that of an answer: the two are not to be compared. Nor is
+    that of an answer from the cache, which is taken for one that its target was asked for.
     """
     if record.outcome not in ("ok", "rejected"):
         return Past(rule=record.rule, names_rule=True)
+    if was_saved(record):
+        served = record.served
+        return Past(
+            rule=record.rule,
+            target=record.target,
+            input=None if served is None else served.input,
+            output=None if served is None else served.output,
+            names_rule=True,
+        )
     counted = [one for one in record.attempts if one.usage is not None and one.kind == "answer"]
     usage = counted[-1].usage if counted else None
     return Past(

@@ -121,6 +121,7 @@ _MARKS = {
     "ok": "✓",
     "failed": "✗",
     "skipped": "·",
+    "cached": "✓",
     "pending": "·",
     "lost": "?",
 }
@@ -211,10 +212,18 @@ def _sums(document: dict[str, Any]) -> list[list[str]]:
     cost = f"${document['cost']}"
     if document["unconfirmed"] != "0":
         cost += f", and at most ${document['unconfirmed']} that is not confirmed"
+    cache = document["cache"]
+    used = "not known"
+    if cache == "HIT" and document["status"] == 200:
+        # Where the first answer's own use is not known, it is of these tokens that nothing is.
+        served = document["served"]
+        cache += f", ${document['saved']} saved"
+        cache += "" if served is None else f": {_counted(served)} given again"
+        used = "none"
     return [
-        ["tokens", _counted(tokens) if tokens is not None else "not known"],
+        ["tokens", _counted(tokens) if tokens is not None else used],
         ["cost", cost],
-        ["cache", document["cache"]],
+        ["cache", cache],
     ]
 
 

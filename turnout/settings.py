@@ -39,8 +39,10 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 _NOT_BUILT = (
     "TURNOUT_DATABASE_URL",
     "TURNOUT_MODE",
-    "TURNOUT_REDIS_URL",
 )
+
+# Where the workers of several machines share answers.
+REDIS_URL = "TURNOUT_REDIS_URL"
 
 # Of the answers that a worker has in memory, and of those that all share on the disk (`cache:`).
 CACHE_MEMORY_BYTES = 64 * 1024 * 1024

@@ -29,8 +29,12 @@ from turnout.engine.board import Alone, Board
 from turnout.engine.breakers import Breakers
 from turnout.engine.bundle import Bundle
 from turnout.engine.cache import Cache
+from turnout.engine.cache_sweep import Sweep
+from turnout.engine.cached import Generations
+from turnout.engine.cached import Store as Answers
 from turnout.engine.catalog import language_schema
 from turnout.engine.current import Begun, Current, Unfit
+from turnout.engine.deferred import Deferred
 from turnout.engine.disk import Disk
 from turnout.engine.gateway import Gateway
 from turnout.engine.include import beside
@@ -50,7 +54,7 @@ from turnout.engine.slices import Slices
 from turnout.engine.spent import Spent
 from turnout.engine.state.accounts import StoredTenants
 from turnout.engine.state.alerts import AlertBook
-from turnout.engine.state.answers import SqliteAnswers
+from turnout.engine.state.answers import SqliteAnswers, sweep
 from turnout.engine.state.audit import AuditLog
 from turnout.engine.state.bank import SqlBank
 from turnout.engine.state.board import FOLDER, SharedBoard
@@ -71,6 +75,7 @@ from turnout.rotation import Given, Rotation
 from turnout.settings import (
     ALERT_SECRET,
     ALERT_WEBHOOK,
+    REDIS_URL,
     SHADOW_FOLDER,
     Auth,
     Settings,
@@ -364,6 +369,7 @@ def assemble(
     keyring = Keyring(StoredKeys(database))
     stored = StoredTenants(database)
     accounts = _accounts(settings, stored)
+    cache = _cache(settings)
     gateway = Gateway(
         make_live(program, providers),
         Journal(store, room=disk),
@@ -384,6 +390,7 @@ def assemble(
         spendings=LedgerSums(database),
         books=SqlBooks(database),
         spenders=AlertBook(database),
+        cache=cache,
     )
     _check_callable(settings, gateway.live)
     prober = Prober(lambda: gateway.live, breakers, board or Alone(), settings.probe_us)
@@ -396,8 +403,9 @@ def assemble(
         str(settings.home),
     )
     gateway.show(disk=disk.health, trim=trimming.health)
-    gateway.show(budgets=purse.health, providers=prober.health)
-    gateway.accompany(disk, trimming, accounts)
+    gateway.show(budgets=purse.health, providers=prober.health, cache=cache.health)
+    swept = Sweep(lambda: sweep(settings.home), board)
+    gateway.accompany(disk, trimming, accounts, swept)
     if isinstance(told, Metrics):
         gateway.accompany(_alerts(settings, gateway, database, board or Alone(), told))
     if settings.probe_us and board is not None:
@@ -410,6 +418,39 @@ def assemble(
         gateway.when_asked_to_look(rotation.ask)
         onlookers.append(rotation.observe)
     return gateway
+
+
+def _cache(settings: Settings) -> Cache:
+    """The answers that may be given again. Raises: SettingsError."""
+    store, generations = shared_answers(settings)
+    return Cache(store, generations, FORMS, settings.cache_memory_bytes)
+
+
+def shared_answers(settings: Settings) -> tuple[Answers | None, Generations]:
+    """Where workers share answers, if they do, and the numbers of tenants that go with them.
+
+    Nothing is opened before the first is asked for. Raises: SettingsError.
+    """
+    if (url := settings.secret(REDIS_URL)) is not None:
+        return _answers_in_redis(url)
+    generations = SharedGenerations(settings.home / FOLDER)
+    most_bytes = settings.cache_disk_bytes
+    store = None
+    if most_bytes:
+        store = Deferred(lambda: SqliteAnswers(settings.home, most_bytes, generations))
+    return store, generations
+
+
+def _answers_in_redis(url: str) -> tuple[Answers, Generations]:
+    KNOWN.learn(url)
+    try:
+        from turnout.engine.state.redis import open_redis
+    except ModuleNotFoundError:
+        raise SettingsError((f"`{REDIS_URL}`: install `turnout[redis]`",)) from None
+    try:
+        return open_redis(url)
+    except ValueError as problem:
+        raise SettingsError((f"`{REDIS_URL}`: {problem}",)) from None
 
 
 def _accounts(settings: Settings, stored: StoredTenants) -> Accounts:

@@ -3,8 +3,8 @@
 It is apart from `turnout.db` because all that is in it may be lost: a file that is damaged, foreign
 or gone is made anew, and nobody waits long for it. Readers do not wait at all (WAL). Writers sync
 at checkpoints only (NORMAL): a crash of the machine may lose the last answers, never mix them up,
-which OFF could. Through the sqlite3 module itself, a get costs 20 µs. Answers lie in their order of age, facts apart from bodies, so that looking through all of
-them reads few pages.
+which OFF could. Through the sqlite3 module itself a get costs 20 µs, through SQLAlchemy 60. Answers
+lie in their order of age, facts apart from bodies, so that looking through all reads few pages.
 
 Over 300 lines because a file that can be lost is opened, replaced and bounded where it is used.
 """
@@ -87,18 +87,32 @@ _WALK = (
     "WHERE id > ? AND id <= ? {of}ORDER BY id LIMIT ?"
 )
 
-# What says that the file is not what was made: it is set aside, and made anew.
+# What says that the file is not what was made: it is made anew.
 _RUINED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 
 _log = logging.getLogger("turnout.cache")
 
 
+def sweep(home: Path) -> int:
+    """Remove what has expired from the file under a folder, if there is one; how much that was.
+
+    Also where nobody uses the cache any more. Raises: CacheError.
+    """
+    if not (home / FILE).exists():
+        return 0
+    answers = SqliteAnswers(home, 0)
+    try:
+        return answers.sweep(time.time_ns() // 1000)
+    finally:
+        answers.close()
+
+
 class SqliteAnswers:
     """A `Store` in the file `cache.db` under `TURNOUT_HOME`; used from any thread.
 
-    `get` costs 20 µs for an answer of 1 KB, 35 µs of 8 KB; a claim and its end 15 µs more; `put` 100
-    and 200 µs. The file takes `most_bytes` at most, and a log of about 4 MB beside it; older answers
-    make room for new ones.
+    `get` costs 20 µs for an answer of 1 KB, 35 µs of 8 KB, `put` 100 and 200 µs; a claim and its
+    end 15 µs more. The file takes `most_bytes` at most, and a log of about 4 MB beside it; older
+    answers make room for new ones.
     """
 
     def __init__(self, home: Path, most_bytes: int, generations: Generations | None = None) -> None:
@@ -112,8 +126,6 @@ class SqliteAnswers:
         self._guard = threading.Lock()
         self._file: _File | None = None
         self._closed = False
-        with suppress(OSError):
-            make_closed(home)
         self._claims = Claims(home / f"{FILE}-claims")
         with suppress(CacheError):
             self._opened()
@@ -300,6 +312,7 @@ class SqliteAnswers:
     def _open(self) -> "_File":
         for _ in range(2):
             if not self._path.exists():
+                make_closed(self._path.parent)
                 with self._alone():
                     if not self._path.exists():
                         _make(self._path)
@@ -328,7 +341,7 @@ class SqliteAnswers:
                 self._file = None
             try:
                 self._replace(file, why)
-            except OSError as error:
+            except (OSError, sqlite3.Error) as error:
                 raise CacheError(f"`{self._path}` cannot be replaced: {error}") from error
 
     def _replace(self, file: "_File", why: str) -> None:
@@ -336,15 +349,20 @@ class SqliteAnswers:
         file.close()
         with self._alone():
             if file.is_there():
-                aside = self._path.with_name(f"{FILE}-damaged")
-                os.replace(self._path, aside)
+                # Nobody has a use for what is left of answers, nor would it ever be removed.
+                if _is_ours(self._path):
+                    self._path.unlink()
+                    what = "removed"
+                else:
+                    aside = self._path.with_name(f"{FILE}-set-aside")
+                    os.replace(self._path, aside)
+                    what = f"now `{aside}`"
                 _make(self._path)
                 _log.warning(
-                    "the shared cache is made anew, since `%s` cannot be used (%s); it is now "
-                    "`%s`, which nothing needs",
+                    "the shared cache is made anew: `%s` could not be used (%s), and is %s",
                     self._path,
                     why,
-                    aside,
+                    what,
                 )
 
     @contextmanager
@@ -371,7 +389,8 @@ class SqliteAnswers:
             with _writing(connection):
                 oldest = "SELECT id, bytes FROM answers ORDER BY id LIMIT ?"
                 rows = connection.execute(oldest, (_STEP_ROWS,)).fetchall()
-                freed, ids = 0, []
+                freed = 0
+                ids: list[int] = []
                 for id, bytes in rows:
                     # Of small ones several: a page is free once nothing is left on it.
                     if freed >= wanted_bytes and len(ids) >= _EXPIRED_ROWS:
@@ -384,7 +403,8 @@ class SqliteAnswers:
             page_bytes, pages, spare = _pages(connection)
         if pages * page_bytes > most and spare > _SPARE_PAGES:
             # The file itself is too large, since it was allowed to be once.
-            connection.execute(f"PRAGMA incremental_vacuum({_SPARE_PAGES})").fetchall()
+            # A script, since `execute` would stop after the first page.
+            connection.executescript(f"PRAGMA incremental_vacuum({_SPARE_PAGES})")
         return True
 
 
@@ -452,6 +472,13 @@ def _connect(path: Path, patience_s: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file says that it is one of answers, as far as it can be read. Raises: OSError."""
+    with path.open("rb") as file:
+        head = file.read(72)
+    return head.startswith(b"SQLite format 3") and head[68:] == _APPLICATION.to_bytes(4)
 
 
 def _make(path: Path) -> None:

@@ -53,7 +53,8 @@ class Claims:
         with self._guard:
             if byte in self._own:
                 return False
-            if self._file.is_gone():
+            # Of a folder that could not be used, it may be there with the next file of answers.
+            if self._file.is_gone() or (byte == _OPENING and not self._file.is_there):
                 self._file = self._opened()
                 for held in self._own:
                     self._file.lock(held)

@@ -6,7 +6,6 @@ cut short is then an error that can be caught, where a mapping would end the pro
 """
 
 import fcntl
-import itertools
 import logging
 import os
 import threading
@@ -28,12 +27,20 @@ _MOST_TENANTS = 10_000  # whose numbers are remembered
 _log = logging.getLogger("turnout.cache")
 
 
+def fleeting() -> int:
+    """A number while there is none to be had: another one every second, and no real one.
+
+    So requests at the same time still share an answer, and none is given for longer.
+    """
+    return -1 - time.monotonic_ns() // 1_000_000_000
+
+
 class SharedGenerations:
     """`Generations` for all processes that use the same folder; used from any thread.
 
     `of` costs 1 µs: one read of eight bytes. It sees what another process raised before it was
     called; where the file was removed meanwhile, up to a second later. Where there can be no file,
-    every number is another one, so that nothing is given that another process may have made void.
+    numbers are `fleeting`: nothing is given for longer that another process may have made void.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,7 +53,6 @@ class SharedGenerations:
         self._read_at: tuple[bytes, dict[str, int]] = (b"", {})
         self._look_at = 0
         self._is_closed = False
-        self._void = itertools.count(-1, -1)
         self._complained = False
         with self._guard:
             self._look()
@@ -78,7 +84,7 @@ class SharedGenerations:
                 raise CacheError(f"`{self._path}` cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
-        """Let go of the file; every number is another one from here on."""
+        """Let go of the file; numbers are fleeting from here on."""
         with self._guard:
             self._is_closed = True
             self._drop()
@@ -102,14 +108,14 @@ class SharedGenerations:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _read(self, tenant: str) -> int:
-        """The number of a tenant, as it is in the file; another one each time if it is in none."""
+        """The number of a tenant, as it is in the file; a fleeting one if there is none."""
         try:
             # Before the numbers: what is raised while they are read is looked at once more.
             changes = os.pread(self._file, 8, 0)
             number = (self._number(_ALL) << 64) + self._number(_place(tenant))
         except OSError:
             self._look_at = 0
-            return next(self._void)
+            return fleeting()
         seen, known = self._read_at
         if changes != seen or len(known) >= _MOST_TENANTS:
             # Anew, not cleared: others read it without the guard.
@@ -140,7 +146,7 @@ class SharedGenerations:
             if not self._complained:
                 self._complained = True
                 _log.warning(
-                    "no answer is given from memory: `%s` cannot be used (%s)",
+                    "no answer is kept for longer than a second: `%s` cannot be used (%s)",
                     self._path,
                     error.strerror,
                 )

@@ -31,6 +31,7 @@ from typing import Protocol
 
 from turnout.engine.boot import boot_us
 from turnout.engine.rates import (
+    PAST,
     Level,
     Part,
     Rate,
@@ -64,6 +65,7 @@ _PARTS_AT = 2 * _LEVEL.size
 _RECORD = _PARTS_AT + _PARTS * _PART.size
 TABLES: tuple[int, ...] = (1 << 10, 1 << 13, 1 << 16, 1 << 19)  # places of each
 PROBES = 8  # places of a name in each table
+_APART = 8  # sub-windows, at most, between what two processes read of the clock
 _WHICH = 1 << 40  # the byte that is locked while it is found out which record is whose
 
 _log = logging.getLogger("turnout.rates")
@@ -271,7 +273,8 @@ class _Record:
 
     def is_idle(self, index: int) -> bool:
         """Whether nothing in it counts: not now, and not for who has read the clock before us."""
-        return not self.name or not counts(self.level.at, index + 8)
+        # A level far ahead is of before the machine was started anew.
+        return not self.name or not index - PAST - _APART <= self.level.at <= index + _APART
 
     def move(self, index: int) -> None:
         """Come to the present sub-window; one that another process has seen already stands."""

@@ -50,6 +50,8 @@ def read_record(data: bytes) -> DecisionRecord:
     given = _known(DecisionRecord, json.loads(data))
     given["intervals"] = {key: (low, high) for key, (low, high) in given["intervals"].items()}
     given["attempts"] = [_attempt(one) for one in given["attempts"]]
+    if given.get("served") is not None:
+        given["served"] = Usage(**_known(Usage, given["served"]))
     if given.get("shadow") is not None:
         given["shadow"] = _shadowed(given["shadow"])
     return DecisionRecord(**given)

@@ -85,6 +85,24 @@ def unpack(key: Key, packed: bytes) -> CachedAnswer:
     )
 
 
+HEAD_BYTES = 2048  # of what was written; `label` seldom needs more
+
+
+def label(packed: bytes) -> "tuple[str, Label, int] | None":
+    """Of whom an answer is, what it is, and what it saves; from its first bytes alone.
+
+    None where they are not enough, or damaged.
+    """
+    end = 9 + int.from_bytes(packed[5:9])
+    if len(packed) < max(end, 9):
+        return None
+    try:
+        tenant, target, model, rule, tags, stored_us, cost, *_ = orjson.loads(packed[9:end])
+        return tenant, Label(target, model, rule, tags, stored_us), cost
+    except (ValueError, TypeError):
+        return None
+
+
 def _checksum(key: Key, how: bytes, after: bytes) -> int:
     return zlib.crc32(after, zlib.crc32(key.digest + how))
 

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.sqlite import dialect, insert
 from turnout.engine.ledger import Entry, entries, entries_of
 from turnout.engine.purse import Slip
 from turnout.engine.record import DecisionRecord, PulseTable, with_late
+from turnout.engine.savings import MOST_SAVED, Saving, savings, was_saved
 from turnout.engine.spent import SpendRow
 
 from .counters import counted, lost_leases, take_off
@@ -27,7 +28,7 @@ from .rows import (
     read_record,
 )
 from .store import Group
-from .tables import DECISIONS, LATE, LEDGER, POLICIES, PULSES
+from .tables import DECISIONS, LATE, LEDGER, POLICIES, PULSES, SAVINGS
 
 _BATCH_RECORDS = 1_000  # read at once by whoever reads them all
 _Paid = tuple[Sequence[Entry], Sequence[Slip]]  # rows of the ledger, and what they take off leases
@@ -64,12 +65,14 @@ class SqliteStore:
             *((entries(one), group.slips.get(one.id, ())) for one in group.records),
             *((entries_of(one), group.late_slips.get(one.record.id, ())) for one in group.late),
         ]
+        saved = [record for record in group.records if was_saved(record)]
         try:
-            self._insert(rows, paid)
+            self._insert(rows, paid, saved)
         except UnicodeEncodeError:
             self._insert(
                 [(table, [encodable(row) for row in some]) for table, some in rows],
                 [([Entry._make(encodable(row)) for row in some], slips) for some, slips in paid],
+                saved,
             )
 
     def record(self, id: str) -> DecisionRecord | None:
@@ -150,8 +153,14 @@ class SqliteStore:
         """Let go of the file; the last process to do so folds the WAL into it."""
         self._database.close()
 
-    def _insert(self, rows: list[tuple[Table, list[Row]]], paid: Sequence[_Paid]) -> None:
+    def _insert(
+        self,
+        rows: list[tuple[Table, list[Row]]],
+        paid: Sequence[_Paid],
+        saved: Sequence[DecisionRecord],
+    ) -> None:
         with self._database.writing() as connection:
+            _add_savings(connection, saved)  # before the decisions, which tell what is new
             for table, some in rows:
                 if some:
                     connection.exec_driver_sql(_INSERTIONS[table], some)
@@ -188,12 +197,32 @@ def _enter(connection: Connection, paid: Sequence[_Paid]) -> None:
     take_off(connection, slips)
 
 
+def _add_savings(connection: Connection, saved: Sequence[DecisionRecord]) -> None:
+    """Add what requests have saved to the rows that they belong to: each request once."""
+    written: set[str] = set()
+    for at in range(0, len(saved), _MOST_ASKED):
+        ids = [record.id for record in saved[at : at + _MOST_ASKED]]
+        marks = ",".join("?" * len(ids))
+        there = f"SELECT id FROM decisions WHERE id IN ({marks})"
+        written.update(id for (id,) in connection.exec_driver_sql(there, tuple(ids)))
+    rows = savings(record for record in saved if record.id not in written)
+    if rows:
+        connection.exec_driver_sql(_SAVE, [encodable(row) for row in rows])
+
+
 def _insertion(table: Table, columns: Sequence[str]) -> str:
     """The text of an insert, made once: building it for each group costs more than running it."""
     statement = insert(table).on_conflict_do_nothing()
     return str(statement.compile(dialect=dialect(), column_keys=columns))
 
 
+_MOST_ASKED = 500  # ids in one statement
+_NAME = ", ".join(f'"{column.name}"' for column in SAVINGS.primary_key)
+_SUMS = tuple(column.name for column in SAVINGS.c if not column.primary_key)
+_SAVE = (
+    f"{_insertion(SAVINGS, Saving._fields).removesuffix(' DO NOTHING')} ({_NAME}) DO UPDATE SET "
+    + ", ".join(f"{name} = min({name} + excluded.{name}, {MOST_SAVED})" for name in _SUMS)
+)
 _INSERTIONS = {
     DECISIONS: _insertion(DECISIONS, DECISIONS.c.keys()),
     LATE: _insertion(LATE, LATE.c.keys()),

@@ -79,6 +79,26 @@ LEDGER = Table(
     Index("ledger_unconfirmed", "time_us", sqlite_where=text("unconfirmed_nano_usd > 0")),
 )
 
+# What answers from the cache saved, by quarters of an hour; `engine.savings.Saving` says what the
+# columns mean.
+SAVINGS = Table(
+    "savings",
+    METADATA,
+    Column("from_us", BigInteger, primary_key=True),
+    Column("tenant", Text, primary_key=True),
+    Column("team", Text, primary_key=True),
+    Column("user", Text, primary_key=True),
+    Column("key_id", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("target", Text, primary_key=True),
+    Column("rule", Text, primary_key=True),
+    Column("payer", Text, primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    Column("tokens_in", BigInteger, nullable=False),
+    Column("tokens_out", BigInteger, nullable=False),
+    Column("saved_nano_usd", BigInteger, nullable=False),
+)
+
 # Attempts that ended after their request's record was written: mirrors.
 LATE = Table(
     "late",

@@ -30,6 +30,7 @@ from .tables import (
     LEDGER,
     POLICIES,
     PULSES,
+    SAVINGS,
 )
 
 RUN = "trim.run"
@@ -46,6 +47,7 @@ KINDS: dict[str, str] = {
     "pulses": "journal",
     "policies": "journal",
     "ledger": "ledger",
+    "savings": "ledger",
     "counters": "ledger",
     "leases": "ledger",
     "holders": "ledger",
@@ -257,6 +259,7 @@ def _plan(cut: Cutoffs) -> Iterator[tuple[Table, ColumnElement[Any], ColumnEleme
     # ledger go on from the last one that they have read.
     newest = select(func.max(LEDGER.c.id)).scalar_subquery()
     yield LEDGER, LEDGER.c.time_us, (LEDGER.c.time_us < cut.ledger_us) & (LEDGER.c.id < newest)
+    yield SAVINGS, SAVINGS.c.from_us, SAVINGS.c.from_us < cut.ledger_us
     ended = select(COUNTERS.c.id).where(COUNTERS.c.to_us < cut.ledger_us)
     yield LEASES, LEASES.c.counter, LEASES.c.counter.in_(ended)
     yield ALERTS, ALERTS.c.time_us, ALERTS.c.to_us < cut.ledger_us

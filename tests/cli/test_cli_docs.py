@@ -21,6 +21,7 @@ PAGES = (
     "docs/policy.md",
     "docs/language.md",
     "docs/simulator.md",
+    "docs/cache.md",
     "docs/ci.md",
     "policies/README.md",
 )

@@ -363,16 +363,6 @@ def test_invariants_are_noted_once(language: Language) -> None:
     assert found.span.excerpt == "a" and "these 2 invariants are typed" in found.message
 
 
-def test_what_is_not_enforced_is_noted(language: Language) -> None:
-    (found,) = of(language, "RP339", "cache: {ttl: 24h}\n")
-    assert "`cache` is checked" in found.message
-    enforced = (
-        "tenants:\n  acme: {tier: pro, rpm: 600}\n"
-        "budgets:\n  - {name: daily, scope: team, limit: $20/day}\n"
-    )
-    assert of(language, "RP339", enforced) == []
-
-
 # --- together ------------------------------------------------------------------------------------
 
 

@@ -241,6 +241,15 @@ async def test_the_next_stretch_begins_anew(watch: Watch) -> None:
     assert await watch.told() == ["acme 50%"]
 
 
+async def test_what_was_said_of_stretches_that_are_over_is_not_kept_in_mind(watch: Watch) -> None:
+    for day in range(20):
+        watch.clock.us = NOON + day * (DAY.to_us - DAY.from_us)
+        spend(watch.file, 20, at_us=watch.clock.us)
+        assert await watch.told() == ["acme 50%", "acme 80%", "acme 100%"]
+        assert await watch.told() == []
+    assert len(watch.alerts._said) <= 6
+
+
 async def test_what_is_written_late_is_said_of_the_stretch_that_is_over(watch: Watch) -> None:
     watch.clock.us = DAY.to_us + 5_000_000
     spend(watch.file, 5, at_us=DAY.to_us - 1)

@@ -281,10 +281,20 @@ def test_losses_of_several_tenants_are_told_apart_and_models_follow_them(vault: 
         ("other", 6 * W),
     ]
     vault.books.settle_lost(first, W)
-    assert used(vault, ("model", "openai/gpt-4o")) == [(0, 9 * W)]
+    assert corrections(vault) == [("acme", None, None, "openai/gpt-4o", W, None)]
+    assert used(vault, ("model", "openai/gpt-4o")) == [(W, 9 * W)]
     vault.books.settle_lost(vault.books.losses()[0], 0)
     assert used(vault, ("tenant", "acme"), ("tenant", "other")) == [(W, 0), (0, 0)]
     assert not vault.leases() and vault.books.recount() == []
+
+
+def test_what_others_spent_at_a_model_is_no_part_of_a_tenants_loss(vault: Vault) -> None:
+    lost(vault, Ask((ACME, GPT), 4 * W), Ask((GPT,), 6 * W))  # of who has no budget but the model's
+    (loss,) = vault.books.losses()
+    assert (loss.tenant, loss.nano_usd) == ("acme", 4 * W)
+    vault.books.settle_lost(loss, 4 * W)
+    assert used(vault, ("tenant", "acme"), ("model", "openai/gpt-4o")) == [(4 * W, 0)] * 2
+    assert vault.books.losses() == [] and not vault.leases() and vault.books.recount() == []
 
 
 def test_a_correction_can_be_said_anew_and_again(vault: Vault) -> None:

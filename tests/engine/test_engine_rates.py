@@ -405,6 +405,22 @@ async def test_a_record_that_is_idle_is_taken_for_another_name(
     await refused(rates, tenants(1)[0])
 
 
+async def test_a_record_is_nobody_elses_as_long_as_anything_counts_in_it(
+    tmp_path: Path, rates: SharedRates, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TABLES", (1,))
+    first, other = tenants(2)
+    await rates.take(first, 5)
+    for _ in range(PAST):
+        clock.now_us += WIDTH_US
+        # However late in its minute another one comes, the first is not forgotten.
+        with pytest.raises(Uncertain):
+            await rates.take(other, 1)
+    await refused(rates, first)
+    clock.now_us += (PAST + 10) * WIDTH_US
+    assert (await rates.take(other, 5)).left == 0
+
+
 @pytest.mark.usefixtures("small")
 async def test_a_name_stays_where_it_is_when_a_place_before_it_becomes_free(
     tmp_path: Path, clock: Clock

@@ -15,7 +15,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from tests.e2e.conftest import Served
+from tests.e2e.conftest import Served, providers_of, start
 from turnout.simulator.process import SimulatorProcess
 
 ROOT = Path(__file__).parents[2]
@@ -167,6 +167,28 @@ def test_the_trace_of_a_request_is_told(gateway: Served, tmp_path: Path) -> None
 
 def path_with_commands() -> str:
     return f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
+
+
+def test_a_thousand_calls_of_the_script_cost_one_where_answers_are_given_again(
+    simulator: SimulatorProcess, tmp_path: Path
+) -> None:
+    policy = "cache: {ttl: 1h}\nrouting_policy: [{name: asked, route: requested}]\n"
+    served = start(tmp_path, policy + providers_of({"openai": simulator}))
+    try:
+        assert f'"{THE_GATEWAY}/v1"' in SNIPPETS["cache"]
+        file = tmp_path / "cache.mjs"
+        file.write_text(SNIPPETS["cache"].replace(THE_GATEWAY, served.url))
+        (tmp_path / "node_modules").symlink_to(NODE_MODULES)
+        first, more, times, cost, answers = run(
+            command("node"), str(file), cwd=tmp_path
+        ).splitlines()
+    finally:
+        assert served.stop() == 0
+    assert re.fullmatch(r"first call: MISS, [0-9.]+ ms, \$0\.[0-9]+", first)
+    assert more == "1000 more: 1000 hits (100.0 %)"
+    assert re.fullmatch(r"  p50 [0-9.]+ ms, p95 [0-9.]+ ms, p99 [0-9.]+ ms", times)
+    assert re.fullmatch(r"  cost \$0; without a cache about \$0\.[0-9]+", cost)
+    assert answers == "  1 answer in all"
 
 
 @pytest.fixture

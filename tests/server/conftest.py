@@ -15,6 +15,8 @@ import uvloop
 from sanic import Sanic
 
 from turnout.engine.audit import Audit, Unheard
+from turnout.engine.cache_terms import document
+from turnout.engine.cached import Invalidation
 from turnout.engine.draw import Draw
 from turnout.engine.keyring import Keyring, NoKeys
 from turnout.engine.metrics import Metrics
@@ -89,6 +91,7 @@ class StubGateway:
     audit: Audit = field(default_factory=Unheard)
     refuses: str | None = None
     tenants: Tenants | None = None
+    invalidated: list[tuple[Invalidation, str, str]] = field(default_factory=list)
 
     async def start(self) -> None:
         self.started += 1
@@ -167,6 +170,13 @@ class StubGateway:
 
     async def costs(self, asked: Mapping[str, str]) -> dict[str, Any]:
         return {"object": "costs", "asked": dict(asked)}
+
+    async def invalidate(self, which: Invalidation, pattern: str, actor: str) -> int | None:
+        self.invalidated.append((which, pattern, actor))
+        return 3
+
+    async def shelved(self, tenant: str | None) -> dict[str, Any]:
+        return document([], tenant)
 
     def health(self) -> dict[str, Any]:
         return {"status": "ok", "gateway": {"uptime": 1, "models": 2, "latency_ms": None}}

@@ -12,7 +12,7 @@ from turnout.engine.keys import Key, new_id, new_text
 from turnout.engine.request import ADMIN, READ, WRITE
 from turnout.engine.state.store import StoreError
 from turnout.server.app import ROUTES
-from turnout.server.gate import ADMIN_AFAR, PUBLIC, gated
+from turnout.server.gate import ADMIN_AFAR, PUBLIC, WRITE_OR_ADMIN, gated
 from turnout.settings import Auth
 
 from .keyed import ADMIN_KEY, Keys, bearer, serving
@@ -31,6 +31,8 @@ TAKES = {
     ("GET", "/v1/traces/<name:str>"): READ,
     ("GET", "/v1/costs"): READ,
     ("GET", "/v1/budgets"): READ,
+    ("GET", "/v1/cache"): READ,
+    ("POST", "/v1/cache/invalidate"): WRITE_OR_ADMIN,
     ("GET", "/v1/admin/tenants"): ADMIN,
     ("GET", "/v1/admin/tenants/<name:path>"): ADMIN,
     ("PUT", "/v1/admin/tenants/<name:path>"): ADMIN,
@@ -124,8 +126,10 @@ async def test_a_key_opens_what_its_scopes_say_and_nothing_else(
                 for one in asked:
                     body = BODIES.get(path)
                     response = await client.request(one, sent_to(path), json=body, headers=headers)
-                    needs = ADMIN if takes is ADMIN_AFAR else takes
-                    welcome = needs is PUBLIC or needs in KNOWN.get(name or "", ())
+                    needs = {WRITE_OR_ADMIN: {WRITE, ADMIN}, ADMIN_AFAR: {ADMIN}}.get(
+                        takes, {takes}
+                    )
+                    welcome = takes is PUBLIC or bool(needs & KNOWN.get(name or "", set()))
                     status = 403 if name in KNOWN else 401
                     if is_let_in(response) is not welcome or not (
                         welcome or response.status_code == status
@@ -155,7 +159,7 @@ async def test_without_keys_everybody_may_use_it_and_few_administer(
             body = BODIES.get(path)
             response = await client.request(method, sent_to(path), json=body, headers=headers)
             welcome = (
-                takes in (PUBLIC, READ, WRITE)
+                takes in (PUBLIC, READ, WRITE, WRITE_OR_ADMIN)
                 or is_operator
                 or (takes is ADMIN_AFAR and host == "127.0.0.1")
             )

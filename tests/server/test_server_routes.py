@@ -40,6 +40,8 @@ GOOD = [
     Case("GET", "/v1/traces/req_known", 200, route="/v1/traces/<name:str>"),
     Case("GET", "/v1/costs?by=model", 200, route="/v1/costs"),
     Case("GET", "/v1/budgets", 200, route="/v1/budgets"),
+    Case("GET", "/v1/cache", 200, route="/v1/cache"),
+    Case("POST", "/v1/cache/invalidate", 200, {"pattern": "*"}, "/v1/cache/invalidate"),
     Case("GET", "/health", 200, route="/health"),
     Case("GET", "/ready", 200, route="/ready"),
     Case("GET", "/metrics", 200, route="/metrics"),

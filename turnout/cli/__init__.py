@@ -22,6 +22,7 @@ COMMANDS = (
     "trace",
     "costs",
     "budget",
+    "cache",
     "shadow",
     "conformance",
     "simulator",

@@ -3,7 +3,8 @@
 Each row has its calls, tokens and cost, what may have been spent and nobody has confirmed, the
 budget that it counts against, how much of that is used up to the row's date, and what will be
 spent by the end of the budget's stretch (without one: of the month) if it goes on like this. What
-callers paid with keys of their own stands apart. Only reads, so the gateway may run meanwhile.
+callers paid with keys of their own stands apart, and so does what was answered from the cache:
+the calls, and what they would have cost. Only reads, so the gateway may run meanwhile.
 
   turnout costs
   turnout costs --by model --tenant acme --since 2026-11-01 --until 2026-11-15
@@ -28,6 +29,7 @@ from .recorded import HERE
 from .report import printable
 
 _TOKENS = ("input", "output", "cached", "cache_write", "reasoning")
+_FROM_CACHE = ("cached_calls", "cached_tokens_input", "cached_tokens_output", "saved")
 _BUDGET = ("budget", "limit", "period", "spent", "percent", "projected")
 
 
@@ -109,6 +111,7 @@ def _print_csv(document: Mapping[str, Any]) -> None:
             "unconfirmed",
             *_BUDGET,
             "lost",
+            *_FROM_CACHE,
         )
     )
     for row in (*document["rows"], *document["caller_paid"]["rows"]):
@@ -127,13 +130,18 @@ def _print_csv(document: Mapping[str, Any]) -> None:
                 *(budget.get(name, "") for name in ("limit", "period", "spent", "percent")),
                 row["projected"] or "",
                 0,
+                row["from_cache"]["calls"],
+                *row["from_cache"]["tokens"].values(),
+                row["from_cache"]["saved"],
             )
         )
     if document["lost"] != "0":
         whose = ("", *("" for _ in _tenant(document)), "gateway")
         nothing = (0 for _ in ("calls", *_TOKENS, "cost", "unconfirmed"))
         unknown = ("" for _ in _BUDGET)
-        out.writerow((document["total"]["date"], *whose, *nothing, *unknown, document["lost"]))
+        saved = (0 for _ in _FROM_CACHE)
+        date = document["total"]["date"]
+        out.writerow((date, *whose, *nothing, *unknown, document["lost"], *saved))
 
 
 def _tenant(document: Mapping[str, Any]) -> Sequence[str]:
@@ -184,9 +192,14 @@ def _table(
     ours = total["payer"] == "gateway"
     heads = ["date", *names, "calls", "tokens in", "tokens out", "cost"]
     heads += ["unconfirmed", "budget", "used", "projected"] if ours else []
-    table = [heads, *(_cells(row, names, ours) for row in rows)]
+    told = [*rows]
     if len(rows) > 1 or by == "day" or document["more"]:
-        table.append(_cells({**total, "date": "total", "name": "", "tenant": ""}, names, ours))
+        told.append({**total, "date": "total", "name": "", "tenant": ""})
+    table = [_cells(row, names, ours) for row in told]
+    if total["from_cache"]["calls"]:
+        heads += ["from cache", "saved"]
+        table = [[*cells, *_from_cache(row)] for cells, row in zip(table, told, strict=True)]
+    table.insert(0, heads)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     words = 1 + len(names)
     for at, cells in enumerate(table):
@@ -216,6 +229,11 @@ def _cells(row: Mapping[str, Any], names: Sequence[str], ours: bool) -> list[str
         "-" if percent is None else f"{percent:.1f} %",
         "-" if row["projected"] is None else f"${cents(row['projected'])}",
     ]
+
+
+def _from_cache(row: Mapping[str, Any]) -> list[str]:
+    found = row["from_cache"]
+    return [_count(found["calls"]), f"${found['saved']}"] if found["calls"] else ["-", "-"]
 
 
 def cents(amount: str) -> str:

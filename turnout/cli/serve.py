@@ -126,8 +126,6 @@ def serve(settings: Settings, stop: Stop) -> int:
     if settings.policy is not None:
         first = beginning(settings)
         _check_tenant(settings, first.program)
-        for warning in not_enforced(first.program):
-            print(f"turnout: warning: {warning}", file=sys.stderr)
         if settings.monthly_nano_usd is not None and has_budget(first.program, settings.tenant):
             print(
                 "turnout: note: TURNOUT_BUDGET_MONTHLY_USD is left out, since the policy has a "
@@ -201,13 +199,6 @@ def _check_certificate(cert: Path, key: Path) -> None:
     Certificate(cert, key)
     for warning in warnings(key):
         print(f"turnout: warning: {warning}", file=sys.stderr)
-
-
-def not_enforced(program: Program) -> list[str]:
-    """What the policy asks for and this version of the gateway does not do, a line for each."""
-    if program.cache is None:
-        return []
-    return ["`cache:` is not in force yet: every request goes to a provider"]
 
 
 def make_home(home: Path) -> None:

@@ -133,7 +133,9 @@ class Account:
 
     @property
     def usage(self) -> Usage | None:
-        """What the answering attempt used; None while there is no record."""
+        """What the answering attempt used, of a kept answer when it was made; None: no record."""
+        if self.record is not None and self.record.served is not None:
+            return self.record.served
         kept = () if self.record is None else self.record.attempts
         return next((a.usage for a in reversed(kept) if a.kind == "answer" and a.usage), None)
 

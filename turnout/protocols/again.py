@@ -5,7 +5,6 @@ be put together with certainty is `Unfit`, and is not told again at all.
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
@@ -20,10 +19,13 @@ Json = dict[str, Any]
 LONGEST_PIECE = 2000
 """Characters of text in one event: some clients read no line over 64 KB."""
 
-# Integers that orjson reads as floats have at least so many digits.
-_LONG = re.compile(rb"\d{19}")
+# Integers that orjson reads as floats have at least so many digits. A table finds them some twenty
+# times as fast as a pattern does.
+_LONG = b"0" * 19
+_DIGITS = bytes(0x30 if 0x30 <= octet <= 0x39 else 0x20 for octet in range(256))
 _MOST_SHALLOW = 200  # brackets of which no nesting is deep
 _DATA = b"data: "
+_NAME = b"event:"
 _DONE = b"[DONE]"
 
 
@@ -43,7 +45,7 @@ def load(raw: bytes) -> Any:
     """The value of a JSON text. Raises: Unfit."""
     try:
         value = orjson.loads(raw)
-        if _LONG.search(raw) is not None:
+        if _LONG in raw.translate(_DIGITS):
             value = json.loads(raw, parse_constant=unfit)
     except (ValueError, RecursionError):
         raise Unfit("no JSON") from None
@@ -72,8 +74,8 @@ def dump(value: Any) -> bytes:
 def whole_object(body: bytes) -> Json | None:
     """A whole answer as an object; None where it is none, or too deep to be written again."""
     try:
-        parsed = orjson.loads(body)
-    except ValueError:
+        parsed = load(body)
+    except Unfit:
         return None
     if not isinstance(parsed, dict):
         return None
@@ -82,14 +84,21 @@ def whole_object(body: bytes) -> Json | None:
     return parsed
 
 
+def are_objects(value: object) -> bool:
+    """Whether this is a list of objects."""
+    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
+
+
 # --- events --------------------------------------------------------------------------------------
 
 
 def datas(events: Iterable[bytes]) -> Iterator[bytes]:
     """The data of each event that has some, without closing marks."""
     for event in events:
-        if event.startswith(_DATA) and event.find(b"\n") == len(event) - 2:
-            data = event[6:-2]
+        # Nearly all have one line of data, and at most a name before it.
+        line = event.partition(b"\n")[2] if event.startswith(_NAME) else event
+        if line.startswith(_DATA) and line.find(b"\n") == len(line) - 2:
+            data = line[6:-2]
             if data != _DONE:
                 yield data
             continue

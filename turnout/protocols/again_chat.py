@@ -40,6 +40,7 @@ _THOUGHTS = ("reasoning_content", "reasoning")
 _TOLD = frozenset(
     ("role", *_THOUGHTS, "thinking_blocks", "content", "refusal", "audio", "function_call")
 )
+_MOST_TOKENS = 50  # in one chunk: with 20 rivals each they are some 60 KB
 _AUDIO_PIECE = 32_768  # characters of base64; a multiple of 4, so that each piece can be read
 
 
@@ -49,7 +50,7 @@ class ChatAgain:
     def is_complete(self, body: bytes) -> bool:
         """Whether every choice came to its own end."""
         answer = whole_object(body)
-        return answer is not None and is_ended(answer.get("choices"))
+        return answer is not None and is_ended(answer.get("choices"), "message", dict)
 
     def whole(self, events: Sequence[bytes], usage: Usage | None) -> bytes | None:
         """The completion that chunks told."""
@@ -67,8 +68,11 @@ class ChatAgain:
             return []
 
 
-def is_ended(choices: object) -> bool:
-    """Whether there are choices, each with a number of its own, that came to their own end."""
+def is_ended(choices: object, name: str, kind: type) -> bool:
+    """Whether there are choices, each with a number of its own, that came to their own end.
+
+    What a choice says is its member `name`, of this kind.
+    """
     if not isinstance(choices, list) or not choices:
         return False
     numbers = set()
@@ -77,6 +81,8 @@ def is_ended(choices: object) -> bool:
             return False
         reason = choice.get("finish_reason")
         if not isinstance(reason, str) or reason not in COMPLETE:
+            return False
+        if not isinstance(choice.get(name), kind):
             return False
         numbers.add(choice["index"])
     return len(numbers) == len(choices)
@@ -145,7 +151,7 @@ class _Choice:
     """One choice of a stream, as far as it came."""
 
     def __init__(self) -> None:
-        self.message: Json = {"role": "assistant"}
+        self.message: Json = {}
         self.finish: object = None
         self.rest: Json = {}
 
@@ -166,12 +172,10 @@ class _Choice:
         message = self.message
         if isinstance(audio := message.get("audio"), dict) and isinstance(audio.get("data"), Text):
             audio["data"] = _joined(audio["data"])
-        message.setdefault("content", None)
-        # What it grew to is text again; what nobody knows was never anything else.
         rest = {name: settled(one) for name, one in self.rest.items()}
         return {
             "index": index,
-            "message": settled(message),
+            "message": {"role": "assistant", "content": None, **settled(message)},
             **rest,
             "finish_reason": self.finish,
         }
@@ -305,7 +309,7 @@ def _deltas(message: Json, logprobs: Any) -> Iterator[tuple[Json, Any]]:
     content = message.get("content")
     if isinstance(content, str):
         opening["content"] = ""
-    opening |= {name: value for name, value in message.items() if value is None or value == ""}
+    opening |= {name: value for name, value in message.items() if value in (None, "", [])}
     told = list(_words("content", content, logprobs)) or list(
         _words("refusal", message.get("refusal"), logprobs)
     )
@@ -337,30 +341,22 @@ def _words(name: str, text: Any, logprobs: Any) -> Iterator[tuple[Json, Any]]:
         for number, piece in enumerate(pieces(text)):
             yield {name: piece}, None if number else logprobs
         return
-    for number, (piece, some) in enumerate(_by_tokens(text, rows)):
+    for number, (piece, some) in enumerate(by_tokens(text, rows)):
         known = logprobs if number == 0 else {"refusal": None}
         yield {name: piece}, {**known, "content": some}
 
 
-_MOST_TOKENS = 200  # in one chunk: with 20 rivals each they are some 300 KB
-
-
-def _by_tokens(text: str, rows: list[Any]) -> Iterator[tuple[str, list[Any]]]:
-    """A text in pieces with the tokens of each; with all of them, where they are not its tokens."""
+def by_tokens(text: str, rows: list[Any]) -> Iterator[tuple[str, list[Any]]]:
+    """A text in pieces with the tokens of each; all with the first, where they are not its own."""
     tokens = [row.get("token") if isinstance(row, dict) else None for row in rows]
     known = [token for token in tokens if isinstance(token, str)]
     if len(known) != len(rows) or "".join(known) != text:
         for number, piece in enumerate(pieces(text)):
             yield piece, [] if number else rows
         return
-    at = 0
-    while at < len(rows):
-        end, size = at, 0
-        while end < len(rows) and end - at < _MOST_TOKENS and size < 2000:
-            size += len(known[end])
-            end += 1
+    for at in range(0, len(rows), _MOST_TOKENS):
+        end = at + _MOST_TOKENS
         yield "".join(known[at:end]), rows[at:end]
-        at = end
 
 
 def _thoughts(message: Json) -> Iterator[Json]:
@@ -381,7 +377,7 @@ def _thoughts(message: Json) -> Iterator[Json]:
             yield dict.fromkeys(said, piece)
     elif said:
         yield said
-    if blocks is not None:
+    if blocks:
         yield {"thinking_blocks": blocks}
 
 
@@ -393,7 +389,8 @@ def _thought(block: Any) -> str:
 def _call(number: int, call: Any) -> Iterator[Json]:
     """The deltas of a call of a tool: who is called, then with what."""
     if not isinstance(call, dict):
-        unfit("a call that is no object")
+        yield {"tool_calls": [call]}
+        return
     call = {**call, "index": number}
     function = call.get("function")
     arguments = function.get("arguments") if isinstance(function, dict) else None

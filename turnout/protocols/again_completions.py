@@ -31,7 +31,7 @@ class CompletionsAgain:
     def is_complete(self, body: bytes) -> bool:
         """Whether every choice came to its own end."""
         answer = whole_object(body)
-        return answer is not None and is_ended(answer.get("choices"))
+        return answer is not None and is_ended(answer.get("choices"), "text", str)
 
     def whole(self, events: Sequence[bytes], usage: Usage | None) -> bytes | None:
         """The completion that chunks told."""
@@ -74,7 +74,7 @@ class _Choice:
             take_extras(self.logprobs, rows)
         take_extras(self.rest, {name: choice[name] for name in choice if name not in _KNOWN})
         if "logprobs" in choice:
-            self.rest["logprobs"] = self.logprobs
+            self.rest["logprobs"] = rows if self.logprobs is None else self.logprobs
 
     def whole(self, index: int) -> Json:
         told = {"text": "".join(self.texts), "index": index}
@@ -127,9 +127,9 @@ def _chunks(choice: Any) -> Iterator[Json]:
     for number, piece in enumerate(pieces(text) or [""]):
         told: Json = {"text": piece, "index": index}
         if "logprobs" in choice:
-            told["logprobs"] = None if number else logprobs
+            told["logprobs"] = None if number and isinstance(logprobs, dict) else logprobs
         yield {**told, "finish_reason": None}
     last = {name: value for name, value in choice.items() if name != "text"}
-    if "logprobs" in last:
+    if isinstance(logprobs, dict):
         last["logprobs"] = None
     yield {"text": "", **last}

@@ -8,6 +8,8 @@ from turnout.engine.request import Operation, Request, Usage
 from .again import whole_object
 from .again_chat import ChatAgain
 from .again_completions import CompletionsAgain
+from .again_messages import MessagesAgain
+from .again_responses import ResponsesAgain
 
 
 class EmbeddingsAgain:
@@ -32,4 +34,6 @@ FORMS: Mapping[Operation, Form] = {
     Operation.CHAT: ChatAgain(),
     Operation.COMPLETIONS: CompletionsAgain(),
     Operation.EMBEDDINGS: EmbeddingsAgain(),
+    Operation.RESPONSES: ResponsesAgain(),
+    Operation.MESSAGES: MessagesAgain(),
 }

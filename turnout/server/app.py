@@ -21,6 +21,7 @@ from . import (
     admin,
     admin_audit,
     admin_keys,
+    cache,
     chat,
     completions,
     costs,
@@ -34,7 +35,7 @@ from .admission import Admission, capacity
 from .body import let_go
 from .connection import Connections
 from .errors import EnvelopeHandler
-from .gate import ADMIN_AFAR, PUBLIC, gated
+from .gate import ADMIN_AFAR, PUBLIC, WRITE_OR_ADMIN, gated
 from .guard import admit
 from .identity import identity_of
 from .refusals import Refusals
@@ -66,6 +67,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/traces/<name:str>", operate.show_trace, READ),
     Route("GET", "/v1/costs", costs.show_costs, READ),
     Route("GET", "/v1/budgets", costs.show_budgets, READ),
+    Route("GET", "/v1/cache", cache.show_cache, READ),
+    Route("POST", "/v1/cache/invalidate", cache.invalidate, WRITE_OR_ADMIN),
     Route("GET", "/v1/admin/tenants", admin.list_tenants, ADMIN),
     Route("GET", "/v1/admin/tenants/<name:path>", admin.show_tenant, ADMIN),
     Route("PUT", "/v1/admin/tenants/<name:path>", admin.put_tenant, ADMIN),
@@ -113,7 +116,7 @@ def create_app(
     for route in ROUTES:
         reads_body = route.method in ("POST", "PUT", "PATCH")
         # Operators get in however many requests are under way.
-        takes_room = reads_body and route.scope != ADMIN
+        takes_room = reads_body and route.scope not in (ADMIN, WRITE_OR_ADMIN)
         app.add_route(
             gated(
                 f"{route.method} {route.path}",

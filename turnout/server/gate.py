@@ -22,7 +22,9 @@ PUBLIC = "public"
 """For everybody: nobody is asked who he is."""
 ADMIN_AFAR = "admin unless local"
 """The scope `admin`, but for who asks from this machine."""
-SCOPES = (READ, WRITE, ADMIN, ADMIN_AFAR, PUBLIC)
+WRITE_OR_ADMIN = "ai:write or admin"
+"""Who has requests answered, for its own tenant; an operator, for all."""
+SCOPES = (READ, WRITE, ADMIN, WRITE_OR_ADMIN, ADMIN_AFAR, PUBLIC)
 
 _MEANING = {
     READ: "look at models, decisions and its own spend",
@@ -69,6 +71,8 @@ async def _admit(incoming: Incoming, name: str, scope: str) -> None:
         seen = {} if key is None else {"fingerprint": key.fingerprint}
         _note(incoming, name, scope, "anonymous" if key is None else key.id, error.reason, seen)
         raise
+    if scope is WRITE_OR_ADMIN:
+        scope = ADMIN if ADMIN in who.caller.scopes else WRITE
     if scope not in who.caller.scopes:
         _note(incoming, name, scope, who.actor, "scope_missing", {"scope": scope})
         raise _insufficient(scope, who)

@@ -17,6 +17,7 @@ from sanic.exceptions import BadRequest, PayloadTooLarge
 from sanic.request import Request as SanicRequest
 
 from turnout.engine.audit import Audit
+from turnout.engine.cached import Invalidation
 from turnout.engine.draw import Draw
 from turnout.engine.keyring import Keyring
 from turnout.engine.metrics import Metrics
@@ -52,7 +53,7 @@ MOST_HEADERS = 100
 EXPOSED = (
     "x-request-id, x-turnout-model, x-turnout-rule, x-turnout-policy, x-turnout-cache, "
     "x-turnout-cost, x-turnout-cost-estimate, x-turnout-attempts, x-turnout-dropped, "
-    "x-turnout-count, request-id, retry-after, " + ", ".join(sorted(LIMITS))
+    "x-turnout-count, request-id, retry-after, age, " + ", ".join(sorted(LIMITS))
 )
 
 # RFC 9112: a method, a target, and headers whose names are tokens. Sanic is laxer, and what is a
@@ -145,6 +146,12 @@ class Gateway(Protocol):
 
     async def all_budgets(self, tenant: str | None) -> dict[str, Any]:
         """How the budgets of a tenant are, None: of all. Raises: RequestError."""
+
+    async def invalidate(self, which: Invalidation, pattern: str, actor: str) -> int | None:
+        """Give these answers to nobody any more; how many were kept. Raises: RequestError."""
+
+    async def shelved(self, tenant: str | None) -> dict[str, Any]:
+        """What is kept of a tenant's answers, None: of all. Raises: RequestError."""
 
     def health(self) -> dict[str, Any]:
         """Whether this worker serves, and how."""
