@@ -13,11 +13,12 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Any, TypeVar
 
 from cachetools import LRUCache
@@ -37,6 +38,7 @@ T = TypeVar("T")
 MEMORY_BYTES = 64 * 1024 * 1024
 MOST_ANSWER_BYTES = 4 * 1024 * 1024  # of one answer, streamed or whole
 MOST_HEARD_BYTES = 64 * 1024 * 1024  # of all streams under way together
+INLINE_EVENTS = 100  # of a stream, put together in half a millisecond; more leave the event loop
 READ_PATIENCE_S = 0.05  # for the store, before a request goes on without it
 # For another request's answer, from when it was asked; and at most half of the time that is left.
 FLIGHT_PATIENCE_S = 30.0
@@ -121,6 +123,7 @@ class Cache:
         self._left_alone_until = 0.0
         self._failures = 0
         self._heard_bytes = 0
+        self._beside: set[asyncio.Task[None]] = set()
         self.counts = Counts()
 
     # --- one request -----------------------------------------------------------------------------
@@ -246,6 +249,12 @@ class Cache:
     def forgets(self, size: int) -> None:
         """Give back what `hears` took."""
         self._heard_bytes -= size
+
+    def beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do this beside requests."""
+        task = asyncio.create_task(work, name="cache-keep")
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
 
     async def claim(self, at: Key, now_us: int) -> CachedAnswer | bool | None:
         """An answer from the store, else whether it is ours to make; None: no store can say."""
@@ -475,7 +484,6 @@ class Recall:
         except Exception:
             # Without a cache the request can still be answered.
             _log.exception("%s: the cache cannot be asked", self.request.id)
-            self._end(Ending.FAILED)
             self._at, found = None, None
         if found is not None:
             self.result = "HIT"
@@ -614,13 +622,36 @@ class Recall:
         if not events:
             return
         reported = None if usage is None or usage.estimated else usage
+
+        def keep(body: bytes | None) -> None:
+            if body is not None:
+                self.keep(body, target, usage, cost, dropped, native=native)
+
         try:
-            body = self.cache.form(self.request, native=native).whole(events, reported)
+            make = partial(self.cache.form(self.request, native=native).whole, events, reported)
+            if len(events) <= INLINE_EVENTS:
+                keep(make())
+                return
         except Exception:
             self._cannot_keep()
             return
-        if body is not None:
-            self.keep(body, target, usage, cost, dropped, native=native)
+        flight, self._flight = self._flight, None  # it goes on when the request is over
+        self.cache.beside(self._keep_later(flight, make, keep))
+
+    async def _keep_later(
+        self,
+        flight: _Flight | None,
+        make: Callable[[], bytes | None],
+        keep: Callable[[bytes | None], None],
+    ) -> None:
+        """Keep a long answer; what takes milliseconds to be put together holds nobody up."""
+        self._flight = flight
+        try:
+            keep(await asyncio.to_thread(make))
+        except Exception:
+            self._cannot_keep()
+        finally:
+            self._end(Ending.FAILED)
 
     def keep(
         self,

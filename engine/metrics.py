@@ -171,6 +171,7 @@ class Metrics:
             registry=registry,
         )
         self._cache_seen: dict[str, int] = {}
+        self._of_hits: dict[tuple[str, str, str], tuple[Counter, Counter, Counter, Counter]] = {}
         self._latency = Histogram(
             "turnout_request_seconds",
             "Time from the request's arrival to the end of its answer.",
@@ -327,15 +328,24 @@ class Metrics:
         self._observe_attempt(late.attempt, self._rule(late.record.rule), tenant)
 
     def _observe_cache(self, record: DecisionRecord, rule: str, target: str, tenant: str) -> None:
-        is_hit = was_saved(record)
-        self._asked_cache.labels("hit" if is_hit else "miss", target, tenant).inc()
-        if not is_hit:
+        if not was_saved(record):
+            self._asked_cache.labels("miss", target, tenant).inc()
             return
-        if record.saved_nano_usd:
-            self._saved.labels(target, rule, tenant).inc(record.saved_nano_usd)
+        name = (target, rule, tenant)
+        found = self._of_hits.get(name)
+        if found is None:  # kept, as looking up a label takes as long as all the rest of a hit
+            found = self._of_hits[name] = (
+                self._asked_cache.labels("hit", target, tenant),
+                self._saved.labels(*name),
+                self._served.labels(target, "input", tenant),
+                self._served.labels(target, "output", tenant),
+            )
+        hits, saved, inputs, outputs = found
+        hits.inc()
+        saved.inc(record.saved_nano_usd)
         if record.served is not None:
-            self._served.labels(target, "input", tenant).inc(record.served.input)
-            self._served.labels(target, "output", tenant).inc(record.served.output)
+            inputs.inc(record.served.input)
+            outputs.inc(record.served.output)
 
     def _observe_attempt(self, attempt: Attempt, rule: str, tenant: str) -> None:
         tried = self._bounded(attempt.target)

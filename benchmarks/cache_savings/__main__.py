@@ -23,7 +23,7 @@ CACHE = Suite(
     {
         "thousand": Scenario(thousand, "calls ten times each way", 1_000, 30),
         "burst": Scenario(burst, "bursts each", 10, 1),
-        "fragments": Scenario(fragments, "calls", 6_000, 200),
+        "fragments": Scenario(fragments, "calls", 4_000, 200),
         "ceiling": Scenario(ceiling, "requests each", 20_000, 300),
     },
     workers=4,

@@ -65,6 +65,7 @@ def test_the_page_has_an_example_of_each_command() -> None:
         "audit",
         "costs",
         "budget",
+        "cache",
     ]
 
 

@@ -267,3 +267,31 @@ def test_a_bill_that_makes_no_sense_is_refused_and_nothing_is_done(
     assert ran.status == 2
     assert told in ran.err
     assert ledger(here) == []
+
+
+def test_what_the_cache_saved_stands_beside_what_was_spent(
+    here: Path, command: Callable[[str], Ran]
+) -> None:
+    noon_us = 1_736_251_200_000_000  # of 7 January 2025
+    row = (noon_us, "acme", "search", "ana", "", "auto", "openai/gpt-4o", "big", "gateway")
+    with sqlite3.connect(here / "home" / FILE) as connection:
+        marks = ",".join("?" * 13)
+        saved = (*row, 1_400, 9_800, 21_000, 1_250_000_000)
+        connection.execute(f"INSERT INTO savings VALUES ({marks})", saved)
+    head, *days, total = command(f"turnout costs {JANUARY}").out.splitlines()[1:]
+    assert head.split()[-3:] == ["from", "cache", "saved"]
+    told = {day.split()[0]: day.split()[-2:] for day in days}
+    assert told["2025-01-06"] == ["-", "-"]
+    assert ["400", "$1.25"] == next(day for day in days if day.startswith("2025-01-07")).split()[
+        -2:
+    ]
+    assert total.split()[-3:] == ["1", "400", "$1.25"]
+    rows = csv.DictReader(io.StringIO(command(f"turnout costs {JANUARY} --format csv").out))
+    (found,) = [row for row in rows if row["cached_calls"] != "0"]
+    assert [found[name] for name in ("date", "cached_calls", "saved")] == [
+        "2025-01-07",
+        "1400",
+        "1.25",
+    ]
+    tokens = [found[f"cached_tokens_{kind}"] for kind in ("input", "output")]
+    assert tokens == ["9800", "21000"]

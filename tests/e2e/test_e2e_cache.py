@@ -23,6 +23,7 @@ from benchmarks.chaos.books import ledger_rows, records, until
 from benchmarks.chaos.workers import one_each
 from benchmarks.money.keys import KEYS_ONLY, Minted, mint
 from benchmarks.processes import GatewayProcess
+from tests.e2e import test_e2e_passthrough
 from tests.engine.test_engine_answers_redis import Server
 from turnout.simulator.process import SimulatorProcess
 
@@ -300,7 +301,7 @@ def test_a_stream_given_again_tells_its_usage_only_who_asks_for_it(house: House)
 # --- never somebody else's -----------------------------------------------------------------------
 
 
-def test_two_tenants_and_two_keys_of_callers_never_share(simulator: SimulatorProcess) -> None:
+def test_keys_of_one_tenant_share_answers_and_tenants_never_do(simulator: SimulatorProcess) -> None:
     gateway = GatewayProcess(policy_over(simulator), environment=KEYS_ONLY)
     a, also_a, b = mint(gateway, [Minted("a"), Minted("a", "other-team"), Minted("b")])
     simulator.clear_stats()
@@ -320,6 +321,24 @@ def test_two_tenants_and_two_keys_of_callers_never_share(simulator: SimulatorPro
         )
         assert removed.json() == {"object": "cache.invalidation", "removed": 1}
         assert [ask(b), ask(a)] == ["200 MISS", "200 HIT"]
+
+
+async def test_callers_who_brought_keys_of_their_own_never_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached = test_e2e_passthrough.POLICY + "cache: {only: true}\n"
+    monkeypatch.setattr(test_e2e_passthrough, "POLICY", cached)
+    one, other = test_e2e_passthrough.A, test_e2e_passthrough.A + "-of-another"
+    async with test_e2e_passthrough.tracks(tmp_path) as track, httpx.AsyncClient() as client:
+
+        async def ask(key: str) -> str:
+            return cache_of(await track.post(client, key, model=MODELS["openai"], timeout=30))
+
+        assert [await ask(key) for key in (one, one)] == ["200 MISS", "200 HIT"]
+        assert [await ask(key) for key in (other, other, one)] == ["200 MISS", "200 HIT", "200 HIT"]
+        assert len(track.openai.requests) == 2
+        for path in (track.gateway.home / "cache.db", track.gateway.home / "cache.db-wal"):
+            assert not path.exists() or b"canary" not in path.read_bytes()
 
 
 # --- neither failures nor fragments --------------------------------------------------------------

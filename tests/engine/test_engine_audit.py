@@ -251,7 +251,7 @@ def test_refusals_of_ever_new_kinds_are_counted_together() -> None:
 
 
 # Of the same form, and no actions: an attribute, what a webhook is told.
-_OTHERS = {"tenant.region", "budget.alert"}
+_OTHERS = {"tenant.region", "budget.alert", "cache.db", "cache.invalidation"}
 
 
 def _actions_in_source() -> set[str]:

@@ -478,7 +478,7 @@ async def test_who_waits_for_a_target_that_fails_is_answered_by_the_next(bench: 
 
 
 async def test_a_request_that_waits_keeps_half_of_its_time_to_ask_by_itself(bench: Any) -> None:
-    groq = Scripted("groq", [Pause(), said("by itself")])
+    groq = Scripted("groq", [Pause(), [Pause(200_000), said("by itself")]])
     one = await bench(groq, policy="deadline: 1s\n" + POLICY.split("fallback_chain")[0] + CACHED)
     stuck = asyncio.create_task(one.ask())
     while not groq.calls:

@@ -469,3 +469,25 @@ def test_a_home_without_a_journal_is_exit_2_with_help_and_stays_as_it_is(tmp_pat
     assert "there is no journal in" in done.stderr
     assert "help: set TURNOUT_HOME" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hit_shows_what_it_served_and_saved_and_that_nobody_was_paid() -> None:
+    recalled = attempt("openai/gpt-4", "cached", took_us=90)
+    one = record(
+        attempts=[recalled], cache="HIT", served=Usage(1_200, 85), saved_nano_usd=41_100_000
+    )
+    told = document(one, PROGRAM)
+    assert (told["cost"], told["tokens"], told["saved"]) == ("0", None, "0.0411")
+    assert (told["served"]["input"], told["served"]["output"]) == (1_200, 85)
+    (hop,) = told["hops"]
+    assert (hop["outcome"], hop["sent"], hop["cost"]) == ("cached", False, "0")
+    text = render(told)
+    assert "✓ openai/gpt-4   cached   0.1 ms" in text
+    assert "cache    HIT, $0.0411 saved: 1200 in, 85 out given again" in text
+    assert "tokens   none" in text
+
+
+def test_a_hit_whose_first_use_nobody_knows_claims_none() -> None:
+    recalled = attempt("openai/gpt-4", "cached", took_us=90)
+    text = render(document(record(attempts=[recalled], cache="HIT"), PROGRAM))
+    assert text.endswith("cache    HIT, $0 saved")

@@ -34,6 +34,7 @@ from turnout.engine.state.tables import (
     LEDGER,
     POLICIES,
     PULSES,
+    SAVINGS,
 )
 from turnout.engine.state.trim import SqliteTrimmer
 from turnout.engine.trim import Trimmed, Trimming, due_us
@@ -430,6 +431,18 @@ def test_counters_of_ended_stretches_go_with_what_hangs_on_them(database: Databa
         "holders": 1,
     }
     assert count(database, "leases") == 2
+
+
+def test_what_the_cache_saved_goes_with_the_ledger_of_its_time(database: Database) -> None:
+    names = {name: "" for name in ("team", "user", "key_id", "model", "target", "rule")}
+    sums = {"calls": 1, "tokens_in": 1, "tokens_out": 1, "saved_nano_usd": 1}
+    with database.writing() as writing:
+        for days in (10, 399, 401, 500):
+            row = {"from_us": days_ago(days), "tenant": "acme", "payer": "gateway", **names, **sums}
+            writing.execute(insert(SAVINGS), row)
+    done = trimmer(database).trim(Keeping(), "gateway")
+    assert done is not None and done.rows["savings"] == 2
+    assert count(database, "savings") == 2
 
 
 def test_only_policies_that_nobody_refers_to_or_decides_by_go(database: Database) -> None:

@@ -107,6 +107,39 @@ def test_a_record_is_counted_in_every_family() -> None:
     assert seen['turnout_policy_info{hash="sha256:abc"}'] == 1
 
 
+def test_a_hit_is_counted_apart_from_what_providers_were_paid_for() -> None:
+    metrics = Metrics()
+    cached = replace(
+        ATTEMPT, outcome="cached", sent=False, usage=None, cost_nano_usd=0, ttft_us=None
+    )
+    hit = record(cache="HIT", attempts=[cached], served=ATTEMPT.usage, saved_nano_usd=1_500_000)
+    metrics.observe(hit)
+    metrics.observe(hit)
+    metrics.observe(record(cache="MISS"))
+    metrics.observe(record(cache="BYPASS"))
+    seen = lines(metrics)
+    of = 'target="openai/gpt-4",tenant="default"}'
+    asked = 'turnout_cache_requests_total{result="%s",'
+    assert [seen[asked % result + of] for result in ("hit", "miss")] == [2, 1]
+    tokens = 'turnout_cache_tokens_total{kind="%s",'
+    assert [seen[tokens % kind + of] for kind in ("input", "output")] == [20, 40]
+    assert seen['turnout_cache_saved_nano_usd_total{rule="default",' + of] == 3_000_000
+    # Those of the two that a provider answered, and no more.
+    assert seen['turnout_tokens_total{kind="output",' + of] == 40
+    assert seen['turnout_cost_nano_usd_total{rule="default",' + of] == 3_000_000
+    assert not [name for name in seen if "attempt_seconds" in name and "cached" in name]
+
+
+def test_what_becomes_of_answers_is_counted_on_from_what_was_said_before() -> None:
+    metrics = Metrics()
+    metrics.tick(Vitals(cached={"hits": 3, "slow": 0}, cached_answers=2, cached_bytes=2_000))
+    metrics.tick(Vitals(cached={"hits": 5, "slow": 1}, cached_answers=1, cached_bytes=1_000))
+    seen = lines(metrics)
+    event = 'turnout_cache_events_total{event="%s"}'
+    assert [seen[event % name] for name in ("hits", "slow")] == [5, 1]
+    assert (seen["turnout_cache_answers"], seen["turnout_cache_bytes"]) == (1, 1_000)
+
+
 def test_what_clients_make_up_never_becomes_a_label() -> None:
     metrics = Metrics(tenants=("default", "acme"))
     metrics.observe(

@@ -40,6 +40,8 @@ def test_a_flag_wins_over_its_variable_and_an_empty_variable_is_none() -> None:
         "TURNOUT_QUEUE_SECONDS": "0.25",
         "TURNOUT_MAX_CONNECTIONS": "9",
         "TURNOUT_DRAIN_DELAY_SECONDS": "5",
+        "TURNOUT_CACHE_MEMORY_BYTES": "1000",
+        "TURNOUT_CACHE_DISK_BYTES": "0",
     }
     settings = Settings.load(environment)
     assert (settings.host, settings.port, settings.workers) == ("::1", 9000, 3)
@@ -52,6 +54,7 @@ def test_a_flag_wins_over_its_variable_and_an_empty_variable_is_none() -> None:
     limits = settings.limits
     assert (limits.concurrency, limits.queue, limits.connections) == (7, 0, 9)
     assert (limits.queue_us, limits.drain_delay_us) == (250_000, 5_000_000)
+    assert (settings.cache_memory_bytes, settings.cache_disk_bytes) == (1000, 0)
     flags = Settings.load(environment, policy="b.yml", host="localhost", port=0, workers=1)
     assert (flags.host, flags.port, flags.workers) == ("localhost", 0, 1)
     assert flags.policy == Path("b.yml")
@@ -81,6 +84,8 @@ def test_a_policy_of_the_usual_name_is_found(tmp_path: Path) -> None:
         ("TURNOUT_DRAIN_SECONDS", "-1", "seconds"),
         ("TURNOUT_DRAIN_DELAY_SECONDS", "5s", "seconds"),
         ("TURNOUT_MAX_BODY_BYTES", "32M", "whole number"),
+        ("TURNOUT_CACHE_MEMORY_BYTES", "64MiB", "0 keeps nothing"),
+        ("TURNOUT_CACHE_DISK_BYTES", "-1", "0 keeps nothing"),
         ("TURNOUT_MAX_CONCURRENCY", "0", "above 0"),
         ("TURNOUT_MAX_CONCURRENCY", "many", "whole number"),
         ("TURNOUT_MAX_CONNECTIONS", "10000000", "at most 6 digits"),
