@@ -40,6 +40,8 @@ MOST_ANSWER_BYTES = 4 * 1024 * 1024  # of one answer, streamed or whole
 MOST_HEARD_BYTES = 64 * 1024 * 1024  # of all streams under way together
 INLINE_EVENTS = 100  # of a stream, put together in half a millisecond; more leave the event loop
 READ_PATIENCE_S = 0.05  # for the store, before a request goes on without it
+# The same for those who already wait for another worker's answer: to ask by themselves costs more.
+WAITING_PATIENCE_S = 0.25
 # For another request's answer, from when it was asked; and at most half of the time that is left.
 FLIGHT_PATIENCE_S = 30.0
 # For which memory is taken at its word, before the store is asked whether another worker has made
@@ -49,6 +51,7 @@ POLL_S = 0.02  # between two looks whether another worker's answer is there
 PAUSES_S = (1.0, 5.0, 30.0)  # for which a store is left alone that was slow or failed
 MOST_WRITES = 256  # that wait for the store; more answers are not kept there
 MOST_WRITE_BYTES = 64 * 1024 * 1024
+MOST_WRITE_WAIT_S = 1.0  # in that queue; others wait for the claim of what is not written yet
 MOST_TAGS = 32
 _TARGETS = 1024
 
@@ -256,33 +259,43 @@ class Cache:
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
 
-    async def claim(self, at: Key, now_us: int) -> CachedAnswer | bool | None:
+    async def claim(
+        self, at: Key, now_us: int, patience_s: float = READ_PATIENCE_S
+    ) -> CachedAnswer | bool | None:
         """An answer from the store, else whether it is ours to make; None: no store can say."""
         store = self._store
         loop = asyncio.get_running_loop()
         if store is None or loop.time() < self._left_alone_until:
             return None
         try:
-            asked = self._readers.submit(store.get_or_claim, at, now_us)
+            # Where nothing can be kept, it is no use to wait for what another worker makes.
+            ask: Callable[[Key, int], CachedAnswer | bool | None]
+            ask = store.get if self._writes.is_failing else store.get_or_claim
+            asked = self._readers.submit(ask, at, now_us)
         except RuntimeError:  # closed
             return None
         answered = asyncio.wrap_future(asked)
+        began = loop.time()
         try:
-            await asyncio.wait((answered,), timeout=READ_PATIENCE_S)
+            await asyncio.wait((answered,), timeout=patience_s)
+            # Hundreds of requests at once keep the loop itself for so long: that is not the store's
+            # doing. It may have answered meanwhile (uvloop runs timers first), or had no turn.
+            if not asked.done() and loop.time() - began > patience_s + READ_PATIENCE_S:
+                await asyncio.wait((answered,), timeout=patience_s)
         except asyncio.CancelledError:
             self._forsake(asked, answered, at)
             raise
-        if not answered.done():
+        if not asked.done():
             self.counts.slow += 1
             self._forsake(asked, answered, at)
-            self._leave_alone(f"no answer within {READ_PATIENCE_S * 1000:.0f} ms")
+            self._leave_alone(f"no answer within {patience_s * 1000:.0f} ms")
             return None
-        if answered.cancelled():  # by `close`
+        if asked.cancelled():  # by `close`
             return None
-        match answered.exception():
+        match asked.exception():
             case None:
                 self._failures = 0
-                return answered.result()
+                return asked.result()
             case CacheError() as error:
                 self._leave_alone(str(error))
             case error:
@@ -292,13 +305,13 @@ class Cache:
 
     def _forsake(
         self,
-        asked: "Future[CachedAnswer | bool]",
-        answered: "asyncio.Future[CachedAnswer | bool]",
+        asked: "Future[CachedAnswer | bool | None]",
+        answered: "asyncio.Future[CachedAnswer | bool | None]",
         at: Key,
     ) -> None:
         """Nobody waits for this any more: a claim that it brings is given up."""
 
-        def give_up(ended: "Future[CachedAnswer | bool]") -> None:
+        def give_up(ended: "Future[CachedAnswer | bool | None]") -> None:
             if not ended.cancelled() and ended.exception() is None and ended.result() is True:
                 self._writes.release(at)
 
@@ -345,7 +358,8 @@ class Cache:
     def health(self) -> dict[str, Any]:
         """How this worker's cache is: what it has in memory, its store, and what became of asks."""
         answers, size = self.memory
-        store = "none" if self._store is None else "left alone" if self._failures else "ok"
+        is_failing = self._failures > 0 or self._writes.is_failing
+        store = "none" if self._store is None else "left alone" if is_failing else "ok"
         return {"answers": answers, "bytes": size, "store": store, **asdict(self.counts)}
 
     def prepare(self) -> None:
@@ -361,17 +375,27 @@ class Cache:
 
 
 class _Writes:
-    """The store's writer: a thread of its own, and a queue that never makes anybody wait."""
+    """The store's writer: a thread of its own, and a queue that never makes anybody wait.
+
+    Also not those who wait for the claims of what is in it: what could not be written soon is not
+    written, and a store that takes nothing is left alone for a while.
+    """
 
     def __init__(self, store: Store | None) -> None:
         """Begin at the first write."""
         self._store = store
-        self._queue: deque[tuple[Key, CachedAnswer | None, int, int]] = deque()
+        self._queue: deque[tuple[float, tuple[Key, CachedAnswer | None, int, int]]] = deque()
         self._bytes = 0
         self._changed = threading.Condition()
         self._closing = False
         self._thread: threading.Thread | None = None
-        self._failing = False
+        self._failures = 0
+        self._left_alone_until = 0.0
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last answer could not be written."""
+        return self._failures > 0
 
     def put(self, at: Key, answer: CachedAnswer, expires_us: int, generation: int) -> bool:
         """Have an answer written, which ends its claim; False: there is no room for it."""
@@ -403,7 +427,7 @@ class _Writes:
             self._store.close()
 
     def _wake(self, write: tuple[Key, CachedAnswer | None, int, int]) -> None:
-        self._queue.append(write)
+        self._queue.append((time.monotonic(), write))
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="cache-write", daemon=True)
             self._thread.start()
@@ -415,32 +439,39 @@ class _Writes:
                 self._changed.wait_for(lambda: self._queue or self._closing)
                 if not self._queue:
                     return
-                at, answer, expires_us, generation = self._queue.popleft()
+                since, (at, answer, expires_us, generation) = self._queue.popleft()
                 if answer is not None:
                     self._bytes -= answer.size
-            self._write(at, answer, expires_us, generation)
+            is_late = time.monotonic() - since > MOST_WRITE_WAIT_S
+            self._write(at, None if is_late else answer, expires_us, generation)
 
     def _write(
         self, at: Key, answer: CachedAnswer | None, expires_us: int, generation: int
     ) -> None:
         assert self._store is not None
-        try:
-            if answer is None:
-                self._store.release(at)
-            else:
+        if answer is not None and time.monotonic() >= self._left_alone_until:
+            try:
                 self._store.put(at, answer, expires_us, generation)
-        except CacheError as error:
-            if not self._failing:
-                _log.warning("answers cannot be kept in the shared cache: %s", error)
-            self._failing = True
-        except Exception:
-            _log.exception("an answer cannot be kept in the shared cache")
-        else:
-            self._failing = False
-            return
-        if answer is not None:
-            # Others may try to make it.
-            self._write(at, None, 0, 0)
+            except CacheError as error:
+                self._leave_alone(error)
+            except Exception as error:
+                _log.exception("an answer cannot be kept in the shared cache")
+                self._leave_alone(error)
+            else:
+                self._failures = 0
+                return
+        # Others may try to make it.
+        try:
+            self._store.release(at)
+        except Exception as error:
+            _log.warning("a claim of the shared cache cannot be given up: %s", error)
+
+    def _leave_alone(self, error: Exception) -> None:
+        if self._failures == 0:
+            _log.warning("answers cannot be kept in the shared cache: %s", error)
+        pause_s = PAUSES_S[min(self._failures, len(PAUSES_S) - 1)]
+        self._failures += 1
+        self._left_alone_until = time.monotonic() + pause_s
 
 
 @dataclass(slots=True)
@@ -545,9 +576,10 @@ class Recall:
         cache = self.cache
         now = asyncio.get_running_loop().time
         self._flight = flight = cache.lead(at, self._generation)
+        patience_s = READ_PATIENCE_S
         try:
             while True:
-                found = await cache.claim(at, _now_us())
+                found = await cache.claim(at, _now_us(), patience_s)
                 if isinstance(found, CachedAnswer):
                     return self._shared_with(at, flight, found)
                 if found is True:
@@ -556,6 +588,7 @@ class Recall:
                     return self._confirmed(at, flight, known)
                 if found is not False or flight.claimed or now() >= until:
                     return None
+                patience_s = WAITING_PATIENCE_S
                 await asyncio.sleep(min(POLL_S, max(until - now(), 0.0)))
         except BaseException:
             self._end(Ending.LEFT)

@@ -278,14 +278,11 @@ def test_what_the_cache_saved_stands_beside_what_was_spent(
         marks = ",".join("?" * 13)
         saved = (*row, 1_400, 9_800, 21_000, 1_250_000_000)
         connection.execute(f"INSERT INTO savings VALUES ({marks})", saved)
-    head, *days, total = command(f"turnout costs {JANUARY}").out.splitlines()[1:]
-    assert head.split()[-3:] == ["from", "cache", "saved"]
-    told = {day.split()[0]: day.split()[-2:] for day in days}
-    assert told["2025-01-06"] == ["-", "-"]
-    assert ["400", "$1.25"] == next(day for day in days if day.startswith("2025-01-07")).split()[
-        -2:
-    ]
-    assert total.split()[-3:] == ["1", "400", "$1.25"]
+    lines = [one.split() for one in command(f"turnout costs {JANUARY}").out.splitlines()]
+    told = {words[0]: words for words in reversed(lines) if words}  # the first table wins
+    assert told["date"][-3:] == ["from", "cache", "saved"]
+    assert told["2025-01-06"][-2:] == ["-", "-"]
+    assert told["2025-01-07"][-3:] == told["total"][-3:] == ["1", "400", "$1.25"]
     rows = csv.DictReader(io.StringIO(command(f"turnout costs {JANUARY} --format csv").out))
     (found,) = [row for row in rows if row["cached_calls"] != "0"]
     assert [found[name] for name in ("date", "cached_calls", "saved")] == [

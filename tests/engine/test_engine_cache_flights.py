@@ -1,6 +1,7 @@
 """Requests that ask the same at the same time: one makes the answer, on a clock turned by hand."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable
 from typing import Any, Literal
 
@@ -8,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from turnout.engine import cache
 from turnout.engine.cache import FLIGHT_PATIENCE_S, READ_PATIENCE_S, Cache
-from turnout.engine.cached import CacheError, Invalidation
+from turnout.engine.cached import CachedAnswer, CacheError, Invalidation, Key
 
 from .recalled import OTHER, PROVIDER, TARGET, Numbers, Shelf, Worker, keep, turned
 
@@ -385,6 +387,80 @@ def test_what_the_store_does_not_take_is_given_from_memory_and_claimed_by_nobody
         assert await worker.ask() == b"answer"
 
     turned(play())
+
+
+def test_while_nothing_can_be_kept_nobody_waits_for_what_another_worker_makes() -> None:
+    async def play() -> None:
+        shelf = Shelf(Numbers(), put_fails=CacheError("locked"))
+        worker, other = Worker(shelf, shelf.numbers), Worker(shelf, shelf.numbers, "b")
+        assert await worker.ask() is None
+        assert worker.cache.health()["store"] == "left alone"
+        makes = other.recall(model="another")
+        assert await other.find(makes) is None and len(shelf.claims) == 1
+        assert await seconds_of(worker.find(worker.recall(model="another"))) == (None, 0.0)
+        assert await worker.find(worker.recall(model="a third")) is None
+        assert [*shelf.claims.values()] == ["b"]
+        # What was kept before is given all the same; and once more can be kept, all is as before.
+        shelf.put_fails, worker.cache._writes._left_alone_until = None, 0.0
+        keep(makes)
+        assert await worker.ask(model="another") == b"answer"
+        assert await worker.ask(model="a fourth") is None
+        assert worker.cache.health()["store"] == "ok"
+        assert await worker.find(worker.recall(model="a fifth")) is None
+        assert [*shelf.claims.values()] == ["a"]
+
+    turned(play())
+
+
+class Locked:
+    """A store, as far as writers use one, that takes nothing; its first write waits."""
+
+    def __init__(self, fails: Exception | None) -> None:
+        self.fails = fails
+        self.begun, self.goes_on, self.empty = (threading.Event() for _ in range(3))
+        self.puts: list[Key] = []
+        self.released: list[Key] = []
+
+    def put(self, key: Key, answer: CachedAnswer, expires_us: int, generation: int) -> None:
+        self.puts.append(key)
+        self.begun.set()
+        assert self.goes_on.wait(10)
+        if self.fails is not None:
+            raise self.fails
+
+    def release(self, key: Key) -> None:
+        self.released.append(key)
+        if key == LAST:
+            self.empty.set()
+
+    def close(self) -> None:
+        """Nothing is left behind."""
+
+
+LAST = Key("t", b"last")
+
+
+@pytest.mark.parametrize("fails", [CacheError("locked"), None], ids=["fails", "is slow"])
+def test_what_waits_for_a_store_that_takes_nothing_is_not_claimed_for_long(
+    fails: Exception | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Locked(fails)
+    writes = cache._Writes(store)  # type: ignore[arg-type]
+    answer = CachedAnswer(b"{}", False, "t", "m", None, (), None, 0, (), 0)
+    keys = [Key("t", b"%d" % number) for number in range(20)]
+    writes.put(keys[0], answer, 1, 1)
+    assert store.begun.wait(10)
+    for key in keys[1:]:
+        writes.put(key, answer, 1, 1)
+    writes.release(LAST)
+    if fails is None:
+        monkeypatch.setattr(cache, "MOST_WRITE_WAIT_S", 0.0)
+    store.goes_on.set()
+    assert store.empty.wait(10)
+    writes.close()
+    assert store.puts == keys[:1]
+    assert store.released == [*keys[fails is None :], LAST]
+    assert len(caplog.records) == (fails is not None)
 
 
 def test_what_the_writer_has_no_room_for_is_claimed_by_nobody() -> None:
