@@ -179,6 +179,7 @@ def read_chat(raw: bytes, call: Call, secrets: tuple[str, ...], finish: Finish) 
         mended = True
     mended |= headed(parsed, call)
     texts: list[str] = []
+    is_ended = True
     for position, choice in enumerate(parsed["choices"]):
         message = choice["message"]
         mended |= numbered(choice, position)
@@ -198,6 +199,7 @@ def read_chat(raw: bytes, call: Call, secrets: tuple[str, ...], finish: Finish) 
         mended |= measured(choice)
         reason = choice.get("finish_reason")
         refuse_broken(reason, choice, secrets)
+        is_ended &= isinstance(reason, str)
         choice["finish_reason"] = finished(reason, bool(message.get("tool_calls")), finish)
         mended |= choice["finish_reason"] != reason
         texts.append(text_of(message))
@@ -218,7 +220,7 @@ def read_chat(raw: bytes, call: Call, secrets: tuple[str, ...], finish: Finish) 
         body,
         usage,
         "".join(texts),
-        reason,
+        reason if is_ended else None,
         model if isinstance(model, str) else None,
     )
 

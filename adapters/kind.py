@@ -69,8 +69,9 @@ class Kind(ABC):
 
     @property
     def place(self) -> str:
-        """Its kind and the address that it is called at."""
-        return f"{self.kind} {self._upstream.origin}{self._upstream.path}"
+        """Its kind, the address that it is called at, and what its headers say, as a digest."""
+        upstream = self._upstream
+        return f"{self.kind} {upstream.origin}{upstream.path} {upstream.beside}"
 
     @property
     def usable(self) -> bool:

@@ -4,6 +4,7 @@ Over 300 lines because what may be an address or a header belongs to what is sen
 """
 
 import asyncio
+import hashlib
 import re
 import time
 import zlib
@@ -44,6 +45,8 @@ _OWN_HEADERS = frozenset(
     "accept-encoding expect trailer keep-alive proxy-authorization".split()
 )
 
+# The headers of kinds' credentials. A credential of the gateway's that is renewed is the same one.
+_CREDENTIALS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie"})
 # What a provider's headers hold that is its wire, and nobody's account.
 _OF_THE_WIRE = frozenset({"anthropic-version", "anthropic-beta", "openai-beta"})
 # Shorter texts stand in messages by chance.
@@ -75,6 +78,7 @@ class Upstream:
     The headers go to requests built here, which all have this origin by construction: a path is
     appended, redirects are not followed, and nothing of a client's request names an address.
     `path` is what every address has before what is appended, `origin` what stands before that.
+    `beside` stands for the headers that are no credential: others may lead to other answers.
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class Upstream:
         self.origin = _origin(address)
         self._transport = transport
         self._given = headers
+        self.beside = _beside(headers)
         # What no message may hold, because a provider may echo what it was sent.
         told = [
             address.netloc.decode("ascii"),
@@ -129,6 +134,7 @@ class Upstream:
         theirs = copy(self)
         given = {n: v for n, v in self._given.items() if n.lower() in _OF_THE_WIRE} | dict(headers)
         theirs._given, theirs._sign = given, None
+        theirs.beside = _beside(given)
         theirs._headers = [*_fixed(self._authority), *_checked(given)]
         told = (*self.secrets, *_secrets(headers))
         theirs.secrets = tuple(value for value in told if len(value) >= _SHORTEST_SECRET)
@@ -465,6 +471,13 @@ def _fixed(authority: bytes) -> list[tuple[bytes, bytes]]:
 
 def _checked(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode(), _header_value(name, value)) for name, value in headers.items()]
+
+
+def _beside(headers: Mapping[str, str]) -> str:
+    """What headers say beside credentials, as a digest; empty where they say nothing."""
+    said = sorted((name.lower(), value) for name, value in headers.items())
+    said = [pair for pair in said if pair[0] not in _CREDENTIALS]
+    return hashlib.sha256(orjson.dumps(said)).hexdigest() if said else ""
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -29,6 +29,7 @@ from .vocabulary import (
 )
 
 _ASSIGNED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\s+=(?!=)")
+_NO_TIME = re.compile(r"0+(\.0+)?\s*(ms|[smhd])?")
 _T = TypeVar("_T")
 # More failures in a row than this are seen by no one; a breaker that opens for less than a second
 # spares nothing, and one that opens for longer than an hour forgets its target.
@@ -151,11 +152,20 @@ def cache(draft: Draft, node: Node) -> tree.CacheEntry | None:
     if values is None:
         return None
     return tree.CacheEntry(
-        ttl_us=draft.duration_us(values["ttl"], "`ttl`") if "ttl" in values else None,
+        ttl_us=_ttl_us(draft, values["ttl"]) if "ttl" in values else None,
         only=draft.condition(values["only"], "`only`") if "only" in values else None,
         never=draft.condition(values["never"], "`never`") if "never" in values else None,
         span=node.span,
     )
+
+
+def _ttl_us(draft: Draft, node: Node) -> int | None:
+    if isinstance(node, ScalarNode) and _NO_TIME.fullmatch(node.text.strip()):
+        # Whoever writes this wants no cache; what is said of other durations leads nowhere.
+        help = "remove `cache:` where nothing is to be kept, or write `24h`"
+        draft.find("RP010", "`ttl` must be above zero", node.span, help)
+        return None
+    return draft.duration_us(node, "`ttl`")
 
 
 def breakers(draft: Draft, node: Node) -> tree.BreakersEntry | None:

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from functools import partial
 from typing import Any, TypeVar
@@ -151,7 +151,10 @@ class Cache:
                 raise _not_cached()
             return None
         rule, tags = (None, ()) if clause is None else (clause.name, clause.tags)
-        tags = (*tags, *tags_of(request.headers))[:MOST_TAGS]
+        tags = (*tags, *tags_of(request.headers))
+        if len(tags) > MOST_TAGS:
+            # What cannot all be noted could not be taken back by all of them.
+            said, tags = replace(said, write=False), tags[:MOST_TAGS]
         return Recall(self, program, request, sets, said, ttl_us, tags, rule)
 
     def form(self, request: Request, *, native: bool) -> Form:
@@ -292,6 +295,8 @@ class Cache:
             return None
         if asked.cancelled():  # by `close`
             return None
+        if not answered.cancel():
+            answered.exception()  # read, or the loop complains that nobody did
         match asked.exception():
             case None:
                 self._failures = 0
@@ -372,6 +377,7 @@ class Cache:
         """Write what waits for a moment, and let go; blocks."""
         self._readers.shutdown(wait=False, cancel_futures=True)
         self._writes.close()
+        self._generations.close()
 
 
 class _Writes:
@@ -520,6 +526,7 @@ class Recall:
             self.result = "HIT"
             return found
         if self.directives.only:
+            self._end(Ending.LEFT)  # whoever waits for it may ask somebody, one for all
             raise _not_cached()
         if not self._missed:
             self._missed = True
@@ -610,6 +617,8 @@ class Recall:
         if not self._is_younger(found, self.ttl_us):
             return None  # the policy has been changed: it is to be made anew, by this request
         self.cache.remember(at, found, found.stored_us + self.ttl_us, self._generation)
+        if flight.claimed:  # by a flight of before, whose answer was made void
+            self.cache.release(at)
         self._flight = None
         self.cache.land(at, flight, found)
         if (fresh := self._fresh(found)) is not None:

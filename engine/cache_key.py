@@ -7,6 +7,7 @@ body counts, those that we do not know among them; what only says how to tell th
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,16 +26,23 @@ _VERSION = 1  # of what is digested, and of what is kept under it
 _TELLING = ("stream", "stream_options")
 # Headers of clients that go upstream with a request in its own protocol.
 _SENT = ("anthropic-beta", "anthropic-version", "openai-beta")
-# Members that refer to what a provider keeps: the same words ask another thing another day.
+# Members that refer to what a provider keeps, or has it look something up, also where they are
+# empty objects: the same words ask another thing another day.
 _ELSEWHERE: Mapping[Operation, tuple[str, ...]] = {
-    Operation.CHAT: ("web_search_options", "search_parameters"),
+    Operation.CHAT: ("web_search_options", "search_parameters", "search_settings", "plugins"),
     Operation.RESPONSES: ("previous_response_id", "conversation", "background", "prompt"),
     Operation.MESSAGES: ("container", "mcp_servers", "thread"),
 }
+_NO: tuple[object, ...] = (None, False, "", [])
+# Members in which messages stand; and of their parts, those that are a client's own words.
+_SAYING = ("messages", "input")
+_WORDS = frozenset({"type", "text", "input", "arguments", "function"})
 # Members that have the provider keep the answer, where they are true.
 _STORING = (Operation.CHAT, Operation.RESPONSES)
-# How the names of tools begin that a provider runs by itself: they look at the world outside.
-_LOOKING = ("web_search", "web_fetch", "file_search", "code_interpreter", "code_execution", "mcp")
+# What stands in the names of tools that a provider runs by itself: they look at the world outside.
+_LOOKING = re.compile("search|fetch|retriev|brows|code_|mcp|url_context|maps")
+# One that looks through the request's own tools.
+_LOOKING_WITHIN = "tool_search"
 # Members in which objects have no order. In others a model reads their members as they stand: it
 # writes those of a schema in the schema's order.
 _UNORDERED = frozenset({"messages", "input", "metadata", "logit_bias"})
@@ -44,24 +52,70 @@ _EXACT_DIGITS = 20
 
 
 def is_self_contained(request: Request) -> bool:
-    """Whether a request asks for nothing but an answer to what stands in it.
+    """Whether a request asks for nothing but an answer to what stands in it; see `outside`."""
+    return outside(request) is None
 
-    Not one that goes on with what its provider keeps, nor one whose provider is to keep the answer
-    because the client said so, nor one whose provider looks something up for it.
+
+def outside(request: Request) -> str | None:
+    """What a request asks for beside an answer to what stands in it, for people; None: nothing.
+
+    Something else asks one that goes on with what its provider keeps, one whose provider is to keep
+    the answer because the client said so, and one whose provider looks something up for it, or
+    looks at what stands at an address.
     """
     body = request.body if request.native is None else request.native.body
     operation = request.operation
-    if any(body.get(name) for name in _ELSEWHERE.get(operation, ())):
-        return False
+    for name in _ELSEWHERE.get(operation, ()):
+        if body.get(name) not in _NO:
+            return f"`{name}` has its provider use what it keeps or looks up"
     if operation in _STORING and body.get("store") is True:
-        return False
+        return "`store` has its provider keep the answer"
     tools = body.get("tools")
-    return not (isinstance(tools, list) and any(map(_looks, tools)))
+    if isinstance(tools, list) and any(map(_looks, tools)):
+        return "one of `tools` is run by its provider"
+    if any(_points_elsewhere(body.get(name)) for name in _SAYING):
+        return "a message shows what stands at an address"
+    return None
 
 
 def _looks(tool: object) -> bool:
-    kind = tool.get("type") if isinstance(tool, dict) else None
-    return isinstance(kind, str) and kind.startswith(_LOOKING)
+    if not isinstance(tool, dict):
+        return False
+    kind = tool.get("type")
+    if isinstance(kind, str):
+        return not kind.startswith(_LOOKING_WITHIN) and _LOOKING.search(kind) is not None
+    # Those of clients have a name; others are called by their only member (`google_search`).
+    return "name" not in tool and any(map(_LOOKING.search, tool))
+
+
+def _points_elsewhere(turns: object) -> bool:
+    """Whether messages show what stands at an address, where another thing stands tomorrow."""
+    if not isinstance(turns, list):
+        return False
+    for turn in turns:
+        if not isinstance(turn, dict):
+            continue
+        # A result of a tool has parts of its own, under one of these names.
+        for name in ("content", "output"):
+            parts = turn.get(name)
+            if isinstance(parts, list) and (
+                _points_elsewhere(parts) or any(_is_remote(part) for part in parts)
+            ):
+                return True
+    return False
+
+
+def _is_remote(part: object) -> bool:
+    """Whether a part of a message is an address: of an image, a file, a video, a sound."""
+    if not isinstance(part, dict):
+        return False
+    for name, value in part.items():
+        if name in _WORDS:
+            continue
+        at = value.get("url") if isinstance(value, dict) else value if "url" in name else None
+        if isinstance(at, str) and not at.startswith("data:"):
+            return True
+    return False
 
 
 def is_exact(request: Request) -> bool:

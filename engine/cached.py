@@ -124,6 +124,9 @@ class Generations(Protocol):
     def of(self, tenant: str) -> int:
         """The number now; nanoseconds."""
 
+    def close(self) -> None:
+        """Let go of everything."""
+
     def raise_(self, tenant: str | None) -> None:
         """Let it be another one; None: of every tenant."""
 

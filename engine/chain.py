@@ -78,8 +78,8 @@ class Journey:
     `guards` are the compiled `when` conditions of hops, by the hop's identity. `limits` names, by
     target id, the limit that keeps it out. `sets` is written over the client's body for every hop.
     `ends_at` is the request's deadline by the loop's clock, once the walk has begun. `till` is
-    where its attempts are paid. `ttl_us` is for how long its answer may be given again (None: not
-    at all), `recall` then its way past the cache.
+    where its attempts are paid. `recall` is its way past the cache, None where its answer may not
+    be given again; `bypass` then says why.
     """
 
     request: Request
@@ -96,7 +96,7 @@ class Journey:
     attempts: list[Attempt] = field(default_factory=list)
     providers: Mapping[str, Provider] = field(default_factory=dict)
     ends_at: float = math.inf
-    ttl_us: int | None = None
+    bypass: str | None = None
     recall: Recall | None = None
 
 
@@ -341,6 +341,7 @@ class Chain:
                 number=0,
                 started_us=began_us,
                 took_us=took_us,
+                reason=_given_before(began_us - found.stored_us),
                 payer=stop.payer,
             )
         )
@@ -761,6 +762,15 @@ def _broke(attempt: Attempt, call: Call) -> None:
 def took_us(attempt: Attempt, request: Request) -> int:
     """How long an attempt has lasted. The loop's own clock may only count milliseconds."""
     return _utc_us(request) - attempt.started_us
+
+
+def _given_before(age_us: int) -> str:
+    """How old an answer is that was given before; a clock that was ahead makes it no younger."""
+    if age_us <= 0:
+        return "made for another meanwhile"
+    seconds, minutes = age_us // 1_000_000, age_us // 60_000_000
+    age = f"{seconds} s" if minutes < 2 else f"{minutes} min"
+    return f"given before, {age if minutes < 120 else f'{minutes // 60} h'} ago"
 
 
 def _utc_us(request: Request) -> int:

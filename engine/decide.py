@@ -27,8 +27,8 @@ from turnout.dsl.schema import Target, Value
 from turnout.dsl.snapshot import Snapshot
 from turnout.dsl.walk import reads
 
-from . import tokens
-from .cache_key import is_self_contained
+from . import bypass, tokens
+from .cache_key import outside
 from .embedding import keys_of, leave_out
 from .names import Names
 from .observed import Observed
@@ -155,24 +155,28 @@ class Decider:
         """The limit that keeps a target of the program out of a request; None if none does."""
         return self._gate.excluding(target, self._evaluate(seen))
 
-    def ttl_us(self, seen: Observed, sets: Sets) -> int | None:
-        """For how long an answer to a request may be given again; None: not at all.
+    def withheld(self, seen: Observed, sets: Sets) -> str | None:
+        """Why an answer to a request may not be given again, for people; None: it may.
 
-        Where the policy does not say `only`: of what asks for no chance, and of embeddings.
+        Where the policy does not say `only`, it may if it asks for no chance, or for embeddings.
         """
         cache = self.program.cache
-        if cache is None or not is_self_contained(seen.request):
-            return None
+        if cache is None:
+            return bypass.NO_SECTION
+        if (beside := outside(seen.request)) is not None:
+            return beside
         value_of = self._evaluate(seen)
         try:
             if cache.only is None:
-                may = _leaves_nothing_to_chance(seen.request, sets)
-            else:
-                may = value_of(cache.only) is True
-            may = may and (cache.never is None or value_of(cache.never) is not True)
+                if not _leaves_nothing_to_chance(seen.request, sets):
+                    return bypass.BY_CHANCE
+            elif value_of(cache.only) is not True:
+                return bypass.NOT_ONLY
+            if cache.never is not None and value_of(cache.never) is True:
+                return bypass.NEVER
         except NotFetched:
-            return None  # it is about what no rule asked for
-        return cache.ttl_us if may else None
+            return bypass.NOT_FETCHED
+        return None
 
     def _evaluate(self, seen: Observed) -> Evaluate:
         def value_of(term: Term) -> Value | None:

@@ -20,7 +20,7 @@ from turnout.dsl.interpret.traced import trace as traced
 from turnout.dsl.schema import Type, Value
 from turnout.dsl.units import format_value
 
-from . import tokens, trace
+from . import bypass, tokens, trace
 from .accounts import Accounts
 from .alerts import Watched
 from .audit import Audit, Event, Unheard
@@ -427,12 +427,19 @@ class Gateway:
         A copy is sent only if somebody is asked.
         """
         journey, cache = passage.journey, self._cache
-        if cache is not None:
-            clause = passage.decision.clause
+        if cache is None:
+            journey.bypass = journey.bypass or bypass.NO_CACHE
+        else:
+            program, clause = journey.program, passage.decision.clause
+            ttl_us = None
+            if journey.bypass is None and program.cache is not None:
+                ttl_us = program.cache.ttl_us
             with self._recorded(passage):
                 journey.recall = cache.recall(
-                    journey.program, clause, journey.request, journey.sets, journey.ttl_us
+                    program, clause, journey.request, journey.sets, ttl_us
                 )
+            if journey.recall is None and journey.bypass is None:
+                journey.bypass = bypass.of_client(journey.request)
         if journey.recall is None:
             self._copy(passage)
         else:
@@ -523,7 +530,7 @@ class Gateway:
             till=self._till(seen.request, decision.program, sets),
             limits=found.limits,
             sets=sets,
-            ttl_us=live.decider.ttl_us(seen, sets),
+            bypass=live.decider.withheld(seen, sets),
         )
         return Passage(self, decision, journey, seen.live.id, fetched.attempts, look, fetched.slips)
 
@@ -681,6 +688,10 @@ class Gateway:
         decision = live.decider.decide(seen)
         verdict = traced(decision.program, decision.snapshot)
         clause, found = decision.clause, decision.destination
+        sets = NOTHING_SET if clause is None else clause.plan.sets
+        why = live.decider.withheld(seen, sets)
+        if why is None:
+            why = bypass.NO_CACHE if self._cache is None else bypass.of_client(request)
         kept_out = {target: told for target, (told, _) in _barred(live, decision).items()}
         led = replace(found, limits={**kept_out, **found.limits})
         return {
@@ -691,6 +702,7 @@ class Gateway:
             "trail": verdict.to_json(),
             **explained(found, clause, decision.snapshot.today),
             "kept_out": [{"target": one, "reason": told} for one, told in kept_out.items()],
+            "cache": {"may": why is None, "reason": why},
         }
 
     async def costs(self, asked: Mapping[str, str]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ LOGGED: Mapping[str, tuple[str, ...]] = {
         "turns: error.strerror",
     ),
     "a file or folder of this machine": (
-        "answers: aside",
+        "answers: what",
         "answers: self._path",
         "board: self._folder",
         "current: self._path",

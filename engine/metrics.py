@@ -136,7 +136,7 @@ class Metrics:
         )
         self._asked_cache = Counter(
             "turnout_cache_requests",
-            "Requests that might be answered from the cache: `hit` or `miss`.",
+            "Requests that might be answered from the cache: `hit`, `miss`, `none` (refused).",
             ("result", "target", "tenant"),
             registry=registry,
         )
@@ -329,7 +329,11 @@ class Metrics:
 
     def _observe_cache(self, record: DecisionRecord, rule: str, target: str, tenant: str) -> None:
         if not was_saved(record):
-            self._asked_cache.labels("miss", target, tenant).inc()
+            # One that was refused, or whose client left before anybody was asked, missed nothing.
+            asked = any(
+                one.kind == "answer" and one.outcome in ("ok", "failed") for one in record.attempts
+            )
+            self._asked_cache.labels("miss" if asked else "none", target, tenant).inc()
             return
         name = (target, rule, tenant)
         found = self._of_hits.get(name)

@@ -24,7 +24,7 @@ from .provider import FAULTS, ProviderError
 from .purse import Slip
 from .rates import LIMITS
 from .record import Attempt, DecisionRecord, Late
-from .request import Reply, RequestError, StreamReply, Usage
+from .request import Operation, Reply, Request, RequestError, StreamReply, Usage
 from .settle import estimate, note, price
 from .shadow import Look
 
@@ -99,7 +99,9 @@ class Passage:
         if attempt.usage is None:
             attempt.usage = self._estimate(attempt, answered.answer.text)
         price(attempt, answered.target)
-        if (recall := self.journey.recall) is not None:
+        if (recall := self.journey.recall) is not None and _is_ended(
+            answered, self.journey.request
+        ):
             body, cost = answered.answer.body, attempt.cost_nano_usd
             usage, dropped, native = attempt.usage, attempt.dropped, answered.native
             recall.keep(body, answered.target.id, usage, cost, dropped, native=native)
@@ -332,6 +334,7 @@ class Passage:
             outcome=outcome,
             pulse_id=self._pulse_id,
             cache=self._cache,
+            cache_reason=self.journey.bypass if self.journey.recall is None else None,
             served=None if again is None else again.usage,
             saved_nano_usd=0 if again is None else again.cost_nano_usd,
             chosen=None if found.route is None else found.route.target,
@@ -390,6 +393,12 @@ class _Events(AsyncGenerator[bytes, None]):
             self._started = True
             await self._passage.unread(self._opened)
         await self._events.aclose()
+
+
+def _is_ended(answered: Answered, request: Request) -> bool:
+    """Whether the provider said itself that its answer is at its end; vectors have no other."""
+    is_list = request.operation is Operation.EMBEDDINGS
+    return is_list or answered.answer.finish_reason is not None
 
 
 def _failure(error: ProviderError) -> RequestError:

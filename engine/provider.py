@@ -181,6 +181,7 @@ class Answer:
 
     Of a call that is `native`, it is in the request's own protocol instead.
     `usage` None: the provider reported none. `text` is the output, for counting it then.
+    `finish_reason` None: the provider did not say why it ended, whatever the body says.
     `upstream_model` is the model name that the provider itself reported.
     """
 

@@ -89,7 +89,8 @@ class DecisionRecord:
     `route` is as written; `chosen` the target that it came to, as the policy names it. `limits`
     names, by target, the limit that kept it out. `mirror` is where a copy went, or was to go.
     `shadow` is what a second policy said of it, where there was one.
-    `cache` is `HIT`, `MISS`, or `BYPASS` where no answer might be given again. Of a hit, `served`
+    `cache` is `HIT`, `MISS`, or `BYPASS` where no answer might be given again, for the
+    `cache_reason`. Of a hit, `served`
     is what the answer had used when it was made, and `saved_nano_usd` what that had cost.
     """
 
@@ -119,6 +120,7 @@ class DecisionRecord:
     outcome: str = "ok"
     pulse_id: str | None = None
     cache: str = "BYPASS"
+    cache_reason: str | None = None
     chosen: str | None = None
     limits: dict[str, str] = field(default_factory=dict)
     mirror: str | None = None

@@ -73,7 +73,8 @@ def document(
     is None where the policy is no longer kept; `replayed` says whether it ends in the rule that
     was recorded, and it always should. Each of `hops` is an attempt or a skipped hop:
     `target outcome fault ms`, and what else is known. `tokens` and `cost` (decimal USD) are summed
-    over all attempts; `tokens` is None where no usage is known. Of an answer from the cache
+    over all attempts; `tokens` is None where no usage is known. `cache_reason` is why no answer
+    might be given again, None where one might. Of an answer from the cache
     `served` is what that had used, and `saved` what it had cost, when it was made. What
     `destination.explained` says is there too, worked out again, and None where the policy is no
     longer kept; `limits` are those of that day.
@@ -138,6 +139,7 @@ def document(
         "cost": format_usd(record.cost_nano_usd),
         "unconfirmed": format_usd(sum(one.unconfirmed_nano_usd for one in record.attempts)),
         "cache": record.cache,
+        "cache_reason": record.cache_reason,
         "served": None if record.served is None else _tokens([record.served]),
         "saved": format_usd(record.saved_nano_usd),
     }

@@ -220,6 +220,8 @@ def _sums(document: dict[str, Any]) -> list[list[str]]:
         cache += f", ${document['saved']} saved"
         cache += "" if served is None else f": {_counted(served)} given again"
         used = "none"
+    elif document["cache_reason"] is not None:
+        cache += f": {document['cache_reason']}"
     return [
         ["tokens", _counted(tokens) if tokens is not None else used],
         ["cost", cost],

@@ -441,6 +441,19 @@ def shared_answers(settings: Settings) -> tuple[Answers | None, Generations]:
     return store, generations
 
 
+def unreachable_answers(settings: Settings) -> str | None:
+    """Why no machine can share answers now, where several are to; None where all is well. Blocks.
+
+    Raises: SettingsError.
+    """
+    if (url := settings.secret(REDIS_URL)) is None:
+        return None
+    _answers_in_redis(url)
+    from turnout.engine.state.redis import unreachable
+
+    return unreachable(url)
+
+
 def _answers_in_redis(url: str) -> tuple[Answers, Generations]:
     KNOWN.learn(url)
     try:

@@ -58,6 +58,7 @@ class _Place:
     if_true: str = ""
     if_false: str = ""
     fine: tuple[bool, ...] = (True,)
+    remove: str = "remove it"
 
 
 def find(policy: tree.Policy, program: Program | None, today: int | None) -> Iterator[Diagnostic]:
@@ -100,8 +101,11 @@ def _of_requests(program: Program) -> Iterator[_Place]:
         )
     yield from (_Place(invariant.test) for invariant in program.invariants)
     if program.cache is not None:
-        both = (program.cache.only, program.cache.never)
-        yield from (_Place(term, fine=(True, False)) for term in both if term is not None)
+        follows, off = ", so nothing is ever given again", "remove `cache:`"
+        if program.cache.only is not None:
+            yield _Place(program.cache.only, if_false=follows, remove=off)
+        if program.cache.never is not None:
+            yield _Place(program.cache.never, if_true=follows, fine=(False,), remove=off)
 
 
 def _guards(hops: tuple[Hop, ...]) -> Iterator[_Place]:
@@ -153,7 +157,7 @@ def _found(term: Term, span: Span, constant: Const, place: _Place) -> Diagnostic
         return warning(CODE, f"`{text}` is always {told}{follows}", span, help)
     if term is not place.term:
         return warning(CODE, f"`{text}` changes nothing here", span, "remove it")
-    help = f"remove it, or give it a name to switch by: `let: {{is_on: {text}}}`"
+    help = f"{place.remove}, or give it a name to switch by: `let: {{is_on: {text}}}`"
     return warning(CODE, f"this is plain `{text}`{follows}", span, help)
 
 

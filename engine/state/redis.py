@@ -98,6 +98,23 @@ def open_redis(url: str) -> "tuple[RedisAnswers, RedisGenerations]":
     return RedisAnswers(url), RedisGenerations(url)
 
 
+def unreachable(url: str) -> str | None:
+    """Why the Redis at an address answers nobody now, and where that is; None: it does.
+
+    Waits a second at most. The user and the password of the address are not told.
+    """
+    server = _Server(url, WRITE_TIMEOUT_S)
+    try:
+        server.do("PING")
+    except CacheError as error:
+        told = urlsplit(url)
+        where = told.path if told.hostname is None else f"{told.hostname}:{told.port or 6379}"
+        return f"{where}: {str(error).removeprefix('Redis: ')}"
+    finally:
+        server.close()
+    return None
+
+
 def check_url(url: str) -> None:
     """Check an address: `redis://`, `rediss://` (TLS) or `unix://`.
 

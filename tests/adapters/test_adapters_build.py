@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -6,6 +7,7 @@ import pytest
 
 from turnout.adapters import PROVIDERS, build, key_variable
 from turnout.engine.provider import Fault, ProviderError
+from turnout.engine.request import OwnKey
 
 CHAT = b'{"choices":[{"message":{"content":"x"}}]}'
 MESSAGE = b'{"content":[]}'
@@ -40,6 +42,42 @@ async def test_a_base_url_is_a_prefix_and_nothing_but_the_path_is_added(
     await provider.answer(bench.chat())
     assert str(seen[0].url) == expected
     assert seen[0].method == "POST"
+
+
+def place_of(
+    headers: Mapping[str, str],
+    credential: str = "sk-gateways",
+    address: str = "https://api.openai.com/v1",
+) -> str:
+    return build("openai", "openai", address, headers, credential, NOWHERE).place
+
+
+def test_another_address_or_another_value_of_a_header_is_another_place() -> None:
+    here = place_of({"openai-project": "one"})
+    assert here == place_of({"OpenAI-Project": "one"})
+    others = [
+        place_of({"openai-project": "two"}),
+        place_of({"openai-project": "one", "x-pool": "eu"}),
+        place_of({"openai-projec": "tone"}),
+        place_of({}),
+        place_of({"openai-project": "one"}, address="https://api.openai.com/v2"),
+    ]
+    assert len({here, *others}) == len(others) + 1
+    assert not any(value in here for value in ("one", "sk-gateways"))
+
+
+def test_a_renewed_credential_is_no_other_place() -> None:
+    assert place_of({}) == place_of({}, "sk-renewed")
+    assert place_of({"Authorization": "Bearer a"}) == place_of({"authorization": "Bearer b"})
+
+
+def test_a_callers_key_takes_along_no_header_of_the_gateways() -> None:
+    key = OwnKey("openai", "sk-callers")
+    theirs = [
+        build("openai", "openai", None, headers, "sk-gateways", NOWHERE).owned(key)
+        for headers in ({}, {"openai-project": "one"}, {"openai-project": "two"})
+    ]
+    assert len({one.place for one in theirs if one is not None}) == 1 and None not in theirs
 
 
 @pytest.mark.parametrize(

@@ -702,6 +702,17 @@ REASONS = st.text(max_size=12) | st.sampled_from(
 )
 
 
+@pytest.mark.parametrize("choice", [{}, {"finish_reason": None}, {"finish_reason": 5}])
+async def test_an_answer_without_a_finish_reason_is_said_to_have_none(
+    bench: Any, choice: dict[str, Any]
+) -> None:
+    message = {"message": {"role": "assistant", "content": "x"}}
+    whole = {"choices": [{**message, "finish_reason": "stop"}, {"index": 1, **message, **choice}]}
+    answer = await bench.answering("openai", orjson.dumps(whole)).answer(bench.chat())
+    assert orjson.loads(answer.body)["choices"][1]["finish_reason"] == "stop"
+    assert answer.finish_reason is None
+
+
 @given(REASONS.filter(lambda reason: reason not in ("error", "abort", "aborted", "cancelled")))
 async def test_no_finish_reason_reaches_the_client_that_it_does_not_know(
     bench: Any, reason: str

@@ -12,6 +12,7 @@ from turnout.engine.state.answers import FILE, SqliteAnswers
 from turnout.engine.state.board import FOLDER
 from turnout.engine.state.database import open_database
 from turnout.engine.state.generations import SharedGenerations
+from turnout.settings import DEMO_FOLDER
 
 from .conftest import Ran
 
@@ -148,10 +149,72 @@ def test_looking_makes_nothing(
     turnout: Callable[[str], Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TURNOUT_HOME", str(tmp_path / "none"))
-    assert turnout("cache stats").out == "no answers are kept\n"
-    ran = turnout("cache invalidate '*'")
-    assert (ran.status, ran.out) == (2, "") and "there are no answers" in ran.err
+    for line in ("cache stats", "cache stats --format json", "cache invalidate '*'"):
+        ran = turnout(line)
+        assert (ran.status, ran.out) == (2, "") and "there are no answers" in ran.err
+        assert "set TURNOUT_HOME to the folder that the gateway runs with" in ran.err
     assert not (tmp_path / "none").exists()
+
+
+def test_a_home_in_which_nothing_is_kept_yet_is_no_mistake(
+    turnout: Callable[[str], Ran], home: Path
+) -> None:
+    ran = turnout("cache stats")
+    assert (ran.status, ran.out, ran.err) == (0, "no answers are kept\n", "")
+    assert not (home / FILE).exists()
+
+
+def test_an_empty_home_says_where_the_demo_s_answers_are(
+    turnout: Callable[[str], Ran], home: Path
+) -> None:
+    demo = home / DEMO_FOLDER
+    demo.mkdir()
+    (demo / FILE).touch()
+    assert f"`TURNOUT_HOME={demo}`" in turnout("cache stats").out
+    assert json.loads(turnout("cache stats --format json").out)["answers"] == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("cache stats", "`TURNOUT_HOME={}`"),
+        ("cache invalidate '*'", "`TURNOUT_HOME={}`"),
+        ("costs", "`--journal {}`"),
+    ],
+)
+def test_where_only_the_demo_ran_its_home_is_named(
+    turnout: Callable[[str], Ran],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    named: str,
+) -> None:
+    demo = tmp_path / "of_demo" / DEMO_FOLDER
+    open_database(demo).close()
+    monkeypatch.setenv("TURNOUT_HOME", str(demo.parent))
+    ran = turnout(line)
+    assert (ran.status, ran.out) == (2, "")
+    assert named.format(demo) in ran.err
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            "'*' --tenant acmee",
+            "removed 0 answers of the tenant `acmee`\nthe tenant `acmee` has no answers, and "
+            "others have 4 answers: name whose with `--tenant`, or take `--all-tenants`\n",
+        ),
+        ("rule:none --tenant acme", "removed 0 answers of the tenant `acme`\n"),
+        ("rule:none --all-tenants", "removed 0 answers of all tenants\n"),
+    ],
+)
+def test_a_tenant_without_answers_is_told_that_others_have_some(
+    turnout: Callable[[str], Ran], kept: SqliteAnswers, line: str, told: str
+) -> None:
+    ran = turnout(f"cache invalidate {line}")
+    assert (ran.status, ran.out) == (0, told)
+    assert left(kept) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

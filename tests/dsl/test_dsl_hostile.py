@@ -159,6 +159,8 @@ def test_a_slip_in_a_condition_is_marked_with_its_fix(
         (f"{HEAD}require: region == 'eu'\n", (3, 10), "write `[{name: "),
         (f"{HEAD}providers: {{x: 'http://h/v1'}}\n", (3, 16), "write `{base_url: http://h/v1}`"),
         (f"{HEAD}cache: 1h\n", (3, 8), "write `{ttl: 1h}`"),
+        (f"{HEAD}cache: {{ttl: 0}}\n", (3, 14), "remove `cache:` where nothing is to be kept"),
+        (f"{HEAD}cache: {{ttl: 0s}}\n", (3, 14), "remove `cache:` where nothing is to be kept"),
         (f"{HEAD}deadline: 5000\n", (3, 11), "write `5000s` or `5000ms`"),
         (f"{HEAD}timezone: Berlin\n", (3, 11), "write `Europe/Berlin`"),
         (f"{HEAD}name: a\n", (3, 1), "indent it below the rule"),

@@ -101,7 +101,11 @@ def test_a_constant_in_a_definition_is_told_once_where_it_is_written(language: L
         ("require: [{name: a, when: true, target: vision}]", []),
         ("fallback_chain: [{to: openai/gpt-4o, when: false}]", ["false"]),
         ("fallback_chain: [{to: openai/gpt-4o, when: true}]", []),
-        ("cache: {only: false}", []),
+        ("cache: {only: true}", []),
+        ("cache: {only: false}", ["false"]),
+        ("let: {open: false}\ncache: {only: open, never: not open}", []),
+        ("cache: {only: true, never: false}", []),
+        ("cache: {only: true, never: true}", ["true"]),
         ("cache: {never: 1 == 1}", ["1 == 1"]),
         ("invariants: [{name: a, never: 1 == 2}]", ["1 == 2"]),
     ],
@@ -110,6 +114,13 @@ def test_limits_hops_and_the_cache_are_looked_at_too(
     language: Language, section: str, marks: list[str]
 ) -> None:
     assert marked(language, "RP118", language.one_rule("stream", section)) == marks
+
+
+@pytest.mark.parametrize("section", ["{only: false}", "{never: true}", "{only: 1 == 2}"])
+def test_a_cache_that_keeps_nothing_is_told_as_one(language: Language, section: str) -> None:
+    (finding,) = found(language, "RP118", language.one_rule("stream", f"cache: {section}"))
+    assert finding.message.endswith(", so nothing is ever given again")
+    assert finding.help and not finding.help.startswith("remove it")
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,20 @@ def test_all_that_the_demo_and_the_gateway_make_is_closed_to_others(
     assert "is open to others" not in served.log.read_text()
 
 
+def test_answers_that_nobody_reads_any_more_and_a_redis_that_is_not_there_are_told_at_the_start(
+    serve: Callable[..., Served], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir(0o700)
+    (home / "cache.db").touch(0o600)
+    url = "redis://me:secret@127.0.0.1:1"
+    served = serve(RULE, "--workers", "2", TURNOUT_CACHE_DISK_BYTES="0", TURNOUT_REDIS_URL=url)
+    told = served.log.read_text()
+    assert told.count(f"answers of before are still in `{home}/cache.db`") == 1
+    assert told.count("TURNOUT_REDIS_URL: 127.0.0.1:1: it cannot be reached") == 1
+    assert "secret" not in told
+
+
 @pytest.mark.parametrize("mode", [0o755, 0o770])
 def test_a_home_that_is_open_to_others_is_told_at_the_start(
     serve: Callable[..., Served], tmp_path: Path, mode: int

@@ -361,16 +361,3 @@ def test_hold_stays_after_the_reason_has_gone(
     held = [key for key in got.trace["values"] if key.startswith("held(")]
     assert [got.trace["values"][key] for key in held] == [True]
     assert got.trace["replayed"] is True
-
-
-def test_serve_says_what_it_does_not_enforce_yet(serve: Callable[..., Any], addresses: str) -> None:
-    served = serve(
-        "routing_policy: [{name: all, route: groq/llama-3-8b}]\n"
-        "tenants: {acme: {rpm: 60}}\n"
-        "budgets: [{name: team, scope: team, limit: $20/day}]\n"
-        "cache: {ttl: 1h}\n" + addresses
-    )
-    said = [line for line in served.log.read_text().splitlines() if "turnout: warning:" in line]
-    assert [line.partition("warning: ")[2].partition(" ")[0] for line in said] == [
-        "`cache:`",
-    ]

@@ -61,6 +61,9 @@ class Numbers:
     def of(self, tenant: str) -> int:
         return self.everybodys * 1000 + self.numbers.get(tenant, 0)
 
+    def close(self) -> None:
+        pass
+
     def raise_(self, tenant: str | None) -> None:
         if tenant is None:
             self.everybodys += 1

@@ -41,6 +41,9 @@ class Fixed:
         self.asked()
         return number
 
+    def close(self) -> None:
+        pass
+
     def raise_(self, tenant: str | None) -> None:
         self.number += 1
 

@@ -16,7 +16,13 @@ import redis
 from tests.engine.answering import FOREVER_US, a_body, a_key, an_answer
 from turnout.engine.cached import CacheError, Invalidation, Store
 from turnout.engine.state import redis as module
-from turnout.engine.state.redis import RedisAnswers, RedisGenerations, check_url, open_redis
+from turnout.engine.state.redis import (
+    RedisAnswers,
+    RedisGenerations,
+    check_url,
+    open_redis,
+    unreachable,
+)
 
 KEY = a_key(0)
 ANSWER = an_answer(a_body(KEY, 0))
@@ -375,6 +381,14 @@ def test_a_redis_that_ends_is_an_error_until_it_is_back(tmp_path: Path) -> None:
     numbers.close()
     assert numbers.of("acme") < 0
     server.end()
+
+
+def test_a_redis_that_nobody_answers_for_is_told_without_its_password(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    assert unreachable(server.url) is None
+    server.end()
+    assert unreachable("redis://me:secret@127.0.0.1:1/2") == "127.0.0.1:1: it cannot be reached"
+    assert unreachable("unix://me:secret@/no/such") == "/no/such: it cannot be reached"
 
 
 def test_a_redis_that_is_full_is_an_error(tmp_path: Path) -> None:

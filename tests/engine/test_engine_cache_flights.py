@@ -1,6 +1,7 @@
 """Requests that ask the same at the same time: one makes the answer, on a clock turned by hand."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import Awaitable
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from turnout.engine import cache
 from turnout.engine.cache import FLIGHT_PATIENCE_S, READ_PATIENCE_S, Cache
 from turnout.engine.cached import CachedAnswer, CacheError, Invalidation, Key
+from turnout.engine.request import RequestError
 
 from .recalled import OTHER, PROVIDER, TARGET, Numbers, Shelf, Worker, keep, turned
 
@@ -85,6 +87,30 @@ def test_where_the_client_leaves_the_next_one_makes_the_answer() -> None:
         assert sorted(one is not None for one in found) == [False, True, True, True, True]
         for one in followers:
             one.close()
+        assert clean(worker.cache)
+
+    turned(play())
+
+
+def test_of_those_who_wait_for_one_that_asks_for_kept_answers_only_one_makes_it() -> None:
+    async def play() -> None:
+        shelf = Shelf(Numbers())
+        worker = Worker(shelf, shelf.numbers)
+        worker.readers.holds = True
+        only = worker.recall(headers={"cache-control": "only-if-cached"})
+        (asking,) = await waiting(worker.find(only))
+        recalls = [worker.recall() for _ in range(10)]
+        others = await waiting(*map(worker.find, recalls))
+        worker.readers.holds = False
+        worker.readers.let_go()
+        with pytest.raises(RequestError):
+            await asking
+        only.close()
+        await waiting()
+        (leads,) = [recall for recall, one in zip(recalls, others, strict=True) if one.done()]
+        keep(leads)
+        leads.close()
+        assert sum(one is not None for one in await asyncio.gather(*others)) == 9
         assert clean(worker.cache)
 
     turned(play())
@@ -337,6 +363,19 @@ def test_a_broken_store_is_left_alone_longer_and_longer_and_said_once(
     assert told == ["the shared cache is left alone for 1 s: the disk is gone"]
 
 
+def test_a_store_that_fails_is_told_by_the_cache_alone(caplog: pytest.LogCaptureFixture) -> None:
+    async def play() -> None:
+        shelf = Shelf(Numbers(), fails=CacheError("gone"))
+        worker = Worker(shelf, shelf.numbers)
+        assert await worker.ask() is None
+        await asyncio.sleep(0)
+        gc.collect()
+        await asyncio.sleep(0)
+
+    turned(play())
+    assert {one.name for one in caplog.records} == {"turnout.cache"}
+
+
 def test_requests_that_ask_a_broken_store_together_count_as_one_failure() -> None:
     async def play() -> None:
         shelf = Shelf(Numbers())
@@ -397,8 +436,9 @@ def test_while_nothing_can_be_kept_nobody_waits_for_what_another_worker_makes() 
         assert worker.cache.health()["store"] == "left alone"
         makes = other.recall(model="another")
         assert await other.find(makes) is None and len(shelf.claims) == 1
-        assert await seconds_of(worker.find(worker.recall(model="another"))) == (None, 0.0)
-        assert await worker.find(worker.recall(model="a third")) is None
+        recall = worker.recall(model="another")
+        assert await seconds_of(worker.find(recall)) == (None, 0.0)
+        recall.close()
         assert [*shelf.claims.values()] == ["b"]
         # What was kept before is given all the same; and once more can be kept, all is as before.
         shelf.put_fails, worker.cache._writes._left_alone_until = None, 0.0
@@ -562,6 +602,24 @@ def test_what_the_store_gave_while_it_was_invalidated_is_not_remembered() -> Non
         other.readers.holds = False
         shelf.kept.clear()
         assert await other.ask(b"new") is None
+
+    turned(play())
+
+
+def test_a_claim_that_an_invalidation_left_over_ends_with_the_answer_of_another_worker() -> None:
+    async def play() -> None:
+        shelf = Shelf(Numbers())
+        worker, other = Worker(shelf, shelf.numbers, "a"), Worker(shelf, shelf.numbers, "b")
+        slow = worker.recall()
+        assert await worker.find(slow) is None and [*shelf.claims.values()] == ["a"]
+        worker.cache.invalidate(Invalidation("all", "*", None))
+        impatient = other.recall()
+        assert await other.find(impatient, 0.0) is None
+        keep(impatient, b"new")
+        assert await worker.ask() == b"new"
+        keep(slow, b"old")
+        slow.close()
+        assert shelf.claims == {} and clean(worker.cache)
 
     turned(play())
 

@@ -13,7 +13,7 @@ import pytest
 from turnout.adapters.scripted import Pause, Scripted, said, spoken
 from turnout.dsl.check import compile_policy
 from turnout.dsl.source import Source
-from turnout.engine.cache import Cache
+from turnout.engine.cache import Cache, Recall
 from turnout.engine.catalog import language_schema
 from turnout.engine.counter import Counter
 from turnout.engine.draw import Draw
@@ -174,6 +174,72 @@ async def test_a_hit_costs_nothing_and_says_what_was_saved(bench: Any) -> None:
     assert len(groq.calls) == 1 and one.is_clean
 
 
+async def test_a_hit_says_how_old_its_answer_is(bench: Any, monkeypatch: Any) -> None:
+    one = await bench(Scripted("groq", [said("hello")]))
+    for _ in range(3):
+        await one.ask()
+    (kept,) = (answer.answer for answer in one.cache._memory.values())
+    ages = {0: "0 s", 90: "90 s", 150: "2 min", 9_000: "2 h"}
+    told = []
+    for age_s in ages:
+        later = replace(kept, stored_us=kept.stored_us - age_s * 1_000_000)
+        monkeypatch.setattr(Recall, "find", found(later))
+        await one.ask()
+        told.append(one.records[-1].attempts[0].reason)
+    assert told == [f"given before, {age} ago" for age in ages.values()]
+    monkeypatch.setattr(Recall, "find", found(replace(kept, stored_us=2**62)))
+    await one.ask()
+    assert one.records[-1].attempts[0].reason == "made for another meanwhile"
+
+
+def found(answer: Any) -> Any:
+    async def find(recall: Recall, *_: Any, **__: Any) -> Any:
+        recall.result = "HIT"
+        return answer
+
+    return find
+
+
+ONLY_LITTLE = RULES + "cache: {only: max_tokens < 100, never: max_tokens < 30}\n"
+NO_STORE = {"x-turnout-cache": "no-store"}
+WHY = [
+    (POLICY, {}, {"temperature": 1}, "no explicit temperature 0"),
+    (RULES, {}, {}, "the policy has no `cache:`"),
+    (POLICY, NO_STORE, {}, "the client said `no-store`"),
+    (POLICY, {"cache-control": "no-store"}, {}, "the client said `no-store`"),
+    (ONLY_LITTLE, {}, {"max_tokens": 200}, "`only` is not true"),
+    (ONLY_LITTLE, {}, {"max_tokens": 20}, "`never` is true"),
+    (POLICY, {}, {"store": True}, "`store` has its provider keep the answer"),
+    (POLICY, {}, {"tools": [{"type": "web_search"}]}, "one of `tools` is run by its provider"),
+    (POLICY, {}, {"plugins": [1]}, "`plugins` has its provider use what it keeps or looks up"),
+]
+
+
+@pytest.mark.parametrize(("policy", "headers", "body", "why"), WHY, ids=range(len(WHY)))
+async def test_a_record_and_an_explanation_say_why_no_answer_may_be_given_again(
+    bench: Any, policy: str, headers: dict[str, str], body: dict[str, Any], why: str
+) -> None:
+    one = await bench(Scripted("groq", [said("hello")]), policy=policy)
+    assert await one.ask(headers=headers, **body) == "BYPASS"
+    assert one.records[-1].cache_reason == why
+    told = await one.gateway.explain(one.request(headers=headers, **body))
+    assert told["cache"] == {"may": False, "reason": why}
+
+
+async def test_a_body_that_says_a_thing_twice_is_told_as_the_reason(bench: Any) -> None:
+    one = await bench(Scripted("groq", [said("hello")]))
+    assert await one.ask(replace(one.request(), raw=b'{"seed":1,"seed":2}')) == "BYPASS"
+    assert one.records[-1].cache_reason == "its body can be read in more than one way"
+
+
+async def test_what_may_be_given_again_has_no_reason_why_not(bench: Any) -> None:
+    one = await bench(Scripted("groq", [said("hello")]))
+    told = await one.gateway.explain(one.request())
+    assert told["cache"] == {"may": True, "reason": None}
+    assert [await one.ask() for _ in range(2)] == ["MISS", "HIT"]
+    assert [record.cache_reason for record in one.records] == [None, None]
+
+
 async def test_whole_and_streamed_answers_are_given_for_each_other(bench: Any) -> None:
     one = await bench(Scripted("groq", [said("hello"), spoken("go", "od", "bye")]))
     assert await one.ask(text="a") == "MISS"
@@ -189,6 +255,14 @@ async def test_whole_and_streamed_answers_are_given_for_each_other(bench: Any) -
     assert orjson.loads(whole.body)["choices"][0]["message"]["content"] == "goodbye"
     assert [record.cache for record in one.records] == ["MISS", "MISS", "HIT", "HIT"]
     assert one.is_clean
+
+
+async def test_an_answer_whose_provider_does_not_say_that_it_ended_is_not_kept(bench: Any) -> None:
+    # Its adapter writes a reason all the same, which clients need.
+    groq = Scripted("groq", [replace(said(text), finish_reason=None) for text in "ab"])
+    one = await bench(groq)
+    assert [await one.ask() for _ in range(2)] == ["MISS", "MISS"]
+    assert len(groq.calls) == 2 and one.is_clean
 
 
 async def test_a_hit_is_recorded_once_whether_its_stream_is_read_or_not(bench: Any) -> None:

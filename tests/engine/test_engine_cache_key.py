@@ -443,9 +443,38 @@ def test_what_says_nothing_of_the_answer_is_no_part_of_the_target() -> None:
 
 # --- what asks for more than an answer -----------------------------------------------------------
 
+
+def said(type: str, **part: Any) -> dict[str, Any]:
+    """A body with a message of one part."""
+    return {"messages": [{"role": "user", "content": [{"type": type, **part}]}]}
+
+
 ELSEWHERE: list[tuple[Operation, dict[str, Any]]] = [
     (Operation.CHAT, {"store": True}),
     (Operation.CHAT, {"web_search_options": {"search_context_size": "low"}}),
+    (Operation.CHAT, {"web_search_options": {}}),
+    (Operation.CHAT, {"search_parameters": {}}),
+    (Operation.CHAT, {"plugins": [{"id": "web"}]}),
+    (Operation.CHAT, {"tools": [{"google_search": {}}]}),
+    (Operation.CHAT, {"tools": [{"type": "browser_search"}]}),
+    (Operation.RESPONSES, {"tools": [{"type": "x_search"}]}),
+    (Operation.CHAT, said("image_url", image_url={"url": "https://a.test/now.png"})),
+    (Operation.CHAT, said("image_url", image_url="http://a.test/now.png")),
+    (Operation.CHAT, said("video_url", video_url={"url": "HTTPS://a.test/now.mp4"})),
+    (Operation.RESPONSES, {"input": said("input_image", image_url="s3://a/b")["messages"]}),
+    (Operation.RESPONSES, {"input": said("input_file", file_url="https://a.test")["messages"]}),
+    (
+        Operation.RESPONSES,
+        {"input": [{"output": [{"type": "input_image", "image_url": "https://a.test"}]}]},
+    ),
+    (Operation.MESSAGES, said("image", source={"type": "url", "url": "https://a.test/now.png"})),
+    (
+        Operation.MESSAGES,
+        said(
+            "tool_result",
+            content=[{"type": "document", "source": {"type": "url", "url": "https://a.test"}}],
+        ),
+    ),
     (Operation.RESPONSES, {"previous_response_id": "resp_1"}),
     (Operation.RESPONSES, {"conversation": "conv_1"}),
     (Operation.RESPONSES, {"conversation": {"id": "conv_1"}}),
@@ -477,6 +506,13 @@ WITHIN: list[tuple[Operation, dict[str, Any]]] = [
     (Operation.CHAT, {"tools": [None, "web_search", {"type": None}]}),
     (Operation.COMPLETIONS, {"prompt": "of a completion"}),
     (Operation.RESPONSES, {"previous_response_id": None, "background": False, "store": False}),
+    (Operation.CHAT, said("image_url", image_url={"url": "data:image/png;base64,AA=="})),
+    (Operation.CHAT, said("text", text="https://a.test")),
+    (Operation.CHAT, {"messages": "x", "plugins": [], "tools": [{"functions": {}}]}),
+    (Operation.CHAT, {"messages": [1, {"content": [1, {"image_url": None}]}]}),
+    (Operation.MESSAGES, said("tool_use", name="a", input={"url": "https://a.test"})),
+    (Operation.MESSAGES, said("image", source={"type": "base64", "data": "AA=="})),
+    (Operation.MESSAGES, {"tools": [{"type": "tool_search_tool_bm25_20251119"}]}),
     (Operation.MESSAGES, {"tools": [{"name": "web_search", "input_schema": {}}]}),
     (Operation.MESSAGES, {"tools": [{"type": "custom", "name": "a"}, {"type": "bash_20250124"}]}),
 ]

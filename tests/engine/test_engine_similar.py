@@ -257,7 +257,9 @@ def test_many_examples_go_in_several_calls_and_many_numbers_off_the_loop(
 ) -> None:
     provider.answer_with = lambda texts: [[1.0] * 300 for _ in texts]
     examples = tuple(f"example {number}" for number in range(300))
-    fetched = run(fetch(Embedder(program(examples=examples), {"local": provider}), request()))
+    # So many numbers take a busy machine a while; a late answer would be none.
+    asked = program(timeout_us=30_000_000, examples=examples)
+    fetched = run(fetch(Embedder(asked, {"local": provider}), request()))
     assert sorted(map(len, provider.asked)) == [1, 45, 128, 128]
     assert fetched.scores[KEY] == 10_000
 

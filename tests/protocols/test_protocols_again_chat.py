@@ -363,6 +363,23 @@ def test_what_cannot_be_put_together_is_not(events: list[bytes]) -> None:
     assert CHAT.whole(events, None) is None
 
 
+@pytest.mark.parametrize(
+    ("reasons", "complete"),
+    [(["length", "stop"], False), (["stop", "stop"], True), (["stop", "length"], False)],
+)
+def test_what_was_cut_short_once_stays_so(reasons: list[str], complete: bool) -> None:
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    events = [
+        b"data: %b\n\n"
+        % orjson.dumps(
+            {**head, "choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": one}]}
+        )
+        for one in [None, *reasons]
+    ]
+    whole = CHAT.whole(events, None)
+    assert whole is not None and CHAT.is_complete(whole) is complete
+
+
 def test_calls_that_come_in_turns_are_told_apart() -> None:
     def call(index: int, arguments: str, **members: Any) -> bytes:
         function = {"arguments": arguments, **members.pop("function", {})}

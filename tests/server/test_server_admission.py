@@ -68,7 +68,9 @@ def counted(served: Any, reason: str) -> float:
 
 def test_every_route_that_takes_a_body_is_in_the_table_of_admission() -> None:
     taken = {route.path for route in ROUTES if route.method == "POST"}
-    assert {path for path in taken if not path.startswith("/v1/admin/")} == set(BODIES)
+    # Where operators set something right, there is always room.
+    asked = {path for path in taken if not path.startswith(("/v1/admin/", "/v1/cache/"))}
+    assert asked == set(BODIES)
 
 
 @pytest.mark.parametrize("path", BODIES)

@@ -122,6 +122,21 @@ async def test_nothing_goes_where_it_is_not_clear_what_or_it_is_another_s(
     assert (response.status_code, error["code"], error["param"]) == (status, code, param)
 
 
+async def test_a_key_that_only_reads_is_told_what_taking_answers_back_takes(
+    serve: Any, stub_gateway: Any, keys: Keys
+) -> None:
+    async with (
+        serving(serve, stub_gateway, keys, Auth.KEYS) as served,
+        httpx.AsyncClient(base_url=served.url) as client,
+    ):
+        headers = bearer(keys.texts["read"])
+        response = await client.post("/v1/cache/invalidate", json={"pattern": "*"}, headers=headers)
+        assert served.gateway.invalidated == []
+    message = response.json()["error"]["message"]
+    assert response.status_code == 403
+    assert "lacks the scope `ai:write`" in message and "take back what is kept" in message
+
+
 async def test_a_stranger_neither_sees_nor_removes_anything(
     serve: Any, stub_gateway: Any, keys: Keys
 ) -> None:

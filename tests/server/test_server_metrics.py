@@ -117,10 +117,12 @@ def test_a_hit_is_counted_apart_from_what_providers_were_paid_for() -> None:
     metrics.observe(hit)
     metrics.observe(record(cache="MISS"))
     metrics.observe(record(cache="BYPASS"))
+    skipped = replace(cached, outcome="skipped")
+    metrics.observe(record(cache="MISS", attempts=[skipped], status=402, outcome="error"))
     seen = lines(metrics)
     of = 'target="openai/gpt-4",tenant="default"}'
     asked = 'turnout_cache_requests_total{result="%s",'
-    assert [seen[asked % result + of] for result in ("hit", "miss")] == [2, 1]
+    assert [seen[asked % result + of] for result in ("hit", "miss", "none")] == [2, 1, 1]
     tokens = 'turnout_cache_tokens_total{kind="%s",'
     assert [seen[tokens % kind + of] for kind in ("input", "output")] == [20, 40]
     assert seen['turnout_cache_saved_nano_usd_total{rule="default",' + of] == 3_000_000

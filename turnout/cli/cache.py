@@ -8,8 +8,9 @@
 A pattern names what is meant: `model:` (the target that answered, or the name that was asked for),
 `rule:` or `tag:`, where `*` is any text and `?` one character; `*` alone means all. It is about the
 answers of one tenant (default: TURNOUT_TENANT_ID, else `default`) unless it says all. Works on
-what is kept under TURNOUT_HOME (by default ~/.turnout), or in Redis, whether a gateway runs or not;
-one that does gives no such answer from then on.
+what is kept under TURNOUT_HOME (by default ~/.turnout; what the demo keeps is in the folder `demo`
+of it: TURNOUT_HOME=~/.turnout/demo), or in Redis, whether a gateway runs or not; one that does
+gives no such answer from then on.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from turnout.engine.cache_terms import WrongPattern, document, invalidation, removed
 from turnout.engine.cached import CacheError
-from turnout.settings import REDIS_URL, Settings, SettingsError
+from turnout.settings import DEMO_FOLDER, REDIS_URL, Settings, SettingsError
 
 from .dispatch import CommandError
 from .recorded import check_there
@@ -76,6 +77,7 @@ def _invalidate(arguments: argparse.Namespace, home: Path) -> int:
     check_there(home, "answers")
     with _opened(_settings(home)) as cache:
         count = cache.invalidate(which)
+        kept_by_others = _kept_by_others(cache, tenant) if count == 0 else 0
     detail: dict[str, str | int | None] = {"tenant": tenant or "*", "removed": count}
     if arguments.older_than is not None:
         detail["older_than"] = arguments.older_than
@@ -87,12 +89,30 @@ def _invalidate(arguments: argparse.Namespace, home: Path) -> int:
     if count is None:
         print(f"nothing of {whose} is kept but in memory, which workers forget now")
     else:
-        print(f"removed {count} {'answer' if count == 1 else 'answers'} of {whose}")
+        print(f"removed {_answers(count)} of {whose}")
+    if kept_by_others:
+        print(
+            f"{whose} has no answers, and others have {_answers(kept_by_others)}: name whose with "
+            "`--tenant`, or take `--all-tenants`"
+        )
     return 0
+
+
+def _kept_by_others(cache: "Cache", tenant: str | None) -> int:
+    """How many answers there are of other tenants, where this one has none at all."""
+    if tenant is None or any(one.answers for one in cache.stats(tenant)):
+        return 0
+    return sum(one.answers for one in cache.stats(None))
+
+
+def _answers(count: int) -> str:
+    return f"{count} {'answer' if count == 1 else 'answers'}"
 
 
 def _stats(arguments: argparse.Namespace, home: Path) -> int:
     settings = _settings(home)
+    if settings.source(REDIS_URL) is None:
+        check_there(home, "answers")
     told = document((), arguments.tenant)
     if _is_there(settings):  # looking must not make a file
         with _opened(settings) as cache:
@@ -100,10 +120,20 @@ def _stats(arguments: argparse.Namespace, home: Path) -> int:
     if arguments.format == "json":
         print(json.dumps(told, indent=2, ensure_ascii=False))
     elif not told["answers"]:
-        print("no answers are kept")
+        print("no answers are kept" + _of_the_demo(home))
     else:
         print("\n".join(_table(told)))
     return 0
+
+
+def _of_the_demo(home: Path) -> str:
+    """Where the demo's answers are, if there are any: whoever looks here may mean those."""
+    from turnout.engine.state.answers import FILE
+
+    demo = home / DEMO_FOLDER
+    if not (demo / FILE).is_file():
+        return ""
+    return f"; the demo's are in a folder of this home: `TURNOUT_HOME={printable(str(demo))}`"
 
 
 def _table(told: dict[str, Any]) -> Iterator[str]:

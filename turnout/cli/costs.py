@@ -4,7 +4,8 @@ Each row has its calls, tokens and cost, what may have been spent and nobody has
 budget that it counts against, how much of that is used up to the row's date, and what will be
 spent by the end of the budget's stretch (without one: of the month) if it goes on like this. What
 callers paid with keys of their own stands apart, and so does what was answered from the cache:
-the calls, and what they would have cost. Only reads, so the gateway may run meanwhile.
+the calls, and what they would have cost. Only reads, so the gateway may run meanwhile. What the
+demo spent is in its own home: `--journal ~/.turnout/demo`.
 
   turnout costs
   turnout costs --by model --tenant acme --since 2026-11-01 --until 2026-11-15

@@ -19,6 +19,7 @@ from turnout.dsl.schema import Type
 from turnout.dsl.units import parse_quantity
 from turnout.engine.recorded_rows import JournalRows, JsonRows, RowError, past_of, past_of_record
 from turnout.engine.replay import Past, Replay, Row
+from turnout.settings import DEMO_FOLDER
 
 from .dispatch import CommandError
 from .log_files import lines, total_bytes
@@ -198,7 +199,8 @@ def file_of(place: str) -> tuple[Path, str]:
     if not file.is_file():
         raise CommandError(
             f"there is no journal `{shown}`",
-            help="name the TURNOUT_HOME that the gateway runs with, such as `--journal ~/.turnout`",
+            help=_demo_at(path, "`--journal {}`")
+            or "name the TURNOUT_HOME that the gateway runs with, such as `--journal ~/.turnout`",
         )
     return file, shown
 
@@ -210,8 +212,20 @@ def check_there(home: Path, what: str) -> None:
     if not (home / FILE).is_file():
         raise CommandError(
             f"there are no {what}, as there is no database `{printable(str(home / FILE))}`",
-            help="set TURNOUT_HOME to the folder that the gateway runs with",
+            help=_demo_at(home, "`TURNOUT_HOME={}`")
+            or "set TURNOUT_HOME to the folder that the gateway runs with",
         )
+
+
+def _demo_at(home: Path, written: str) -> str | None:
+    """Where the demo keeps its own, if it ran under this home."""
+    from turnout.engine.state.database import FILE
+
+    demo = home / DEMO_FOLDER
+    if not (demo / FILE).is_file():
+        return None
+    named = written.format(printable(str(demo)))
+    return f"only the demo ran under this home, and keeps its own in a folder of it: {named}"
 
 
 def policies_of(store: "SqliteStore") -> Callable[[str], Program | None]:

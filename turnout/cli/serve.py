@@ -15,7 +15,6 @@ import argparse
 import os
 import signal
 import socket
-import stat
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -44,6 +43,7 @@ from .beginning import (
 from .colour import palette_of
 from .dispatch import FINDINGS, INPUT_ERROR, INTERNAL_ERROR, CommandError
 from .report import printable
+from .warned import warn, warn_if_open, warn_of_answers
 
 if TYPE_CHECKING:
     from turnout.server.worker import Ready
@@ -136,7 +136,7 @@ def serve(settings: Settings, stop: Stop) -> int:
     if settings.shadow is not None:
         beside = shadowing(settings, partial(_check_tenant, settings))
     make_home(settings.home)
-    _warn_if_open(settings.home)
+    warn_if_open(settings.home)
     if settings.tls_cert is not None and settings.tls_key is not None:
         _check_certificate(settings.tls_cert, settings.tls_key)
     with _listen(settings) as listening:
@@ -149,6 +149,7 @@ def serve(settings: Settings, stop: Stop) -> int:
         from turnout.wiring import build_gateway, check_usable
 
         log_to_stderr(settings)
+        warn_of_answers(settings)
         if first is not None:
             try:
                 check_usable(settings, first.program)
@@ -198,7 +199,7 @@ def _check_certificate(cert: Path, key: Path) -> None:
 
     Certificate(cert, key)
     for warning in warnings(key):
-        print(f"turnout: warning: {warning}", file=sys.stderr)
+        warn(warning)
 
 
 def make_home(home: Path) -> None:
@@ -210,19 +211,6 @@ def make_home(home: Path) -> None:
             f"the folder `{home}` cannot be made: {(error.strerror or str(error)).lower()}",
             help="set TURNOUT_HOME to a folder that can be written",
         ) from None
-
-
-def _warn_if_open(home: Path) -> None:
-    """Say so where others on this machine may look into what is kept."""
-    # Not tightened: a mounted volume may belong to somebody else, or be shared on purpose.
-    mode = stat.S_IMODE(home.stat().st_mode)
-    if mode & 0o077:
-        shown = printable(str(home))
-        print(
-            f"turnout: warning: the folder `{shown}` is open to others on this machine (mode "
-            f"{mode:04o}); the files in it are not; to close it: chmod 700 {shown}",
-            file=sys.stderr,
-        )
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -88,6 +88,12 @@ def is_ended(choices: object, name: str, kind: type) -> bool:
     return len(numbers) == len(choices)
 
 
+def ended(before: object, reason: object) -> object:
+    """The finish reason of a choice: the last one told, unless it was cut short before."""
+    is_cut = isinstance(before, str) and before not in COMPLETE
+    return before if is_cut or not reason else reason
+
+
 def shown_usage(usage: Usage) -> Json:
     """A usage as chat and completions show it."""
     shown: Json = {
@@ -161,7 +167,7 @@ class _Choice:
             grow(self.message, delta)
         elif delta is not None:
             unfit("a delta that is no object")
-        self.finish = choice.get("finish_reason") or self.finish
+        self.finish = ended(self.finish, choice.get("finish_reason"))
         if "logprobs" in choice:
             grow(self.rest, {"logprobs": choice["logprobs"]})
         if not choice.keys() <= _OF_CHOICES:

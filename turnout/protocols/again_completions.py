@@ -19,7 +19,7 @@ from .again import (
     unfit,
     whole_object,
 )
-from .again_chat import Head, framed, is_ended, take_extras
+from .again_chat import Head, ended, framed, is_ended, take_extras
 
 _KIND = "text_completion"
 _KNOWN = frozenset(("text", "index", "logprobs", "finish_reason"))
@@ -66,7 +66,7 @@ class _Choice:
         if not isinstance(text, str):
             unfit("a text that is none")
         self.texts.append(text)
-        self.finish = choice.get("finish_reason") or self.finish
+        self.finish = ended(self.finish, choice.get("finish_reason"))
         rows = choice.get("logprobs")
         if isinstance(rows, dict):
             # Lists side by side, each of which goes on.

@@ -30,6 +30,7 @@ _MEANING = {
     READ: "look at models, decisions and its own spend",
     WRITE: "have requests answered",
     ADMIN: "administer the gateway",
+    WRITE_OR_ADMIN: "have requests answered, and take back what is kept of the answers",
 }
 
 Handler = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]
@@ -71,11 +72,12 @@ async def _admit(incoming: Incoming, name: str, scope: str) -> None:
         seen = {} if key is None else {"fingerprint": key.fingerprint}
         _note(incoming, name, scope, "anonymous" if key is None else key.id, error.reason, seen)
         raise
+    meaning = _MEANING[scope]
     if scope is WRITE_OR_ADMIN:
         scope = ADMIN if ADMIN in who.caller.scopes else WRITE
     if scope not in who.caller.scopes:
         _note(incoming, name, scope, who.actor, "scope_missing", {"scope": scope})
-        raise _insufficient(scope, who)
+        raise _insufficient(scope, meaning, who)
 
 
 async def may_administer(incoming: Incoming) -> bool:
@@ -89,8 +91,8 @@ async def may_administer(incoming: Incoming) -> bool:
     return ADMIN in who.caller.scopes
 
 
-def _insufficient(scope: str, who: Identity) -> RequestError:
-    what = f"which may {_MEANING[scope]}"
+def _insufficient(scope: str, meaning: str, who: Identity) -> RequestError:
+    what = f"which may {meaning}"
     if who.caller.key_id is not None:
         told = f"The key `{who.caller.key_id}` lacks the scope `{scope}`, {what}."
     else:
