@@ -51,11 +51,6 @@ _EXACT = range(-(2**63), 2**64)
 _EXACT_DIGITS = 20
 
 
-def is_self_contained(request: Request) -> bool:
-    """Whether a request asks for nothing but an answer to what stands in it; see `outside`."""
-    return outside(request) is None
-
-
 def outside(request: Request) -> str | None:
     """What a request asks for beside an answer to what stands in it, for people; None: nothing.
 
